@@ -1,0 +1,120 @@
+"""Read COLMAP's binary model files cameras.bin, images.bin, points3D.bin.
+
+Format: https://colmap.github.io/format.html#binary-file-format (little endian). Python 3.8 and numpy only, because it
+also runs inside COLMAP's own image, which has no pycolmap.
+"""
+
+import struct
+from pathlib import Path
+from typing import BinaryIO, Dict, List, NamedTuple, Tuple
+
+import numpy as np
+from stage import StageError
+
+# Model id -> name and number of parameters (COLMAP, src/colmap/sensor/models.h).
+CAMERA_MODELS: Dict[int, Tuple[str, int]] = {
+    0: ("SIMPLE_PINHOLE", 3),
+    1: ("PINHOLE", 4),
+    2: ("SIMPLE_RADIAL", 4),
+    3: ("RADIAL", 5),
+    4: ("OPENCV", 8),
+    5: ("OPENCV_FISHEYE", 8),
+    6: ("FULL_OPENCV", 12),
+    7: ("FOV", 5),
+    8: ("SIMPLE_RADIAL_FISHEYE", 4),
+    9: ("RADIAL_FISHEYE", 5),
+    10: ("THIN_PRISM_FISHEYE", 12),
+}
+
+
+class Camera(NamedTuple):
+    id: int
+    model: str
+    width: int
+    height: int
+    params: np.ndarray  # float64; PINHOLE: fx, fy, cx, cy in pixels
+
+
+class Image(NamedTuple):
+    id: int
+    name: str
+    camera_id: int
+    world_to_camera: np.ndarray  # 4 x 4, OpenCV axes (x right, y down, z forward)
+
+    @property
+    def camera_to_world(self) -> np.ndarray:
+        return np.linalg.inv(self.world_to_camera)
+
+
+class Points(NamedTuple):
+    xyz: np.ndarray  # (n, 3) world coordinates
+    error: np.ndarray  # (n,) mean reprojection error, pixels
+    image_ids: List[np.ndarray]  # per point: ids of the images that observe it (its track)
+
+
+def read_cameras(path: Path) -> List[Camera]:
+    """All cameras of a cameras.bin. Raises StageError if the file is cut short or has an unknown model."""
+    with _open(path) as file:
+        cameras = []
+        for _ in range(_unpack(file, "Q")[0]):
+            camera_id, model_id, width, height = _unpack(file, "IiQQ")
+            if model_id not in CAMERA_MODELS:
+                raise StageError(f"{path}: unknown camera model id {model_id}; known: {sorted(CAMERA_MODELS)}")
+            name, count = CAMERA_MODELS[model_id]
+            cameras.append(Camera(camera_id, name, width, height, np.array(_unpack(file, f"{count}d"))))
+        return cameras
+
+
+def read_images(path: Path) -> List[Image]:
+    """All registered images of an images.bin, sorted by name."""
+    with _open(path) as file:
+        images = []
+        for _ in range(_unpack(file, "Q")[0]):
+            image_id, *pose, camera_id = _unpack(file, "I7dI")
+            name = b"".join(iter(lambda: _read(file, 1), b"\0")).decode()
+            _read(file, 24 * _unpack(file, "Q")[0])  # 2D points: x, y, point3D id
+            images.append(Image(image_id, name, camera_id, _pose(np.array(pose[:4]), np.array(pose[4:]))))
+        return sorted(images, key=lambda image: image.name)
+
+
+def read_points(path: Path) -> Points:
+    """All points of a points3D.bin with their tracks."""
+    xyz, error, tracks = [], [], []
+    with _open(path) as file:
+        for _ in range(_unpack(file, "Q")[0]):
+            _, x, y, z, _, _, _, point_error, length = _unpack(file, "Q3d3BdQ")
+            xyz.append((x, y, z))
+            error.append(point_error)
+            tracks.append(np.frombuffer(_read(file, 8 * length), "<u4").reshape(-1, 2)[:, 0])
+    return Points(np.array(xyz).reshape(-1, 3), np.array(error), tracks)
+
+
+def _pose(quaternion: np.ndarray, translation: np.ndarray) -> np.ndarray:
+    w, x, y, z = quaternion / np.linalg.norm(quaternion)
+    matrix = np.eye(4)
+    matrix[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    matrix[:3, 3] = translation
+    return matrix
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except FileNotFoundError:
+        raise StageError(f"{path}: no such file")
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    data = file.read(size)
+    if len(data) < size:
+        raise StageError(f"{file.name}: the file is cut short; run the poses stage again")
+    return data
+
+
+def _unpack(file: BinaryIO, fields: str) -> Tuple:
+    fields = "<" + fields
+    return struct.unpack(fields, _read(file, struct.calcsize(fields)))
