@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, Dict, List, NamedTuple, Tuple
 
 import numpy as np
+
 from stage import StageError
 
 # Model id -> name and number of parameters (COLMAP, src/colmap/sensor/models.h).
