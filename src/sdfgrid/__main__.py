@@ -1,0 +1,34 @@
+"""The command line: python3 -m sdfgrid settings|train|extract."""
+
+import argparse
+import importlib
+import sys
+
+from sdfgrid.errors import run
+
+COMMANDS = {
+    "settings": "Write the engine's full settings, derived from a few numbers.",
+    "train": "Learn a scene's surface from its posed images.",
+    "extract": "Turn a checkpoint into a coloured mesh.",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python3 -m sdfgrid", description="Surfaces from posed images.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    chosen = sys.argv[1] if len(sys.argv) > 1 else ""
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
+        if name == chosen:  # the others are not imported: `settings` must work without PyTorch
+            module = importlib.import_module(f"sdfgrid.{name}")
+            module.add_arguments(command)
+            command.set_defaults(main=module.main)
+    args = parser.parse_args()
+    if args.command is None:
+        parser.print_help()
+        sys.exit(2)
+    args.main(args)
+
+
+if __name__ == "__main__":
+    run(main)
