@@ -1,0 +1,39 @@
+# make demo: the demo video becomes a mesh in deliver/tractor. make test: checks everything.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.local
+	$(BIN)/snakemake --profile profiles/local --configfile config/demo/config.yaml
+	@echo "The mesh is deliver/tractor/mesh.ply; deliver/tractor/mesh.glb is the small one for web pages."
+
+test: lint
+	bash tests/install_colmap.sh
+	$(BIN)/pytest -n auto
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint --configfile config/demo/config.yaml
+
+clean: # results stay: they are yours
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each stamp is newer than pyproject.toml when its extras are installed.
+$(VENV)/.local: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable '.[local]'
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable '.[local,test]'
+	touch $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,22 @@
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/ingest.smk"
+include: "rules/frames.smk"
+include: "rules/poses.smk"
+include: "rules/region.smk"
+include: "rules/train.smk"
+include: "rules/mesh.smk"
+include: "rules/deliver.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        local(get_deliveries()),

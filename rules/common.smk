@@ -1,0 +1,143 @@
+# Functions that the rules share: the checked configuration, input functions, and what makes a stage stale.
+
+import ast
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+# The scripts import each other by name, and so does this file.
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+# `.venv/bin/snakemake` works without activating the environment.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+from configuration import ConfigurationError, load_scenes
+from source import source_kind
+
+try:
+    SCENES = load_scenes(config)
+except ConfigurationError as error:
+    raise SystemExit(str(error))
+
+
+wildcard_constraints:
+    scene="[a-z0-9-]+",
+    iteration="[0-9]+",
+
+
+def get_setting(key):
+    """A params function: the value of a dotted configuration key for the scene of the job."""
+    *sections, name = key.split(".")
+
+    def get_value(wildcards):
+        settings = SCENES[wildcards.scene]
+        for section in sections:
+            settings = settings[section]
+        return settings[name]
+
+    return get_value
+
+
+def get_code(program):
+    """A checksum over a program and the modules that it imports.
+
+    Snakemake sees a change in a rule, not in the program that its shell command calls: this goes into params.
+    """
+    content = hashlib.sha256()
+    for file in sorted(get_modules(Path(workflow.basedir) / program)):
+        content.update(file.read_bytes())
+    return content.hexdigest()[:16]
+
+
+def get_modules(program):
+    """A program and, through all levels, the modules of its folder that it imports."""
+    found, todo = set(), {program}
+    while todo:
+        file = todo.pop()
+        found.add(file)
+        for node in ast.walk(ast.parse(file.read_text())):
+            if not isinstance(node, (ast.Import, ast.ImportFrom)):
+                continue
+            names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
+            modules = {file.parent / f"{name.split('.')[-1]}.py" for name in names}
+            todo |= {module for module in modules if module.exists()} - found
+    return found
+
+
+def get_source_files(wildcards):
+    """The files that ingest reads: none for a download, all photos of a folder, else the one file."""
+    source = SCENES[wildcards.scene]["video"]
+    kind = source_kind(source)
+    if kind == "s3":
+        return storage.s3(source)
+    if kind == "folder":
+        return [local(str(path)) for path in sorted(Path(source).iterdir()) if path.is_file()]
+    return local(source) if kind == "file" else []
+
+
+def get_source_argument(wildcards, input):
+    source = SCENES[wildcards.scene]["video"]
+    return input[0] if source_kind(source) == "s3" else source
+
+
+def get_footage(wildcards):
+    """What ingest made of the scene's source: one video, or a tar of photos."""
+    source = SCENES[wildcards.scene]["video"]
+    suffix = "images.tar" if is_photos(source) else "mp4"
+    return f"resources/videos/{wildcards.scene}.{suffix}"
+
+
+def get_region_override(wildcards):
+    path = f"config/regions/{wildcards.scene}.json"
+    return local(path) if Path(path).exists() else []
+
+
+def get_region_arguments(wildcards, input):
+    """Flags of region.py for a sphere given by hand, in a file or in the configuration."""
+    if input.override:
+        return ["--override", input.override]
+    region = SCENES[wildcards.scene]["region"]
+    if region["center"] is None:
+        return []
+    return [f"--center={','.join(map(str, region['center']))}", f"--radius={region['radius']}"]
+
+
+def get_gate_thresholds(wildcards):
+    gate = SCENES[wildcards.scene]["gate"]
+    return json.dumps({name: limits for name, limits in gate.items() if name != "mode"})
+
+
+def get_milestones(scene):
+    """All iterations of a scene at which a checkpoint and a mesh are kept, ascending; the last one is the result."""
+    train = SCENES[scene]["train"]
+    return [*train["milestones"], train["iterations"]]
+
+
+def get_previous_checkpoint(wildcards):
+    """The milestone that this one resumes from: none for the first."""
+    before = [m for m in get_milestones(wildcards.scene) if m < int(wildcards.iteration)]
+    return f"results/{wildcards.scene}/train/{before[-1]}/checkpoint.pt" if before else []
+
+
+def get_resume_arguments(wildcards, input):
+    return ["--resume", input.previous] if input.previous else []
+
+
+def get_final_mesh(file):
+    """An input function: a file of the mesh stage at the scene's last iteration."""
+
+    def get_path(wildcards):
+        iterations = SCENES[wildcards.scene]["train"]["iterations"]
+        return f"results/{wildcards.scene}/mesh/{iterations}/{file}"
+
+    return get_path
+
+
+def get_deliveries():
+    files = []
+    for scene in SCENES:
+        *previews, _ = get_milestones(scene)
+        files += [f"deliver/{scene}/mesh.ply", f"deliver/{scene}/mesh.glb"]
+        files += [f"deliver/{scene}/previews/{iteration}.glb" for iteration in previews]
+    return files

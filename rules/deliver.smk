@@ -1,0 +1,36 @@
+# Results come home: the only files that rule all asks for, so that nothing is downloaded twice.
+
+
+rule deliver:
+    input:
+        mesh=get_final_mesh("mesh.ply"),
+        web_mesh=get_final_mesh("mesh.glb"),
+    output:
+        mesh=local("deliver/{scene}/mesh.ply"),
+        web_mesh=local("deliver/{scene}/mesh.glb"),
+    log:
+        "results/{scene}/deliver/deliver.log",
+    params:
+        code=get_code("scripts/deliver.py"),
+    localrule: True
+    shell:
+        "python3 scripts/deliver.py"
+        " --copy {input.mesh:q} {output.mesh:q}"
+        " --copy {input.web_mesh:q} {output.web_mesh:q}"
+        " > {log:q} 2>&1"
+
+
+rule deliver_preview:
+    input:
+        web_mesh="results/{scene}/mesh/{iteration}/mesh.glb",
+    output:
+        web_mesh=local("deliver/{scene}/previews/{iteration}.glb"),
+    log:
+        "results/{scene}/deliver/preview-{iteration}.log",
+    params:
+        code=get_code("scripts/deliver.py"),
+    localrule: True
+    shell:
+        "python3 scripts/deliver.py"
+        " --copy {input.web_mesh:q} {output.web_mesh:q}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,29 @@
+# Footage becomes still frames.
+
+
+rule frames:
+    input:
+        footage=get_footage,
+    output:
+        frames="results/{scene}/frames/frames.tar",
+        summary="results/{scene}/frames/frames.json",
+    log:
+        "results/{scene}/frames/frames.log",
+    params:
+        select=get_setting("frames.select"),
+        target=get_setting("frames.target"),
+        downsample=get_setting("frames.downsample"),
+        max_size=get_setting("frames.max_size"),
+        code=get_code("scripts/frames.py"),
+    threads: 8
+    shell:
+        "python3 scripts/frames.py"
+        " --source {input.footage:q}"
+        " --select {params.select:q}"
+        " --target {params.target:q}"
+        " --downsample {params.downsample:q}"
+        " --max-size {params.max_size:q}"
+        " --threads {threads}"
+        " --frames {output.frames:q}"
+        " --summary {output.summary:q}"
+        " > {log:q} 2>&1"

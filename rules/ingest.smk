@@ -1,0 +1,25 @@
+# A scene's source, wherever it is, becomes one file in resources/videos.
+
+
+rule ingest_video:
+    input:
+        get_source_files,
+    output:
+        video="resources/videos/{scene}.mp4",
+    log:
+        "results/{scene}/ingest/ingest.log",
+    params:
+        source=get_source_argument,
+        code=get_code("scripts/ingest.py"),
+    localrule: True
+    shell:
+        "python3 scripts/ingest.py"
+        " --scene {wildcards.scene:q}"
+        " --source {params.source:q}"
+        " --output {output.video:q}"
+        " > {log:q} 2>&1"
+
+
+use rule ingest_video as ingest_photos with:
+    output:
+        video="resources/videos/{scene}.images.tar",

@@ -1,0 +1,51 @@
+# The learnt surface becomes triangles.
+
+
+rule mesh:
+    input:
+        checkpoint="results/{scene}/train/{iteration}/checkpoint.pt",
+        images="results/{scene}/poses/images.tar",
+        transforms="results/{scene}/region/transforms.json",
+    output:
+        mesh="results/{scene}/mesh/{iteration}/mesh.ply",
+        summary="results/{scene}/mesh/{iteration}/mesh.json",
+    log:
+        "results/{scene}/mesh/{iteration}/mesh.log",
+    params:
+        resolution=get_setting("mesh.resolution"),
+        crop=get_setting("mesh.crop"),
+        min_component=get_setting("mesh.min_component"),
+        code=get_code("src/sdfgrid/extract.py"),
+    threads: 8
+    shell:
+        "PYTHONPATH=src python3 -m sdfgrid extract"
+        " --checkpoint {input.checkpoint:q}"
+        " --transforms {input.transforms:q}"
+        " --images {input.images:q}"
+        " --resolution {params.resolution}"
+        " --crop {params.crop}"
+        " --min-component {params.min_component}"
+        " --threads {threads}"
+        " --mesh {output.mesh:q}"
+        " --summary {output.summary:q}"
+        " > {log:q} 2>&1"
+
+
+# On the head, which needs the whole mesh for delivery anyway and has the libraries that training images lack.
+rule web_mesh:
+    input:
+        mesh="results/{scene}/mesh/{iteration}/mesh.ply",
+    output:
+        mesh="results/{scene}/mesh/{iteration}/mesh.glb",
+    log:
+        "results/{scene}/mesh/{iteration}/web_mesh.log",
+    params:
+        faces=get_setting("mesh.web_faces"),
+        code=get_code("scripts/web_mesh.py"),
+    localrule: True
+    shell:
+        "python3 scripts/web_mesh.py"
+        " --mesh {input.mesh:q}"
+        " --faces {params.faces}"
+        " --output {output.mesh:q}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,39 @@
+# Where was the camera? COLMAP finds out from the frames.
+
+
+rule poses:
+    input:
+        frames="results/{scene}/frames/frames.tar",
+        summary="results/{scene}/frames/frames.json",
+    output:
+        images="results/{scene}/poses/images.tar",
+        cameras="results/{scene}/poses/cameras.bin",
+        image_poses="results/{scene}/poses/images.bin",
+        points="results/{scene}/poses/points3D.bin",
+        summary="results/{scene}/poses/poses.json",
+    log:
+        "results/{scene}/poses/poses.log",
+    params:
+        backend=get_setting("poses.backend"),
+        min_registered=get_setting("poses.min_registered"),
+        max_features=get_setting("poses.max_features"),
+        max_image_size=get_setting("poses.max_image_size"),
+        seed=get_setting("poses.seed"),
+        code=get_code("scripts/poses.py"),
+    threads: 8
+    shell:
+        "python3 scripts/poses.py"
+        " --frames {input.frames:q}"
+        " --frames-json {input.summary:q}"
+        " --backend {params.backend:q}"
+        " --min-registered {params.min_registered}"
+        " --max-features {params.max_features}"
+        " --max-image-size {params.max_image_size}"
+        " --seed {params.seed}"
+        " --threads {threads}"
+        " --images {output.images:q}"
+        " --cameras {output.cameras:q}"
+        " --image-poses {output.image_poses:q}"
+        " --points {output.points:q}"
+        " --summary {output.summary:q}"
+        " > {log:q} 2>&1"

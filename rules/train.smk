@@ -1,0 +1,53 @@
+# An engine learns the surface from the frames, milestone by milestone.
+
+
+rule train_config:
+    output:
+        config="results/{scene}/train/config.yaml",
+    log:
+        "results/{scene}/train/config.log",
+    params:
+        iterations=get_setting("train.iterations"),
+        image_size=get_setting("train.image_size"),
+        seed=get_setting("train.seed"),
+        code=get_code("src/sdfgrid/settings.py"),
+    localrule: True
+    shell:
+        "python3 -m sdfgrid settings"
+        " --iterations {params.iterations}"
+        " --image-size {params.image_size}"
+        " --seed {params.seed}"
+        " --output {output.config:q}"
+        " > {log:q} 2>&1"
+
+
+# The progress lines belong on the terminal too: this is the step that takes long.
+rule train:
+    input:
+        gate="results/{scene}/region/gate.pass",
+        images="results/{scene}/poses/images.tar",
+        transforms="results/{scene}/region/transforms.json",
+        points="results/{scene}/region/points.npz",
+        config="results/{scene}/train/config.yaml",
+        previous=get_previous_checkpoint,
+    output:
+        checkpoint="results/{scene}/train/{iteration}/checkpoint.pt",
+        metrics="results/{scene}/train/{iteration}/metrics.jsonl",
+    log:
+        "results/{scene}/train/{iteration}/train.log",
+    params:
+        resume=get_resume_arguments,
+        code=get_code("src/sdfgrid/train.py"),
+    threads: 8
+    shell:
+        "PYTHONPATH=src python3 -m sdfgrid train"
+        " --transforms {input.transforms:q}"
+        " --images {input.images:q}"
+        " --points {input.points:q}"
+        " --config {input.config:q}"
+        " --iterations {wildcards.iteration}"
+        " {params.resume:q}"
+        " --threads {threads}"
+        " --checkpoint {output.checkpoint:q}"
+        " --metrics {output.metrics:q}"
+        " 2>&1 | tee {log:q}"

@@ -1,0 +1,75 @@
+"""A copy of the workflow in a folder of its own, and snakemake run in it as a user would."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("Snakefile", "rules", "scripts", "src", "config", "profiles")
+
+
+class Checkout:
+    """The workflow's files in a folder; results appear beside them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def make(cls, folder: Path) -> "Checkout":
+        for part in PARTS:
+            source = ROOT / part
+            ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            if source.is_dir():
+                shutil.copytree(source, folder / part, ignore=ignore, symlinks=True)
+            else:
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, folder / part)
+        return cls(folder)
+
+    def copy(self, folder: Path) -> "Checkout":
+        """Results, time stamps and Snakemake's records included."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Checkout(folder)
+
+    def configure(self, rows: list[dict[str, object]], **settings: object) -> None:
+        """Write the table of scenes and a configuration file beside it that holds only the given settings."""
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        lines = ["\t".join(columns)] + ["\t".join(str(row.get(column, "")) for column in columns) for row in rows]
+        (self.folder / "table.tsv").write_text("\n".join(lines) + "\n")
+        (self.folder / "settings.yaml").write_text(yaml.safe_dump({"scenes": "table.tsv", **settings}))
+
+    def command(self, *arguments: str) -> list[str]:
+        snakemake = str(Path(sys.executable).with_name("snakemake"))
+        return [snakemake, "--profile", "profiles/local", "--configfile", "settings.yaml", *arguments]
+
+    def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Output and messages come together in stdout."""
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env={**os.environ, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+        )
+
+    def planned(self, *arguments: str) -> dict[str, int]:
+        """What a dry run would do: rule -> number of jobs, the target rule left out."""
+        run = self.snakemake("--dry-run", "--quiet", "progress", *arguments)
+        assert run.returncode == 0, run.stdout
+        if "Nothing to be done" in run.stdout:
+            return {}
+        table = run.stdout.split("Job stats:")[1].split("total")[0].splitlines()[3:]
+        jobs = {line.split()[0]: int(line.split()[1]) for line in table if line.strip()}
+        jobs.pop("all", None)
+        return jobs
+
+    def files(self) -> set[str]:
+        """Everything in the folders that hold results."""
+        folders = (self.folder / name for name in ("resources", "results", "deliver"))
+        return {str(path.relative_to(self.folder)) for top in folders for path in top.rglob("*") if path.is_file()}
