@@ -1,0 +1,99 @@
+"""The signed distance field, the colours on its surface and the background around it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sdfgrid.grid import CHANNELS, FeatureGrid
+from sdfgrid.settings import Settings
+
+FEATURE_SCALE = 8.0  # grid features are small; networks learn faster from inputs near 1
+INITIAL_RADIUS = 0.5  # of the sphere that the field starts as
+START_LEVEL = 1  # the level that holds it
+
+
+class SurfaceModel(nn.Module):
+    """A signed distance field over the unit sphere, positive outside, with colours, and a background beyond it.
+
+    distance = sum over levels of channel 0 + 0.1 * network(all features): the first term gives each level a direct
+    way to the surface, the network removes the marks of the grid.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(settings.seed)
+        self.cells = list(settings.levels)
+        self.levels = sum(start <= 0 for start in settings.level_starts)  # active; grows during training
+        self.grid = FeatureGrid(self.cells, settings.dense_up_to, generator)
+        self.background_grid = FeatureGrid(settings.background_levels, max(settings.background_levels), generator)
+        inputs, background_inputs = CHANNELS * len(self.cells), CHANNELS * len(settings.background_levels)
+        self.distance_hidden = nn.Linear(inputs, settings.geometry_width)
+        self.distance_out = nn.Linear(settings.geometry_width, 1)
+        width = settings.colour_width
+        self.colour_hidden = nn.Linear(inputs + DIRECTION_TERMS, width)
+        self.colour_rest = nn.Sequential(nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 3))
+        width = settings.background_width
+        self.background = nn.Sequential(
+            nn.Linear(background_inputs + DIRECTION_TERMS, width), nn.ReLU(), nn.Linear(width, 4)
+        )
+        self._initialise(generator)
+
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Linear):  # PyTorch's own ranges, from our generator
+                bound = module.in_features**-0.5
+                for parameter in (module.weight, module.bias):
+                    parameter.copy_((torch.rand(parameter.shape, generator=generator) * 2 - 1) * bound)
+        for parameter in (self.distance_hidden.bias, self.distance_out.weight, self.distance_out.bias):
+            parameter.zero_()
+        rows, points = self.grid.vertices(START_LEVEL)
+        self.grid.table[rows, 0] = points.norm(dim=-1) - INITIAL_RADIUS
+
+    def features(self, points: Tensor) -> Tensor:
+        """Features (N, CHANNELS * levels) at points (N, 3)."""
+        return self.grid(points, self.levels)
+
+    def distance(self, features: Tensor) -> Tensor:
+        """Signed distance (N,) from features."""
+        used = features.shape[1]
+        hidden = F.linear(features * FEATURE_SCALE, self.distance_hidden.weight[:, :used], self.distance_hidden.bias)
+        correction = self.distance_out(F.softplus(hidden, beta=10))[:, 0]
+        return features[:, ::CHANNELS].sum(-1) + 0.1 * correction
+
+    def distance_at(self, points: Tensor) -> Tensor:
+        """Signed distance (N,) at points (N, 3)."""
+        return self.distance(self.features(points))
+
+    def colour(self, features: Tensor, directions: Tensor) -> Tensor:
+        """RGB (N, 3) in 0..1 from features and unit viewing directions (N, 3), camera to surface."""
+        used = features.shape[1]
+        weight = self.colour_hidden.weight
+        weight = torch.cat([weight[:, :used], weight[:, -DIRECTION_TERMS:]], 1)
+        inputs = torch.cat([features * FEATURE_SCALE, direction_terms(directions)], -1)
+        return torch.sigmoid(self.colour_rest(F.linear(inputs, weight, self.colour_hidden.bias)))
+
+    def background_at(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+        """Density (N,) and RGB (N, 3) of the background; space outside the unit sphere is contracted into a ball of
+        radius 2 (mip-NeRF 360, Barron et al. 2022)."""
+        radius = points.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        contracted = torch.where(radius > 1, (2 - 1 / radius) * points / radius, points) * 0.5
+        features = self.background_grid(contracted, len(self.background_grid.cells))
+        out = self.background(torch.cat([features * FEATURE_SCALE, direction_terms(directions)], -1))
+        return F.softplus(out[:, 0] - 1) * 4, torch.sigmoid(out[:, 1:])
+
+    @property
+    def finest_cell(self) -> float:
+        """Edge of a cell of the finest active level."""
+        return 2.0 / self.cells[self.levels - 1]
+
+
+DIRECTION_TERMS = 8
+
+
+def direction_terms(directions: Tensor) -> Tensor:
+    """The spherical harmonics of degrees 1 and 2, not normalised: (N, 3) -> (N, DIRECTION_TERMS)."""
+    x, y, z = directions.unbind(-1)
+    return torch.stack([x, y, z, x * y, y * z, x * z, x * x - y * y, 3 * z * z - 1], -1)
