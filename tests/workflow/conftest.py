@@ -1,0 +1,73 @@
+"""One small finished run of three scenes; the tests work on copies of it."""
+
+import functools
+import http.server
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from checkout import ROOT, Checkout
+
+DEMO = ROOT / "config" / "demo" / "tractor.mp4"
+
+# As small as still gives a surface: the whole pipeline takes about half a minute a scene on two cores.
+SMALL = {
+    "frames": {"target": 24, "max_size": 320},
+    "train": {"iterations": 120, "milestones": [60], "image_size": 160},
+    "mesh": {"resolution": 64, "web_faces": 3000},
+}
+
+
+@pytest.fixture(scope="session")
+def web_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("web")
+    shutil.copy(DEMO, folder / "tractor.mp4")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def web(web_folder: Path) -> Iterator[str]:
+    """The address of a web server on this machine that serves web_folder."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(web_folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def scenes(web: str) -> list[dict[str, object]]:
+    return [
+        {"scene": "film", "video": "film.mp4"},
+        {"scene": "photos", "video": "photos", "train.milestones": "", "mesh.resolution": 48},
+        {"scene": "web", "video": f"{web}/tractor.mp4"},
+    ]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, scenes: list[dict[str, object]]) -> Checkout:
+    """A checkout in which three scenes were run to their end. Do not change it: copy it."""
+    checkout = Checkout.make(tmp_path_factory.mktemp("finished") / "checkout")
+    shutil.copy(DEMO, checkout.folder / "film.mp4")
+    make_photos(checkout.folder / "photos")
+    checkout.configure(scenes, **SMALL)
+    run = checkout.snakemake()
+    assert run.returncode == 0, run.stdout
+    return checkout
+
+
+@pytest.fixture
+def copy(finished: Checkout, tmp_path: Path) -> Checkout:
+    return finished.copy(tmp_path / "checkout")
+
+
+def make_photos(folder: Path) -> None:
+    import imageio_ffmpeg
+
+    folder.mkdir()
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(DEMO)]
+    command += ["-vf", "select='not(mod(n,4))',scale=320:-1", "-fps_mode", "passthrough", "-q:v", "2"]
+    subprocess.run([*command, str(folder / "IMG_%d.jpg")], check=True)
