@@ -53,7 +53,7 @@ def check_value(raw: Any, place: str, rank: int, leaf: Leaf) -> tuple[Setting, l
     value = convert(raw, leaf)
     if is_valid(value, leaf):
         return Setting(value, place, rank), []
-    error = f"{place}: {show(raw)} is not allowed. Write {allowed(leaf)}.{suggest_value(raw, leaf)}"
+    error = f"{place}: {show(raw)} is not allowed. Write {allowed(leaf)}{example(leaf)}.{suggest_value(raw, leaf)}"
     return Setting(INVALID, place, rank), [error]
 
 
@@ -113,16 +113,21 @@ def allowed(leaf: Leaf) -> str:
     if "enum" in leaf:
         return join_words(leaf["enum"])
     if "string" in types:
-        return f"a path, for example {leaf['default']}"
+        return "a path"
     if "array" in types:
         count = "three numbers" if leaf.get("maxItems") == 3 else "different whole numbers"
         text = f"{count} {limits(leaf['items'])}, separated by commas"
     else:
         text = f"a {'whole number' if 'integer' in types else 'number'} {limits(leaf)}"
-    example = leaf["examples"][0] if "examples" in leaf else leaf["default"]
-    if example is not None:
-        text += f", for example {','.join(map(str, example)) if isinstance(example, list) else example}"
     return f"{text}, or null" if "null" in types else text
+
+
+def example(leaf: Leaf) -> str:
+    """An allowed value as the end of a sentence; empty for words, which are all named by allowed()."""
+    value = leaf["examples"][0] if "examples" in leaf else leaf["default"]
+    if "enum" in leaf or value is None:
+        return ""
+    return f", for example {','.join(map(str, value)) if isinstance(value, list) else value}"
 
 
 def limits(leaf: Leaf) -> str:
@@ -135,7 +140,7 @@ def limits(leaf: Leaf) -> str:
 def suggest_value(raw: Any, leaf: Leaf) -> str:
     """The nearest allowed word, or the number that was probably meant."""
     if "enum" in leaf:
-        return suggest(str(raw), leaf["enum"])
+        return suggest(str(raw), leaf["enum"]) if len(leaf["enum"]) > 1 else ""
     if not isinstance(raw, str) or "string" in types_of(leaf):
         return ""
     guesses = [
@@ -158,11 +163,13 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
     whole = {candidate.lower(): candidate for candidate in words}
     last = {candidate.split(".")[-1]: name for candidate, name in whole.items()}
     wanted = word.lower().strip("'")
-    for names, part in ((whole, wanted), (last, wanted.split(".")[-1])):
-        match = difflib.get_close_matches(part, names, n=1, cutoff=0.7)
-        if match:
-            return names[match[0]]
-    return None
+    return _nearest(wanted, whole) or _nearest(wanted.split(".")[-1], last)
+
+
+def _nearest(wanted: str, names: Mapping[str, str]) -> str | None:
+    """The value of the most similar key."""
+    match = difflib.get_close_matches(wanted, names, n=1, cutoff=0.7)
+    return names[match[0]] if match else None
 
 
 def show(value: Any) -> str:
@@ -190,8 +197,8 @@ def show_path(path: Path) -> str:
 def suggest_file(path: Path) -> str:
     """A question that names the most similar file of the same folder; empty if there is none."""
     try:
-        names = [file.name for file in path.parent.iterdir()]
+        names = {file.name.lower(): file.name for file in path.parent.iterdir()}
     except OSError:
         return ""
-    near = nearest(path.name, names)
+    near = _nearest(path.name.lower(), names)
     return f"Did you mean {path.with_name(near)}?" if near else ""

@@ -233,7 +233,7 @@ def find_lines(node: yaml.Node | None, sections: set[str], prefix: str = "") -> 
 
 def find_place(key: str, value: Any, keys: Mapping[str, list[Key]]) -> str:
     """The line that sets a key to this value; without one it came from the command line."""
-    match = next((found for found in keys.get(key, []) if found.value == value), None)
+    match = next((found for found in keys.get(key, []) if show(found.value) == show(value)), None)
     return f"{match.file} line {match.line}, {key}" if match else f"--config, {key}"
 
 
@@ -344,7 +344,10 @@ def last_set(*settings: Setting) -> Setting:
 # --- sources ----------------------------------------------------------------------------------------------------------
 
 PHOTO_SUFFIXES = (".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-KINDS = "a file, a folder or archive of photos, https://, http://, s3://BUCKET/KEY or gdrive://FILE_ID"
+KINDS = (
+    "the path of a video or of a folder or archive of photos, or an address that begins with https://, http://, "
+    "s3://BUCKET/ or gdrive://"
+)
 
 
 def check_source(video: Setting) -> list[str]:
@@ -391,9 +394,8 @@ def check_path(path: Path) -> str | None:
     if path.is_dir():
         if any(file.suffix.lower() in PHOTO_SUFFIXES for file in path.iterdir()):
             return None
-        return (
-            f"there is no photo in this folder. Write the path of one with {', '.join(PHOTO_SUFFIXES)}, or of a video."
-        )
+        suffixes = ", ".join(PHOTO_SUFFIXES)
+        return f"there is no photo ({suffixes}) in this folder. Write the path of one with photos, or of a video."
     if path.suffix.lower() in PHOTO_SUFFIXES:
         return "this is a single photo. Write the path of the folder that holds all photos of the scene."
     return None if path.stat().st_size else "this file is empty. Copy or download it again."
