@@ -10,15 +10,16 @@ from pathlib import Path
 # The scripts import each other by name, and so does this file.
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 # `.venv/bin/snakemake` works without activating the environment.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ["PATH"]]
+)
 
 from configuration import ConfigurationError, load_scenes
-from source import source_kind
 
 try:
-    SCENES = load_scenes(config)
+    SCENES = load_scenes(config, workflow.configfiles)
 except ConfigurationError as error:
-    raise SystemExit(str(error))
+    raise SystemExit(str(error))  # the list alone, without a traceback, and exit code 1
 
 
 wildcard_constraints:
@@ -59,7 +60,9 @@ def get_modules(program):
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, (ast.Import, ast.ImportFrom)):
                 continue
-            names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
+            names = {alias.name for alias in node.names} | {
+                getattr(node, "module", None) or ""
+            }
             modules = {file.parent / f"{name.split('.')[-1]}.py" for name in names}
             todo |= {module for module in modules if module.exists()} - found
     return found
@@ -68,24 +71,30 @@ def get_modules(program):
 def get_source_files(wildcards):
     """The files that ingest reads: none for a download, all photos of a folder, else the one file."""
     source = SCENES[wildcards.scene]["video"]
-    kind = source_kind(source)
-    if kind == "s3":
+    if source.startswith("s3://"):
         return storage.s3(source)
-    if kind == "folder":
-        return [local(str(path)) for path in sorted(Path(source).iterdir()) if path.is_file()]
-    return local(source) if kind == "file" else []
+    if "://" in source:
+        return []
+    if Path(source).is_dir():
+        return [
+            local(str(path))
+            for path in sorted(Path(source).iterdir())
+            if path.is_file()
+        ]
+    return local(source)
 
 
 def get_source_argument(wildcards, input):
+    """The source as ingest reads it: the S3 storage plugin has downloaded what comes from a bucket."""
     source = SCENES[wildcards.scene]["video"]
-    return input[0] if source_kind(source) == "s3" else source
+    return input[0] if source.startswith("s3://") else source
 
 
 def get_footage(wildcards):
-    """What ingest made of the scene's source: one video, or a tar of photos."""
+    """What ingest makes of the scene's source: one video, or a tar of photos."""
     source = SCENES[wildcards.scene]["video"]
-    suffix = "images.tar" if is_photos(source) else "mp4"
-    return f"resources/videos/{wildcards.scene}.{suffix}"
+    photos = Path(source).is_dir() or source.endswith((".zip", ".tar"))
+    return f"resources/videos/{wildcards.scene}.{'images.tar' if photos else 'mp4'}"
 
 
 def get_region_override(wildcards):
@@ -100,7 +109,10 @@ def get_region_arguments(wildcards, input):
     region = SCENES[wildcards.scene]["region"]
     if region["center"] is None:
         return []
-    return [f"--center={','.join(map(str, region['center']))}", f"--radius={region['radius']}"]
+    return [
+        f"--center={','.join(map(str, region['center']))}",
+        f"--radius={region['radius']}",
+    ]
 
 
 def get_gate_thresholds(wildcards):
@@ -116,8 +128,12 @@ def get_milestones(scene):
 
 def get_previous_checkpoint(wildcards):
     """The milestone that this one resumes from: none for the first."""
-    before = [m for m in get_milestones(wildcards.scene) if m < int(wildcards.iteration)]
-    return f"results/{wildcards.scene}/train/{before[-1]}/checkpoint.pt" if before else []
+    before = [
+        m for m in get_milestones(wildcards.scene) if m < int(wildcards.iteration)
+    ]
+    return (
+        f"results/{wildcards.scene}/train/{before[-1]}/checkpoint.pt" if before else []
+    )
 
 
 def get_resume_arguments(wildcards, input):

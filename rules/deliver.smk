@@ -10,9 +10,9 @@ rule deliver:
         web_mesh=local("deliver/{scene}/mesh.glb"),
     log:
         "results/{scene}/deliver/deliver.log",
+    localrule: True
     params:
         code=get_code("scripts/deliver.py"),
-    localrule: True
     shell:
         "python3 scripts/deliver.py"
         " --copy {input.mesh:q} {output.mesh:q}"
@@ -27,9 +27,9 @@ rule deliver_preview:
         web_mesh=local("deliver/{scene}/previews/{iteration}.glb"),
     log:
         "results/{scene}/deliver/preview-{iteration}.log",
+    localrule: True
     params:
         code=get_code("scripts/deliver.py"),
-    localrule: True
     shell:
         "python3 scripts/deliver.py"
         " --copy {input.web_mesh:q} {output.web_mesh:q}"

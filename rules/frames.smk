@@ -9,13 +9,13 @@ rule frames:
         summary="results/{scene}/frames/frames.json",
     log:
         "results/{scene}/frames/frames.log",
+    threads: 8
     params:
         select=get_setting("frames.select"),
         target=get_setting("frames.target"),
         downsample=get_setting("frames.downsample"),
         max_size=get_setting("frames.max_size"),
         code=get_code("scripts/frames.py"),
-    threads: 8
     shell:
         "python3 scripts/frames.py"
         " --source {input.footage:q}"

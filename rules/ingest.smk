@@ -8,10 +8,10 @@ rule ingest_video:
         video="resources/videos/{scene}.mp4",
     log:
         "results/{scene}/ingest/ingest.log",
+    localrule: True
     params:
         source=get_source_argument,
         code=get_code("scripts/ingest.py"),
-    localrule: True
     shell:
         "python3 scripts/ingest.py"
         " --scene {wildcards.scene:q}"

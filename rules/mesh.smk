@@ -11,12 +11,12 @@ rule mesh:
         summary="results/{scene}/mesh/{iteration}/mesh.json",
     log:
         "results/{scene}/mesh/{iteration}/mesh.log",
+    threads: 8
     params:
         resolution=get_setting("mesh.resolution"),
         crop=get_setting("mesh.crop"),
         min_component=get_setting("mesh.min_component"),
         code=get_code("src/sdfgrid/extract.py"),
-    threads: 8
     shell:
         "PYTHONPATH=src python3 -m sdfgrid extract"
         " --checkpoint {input.checkpoint:q}"
@@ -39,10 +39,10 @@ rule web_mesh:
         mesh="results/{scene}/mesh/{iteration}/mesh.glb",
     log:
         "results/{scene}/mesh/{iteration}/web_mesh.log",
+    localrule: True
     params:
         faces=get_setting("mesh.web_faces"),
         code=get_code("scripts/web_mesh.py"),
-    localrule: True
     shell:
         "python3 scripts/web_mesh.py"
         " --mesh {input.mesh:q}"

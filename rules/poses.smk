@@ -13,6 +13,7 @@ rule poses:
         summary="results/{scene}/poses/poses.json",
     log:
         "results/{scene}/poses/poses.log",
+    threads: 8
     params:
         backend=get_setting("poses.backend"),
         min_registered=get_setting("poses.min_registered"),
@@ -20,7 +21,6 @@ rule poses:
         max_image_size=get_setting("poses.max_image_size"),
         seed=get_setting("poses.seed"),
         code=get_code("scripts/poses.py"),
-    threads: 8
     shell:
         "python3 scripts/poses.py"
         " --frames {input.frames:q}"

@@ -15,13 +15,13 @@ rule region:
         points="results/{scene}/region/points.npz",
     log:
         "results/{scene}/region/region.log",
+    localrule: True
     params:
         scene_type=get_setting("scene_type"),
         method=get_setting("region.method"),
         margin=get_setting("region.margin"),
         explicit=get_region_arguments,
         code=get_code("scripts/region.py"),
-    localrule: True
     shell:
         "python3 scripts/region.py"
         " --cameras {input.cameras:q}"
@@ -51,10 +51,10 @@ rule gate:
         checks="results/{scene}/region/gate.json",
     log:
         "results/{scene}/region/gate.log",
+    localrule: True
     params:
         thresholds=get_gate_thresholds,
         code=get_code("scripts/gate.py"),
-    localrule: True
     shell:
         "python3 scripts/gate.py check"
         " --scene {wildcards.scene:q}"
@@ -77,10 +77,10 @@ rule gate_decision:
         decision="results/{scene}/region/gate.pass",
     log:
         "results/{scene}/region/gate_decision.log",
+    localrule: True
     params:
         mode=get_setting("gate.mode"),
         code=get_code("scripts/gate.py"),
-    localrule: True
     shell:
         "python3 scripts/gate.py decide"
         " --gate {input.checks:q}"

@@ -6,12 +6,12 @@ rule train_config:
         config="results/{scene}/train/config.yaml",
     log:
         "results/{scene}/train/config.log",
+    localrule: True
     params:
         iterations=get_setting("train.iterations"),
         image_size=get_setting("train.image_size"),
         seed=get_setting("train.seed"),
         code=get_code("src/sdfgrid/settings.py"),
-    localrule: True
     shell:
         "python3 -m sdfgrid settings"
         " --iterations {params.iterations}"
@@ -35,10 +35,10 @@ rule train:
         metrics="results/{scene}/train/{iteration}/metrics.jsonl",
     log:
         "results/{scene}/train/{iteration}/train.log",
+    threads: 8
     params:
         resume=get_resume_arguments,
         code=get_code("src/sdfgrid/train.py"),
-    threads: 8
     shell:
         "PYTHONPATH=src python3 -m sdfgrid train"
         " --transforms {input.transforms:q}"

@@ -22,7 +22,9 @@ def copy_all(pairs: list[list[Path]]) -> None:
             try:
                 shutil.copyfile(source, part)
             except OSError as error:
-                raise StageError(f"cannot copy {source} to {target}: {error.strerror}; free space or mend it, run again")
+                raise StageError(
+                    f"cannot copy {source} to {target}: {error.strerror}; free space or mend it, run again"
+                )
 
 
 if __name__ == "__main__":
