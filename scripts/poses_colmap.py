@@ -1,0 +1,156 @@
+"""Structure from motion by COLMAP's command-line program, 3.8 to 4.x.
+
+Python 3.8 and the standard library only: it also runs inside the image docker.io/chenhsuanlin/colmap:3.8.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Dict, List, Mapping, Sequence, Tuple, Union
+
+from stage import StageError
+
+Value = Union[int, float, str]
+
+# Options that COLMAP renamed: each value is given under every name that the program's help lists.
+# 3.8 names: `colmap COMMAND -h`; 4.x names: src/colmap/controllers/{base_,}option_manager.cc at tag 4.1.1.
+RENAMED: Dict[str, Tuple[str, ...]] = {
+    "random_seed": ("random_seed", "default_random_seed", "TwoViewGeometry.random_seed", "Mapper.random_seed"),
+    "Extraction.use_gpu": ("SiftExtraction.use_gpu", "FeatureExtraction.use_gpu"),
+    "Extraction.num_threads": ("SiftExtraction.num_threads", "FeatureExtraction.num_threads"),
+    "Extraction.max_image_size": ("SiftExtraction.max_image_size", "FeatureExtraction.max_image_size"),
+    "Matching.use_gpu": ("SiftMatching.use_gpu", "FeatureMatching.use_gpu"),
+    "Matching.num_threads": ("SiftMatching.num_threads", "FeatureMatching.num_threads"),
+    "Mapper.ba_global_frames_ratio": ("Mapper.ba_global_images_ratio", "Mapper.ba_global_frames_ratio"),
+}
+
+
+class Colmap:
+    """COLMAP's program on one folder: frames are read from folder/frames, features and matches kept in a database."""
+
+    def __init__(self, folder: Path, threads: int, seed: int) -> None:
+        program = shutil.which("colmap")
+        if program is None:
+            raise StageError(
+                "COLMAP's program `colmap` is not on PATH; install it (Debian, Ubuntu: apt install colmap), or use the "
+                "Python package with --backend pycolmap (pip install pycolmap)"
+            )
+        self._program = program
+        self._frames = folder / "frames"
+        self._database = folder / "database.db"
+        self._pairs = folder / "pairs.txt"
+        self._log = folder / "colmap.log"
+        self._threads = threads
+        self._seed = seed
+        banner = self._help()
+        version = re.search(r"COLMAP (\d[\w.]*)", banner)
+        if version is None:
+            raise StageError(f"{program}: `colmap -h` names no version; it printed: {_last_lines(banner)}")
+        self.version = f"colmap {version.group(1)}"
+        # Builds without CUDA say "without CUDA" at the same place.
+        self._gpu = "with CUDA" in banner and has_gpu()
+
+    def extract(self, max_image_size: int, max_features: int) -> None:
+        """SIFT features of all frames, with one camera for all of them."""
+        try:
+            self._extract(max_image_size, max_features)
+        except StageError as error:
+            if not self._gpu:
+                raise
+            print(f"COLMAP cannot use this machine's GPU and goes on without it ({error})", file=sys.stderr, flush=True)
+            self._gpu = False
+            self._database.unlink()
+            self._extract(max_image_size, max_features)
+
+    def _extract(self, max_image_size: int, max_features: int) -> None:
+        self._run(
+            "feature_extractor",
+            {"database_path": self._database, "image_path": self._frames, "ImageReader.camera_model": "SIMPLE_RADIAL"},
+            {
+                "ImageReader.single_camera": 1,
+                "Extraction.max_image_size": max_image_size,
+                "SiftExtraction.max_num_features": max_features,
+                "SiftExtraction.first_octave": 0,  # the image as it is; -1 doubles it and takes three times as long
+                "Extraction.use_gpu": int(self._gpu),
+                "Extraction.num_threads": self._threads,
+            },
+        )
+
+    def match(self, pairs: Sequence[Tuple[str, str]]) -> None:
+        """Match the pairs of frames and verify them geometrically; pairs matched before are skipped by COLMAP."""
+        self._pairs.write_text("".join(f"{first} {second}\n" for first, second in pairs))
+        self._run(
+            "matches_importer",
+            {"database_path": self._database, "match_list_path": self._pairs, "match_type": "pairs"},
+            {"Matching.use_gpu": int(self._gpu), "Matching.num_threads": self._threads},
+        )
+
+    def map(self, models: Path, options: Mapping[str, Value]) -> None:
+        """Incremental mapping: models/0, models/1 ... in no useful order, or none if no two frames fit."""
+        values: Dict[str, Value] = {f"Mapper.{name}": value for name, value in options.items()}
+        values["Mapper.num_threads"] = self._threads
+        try:
+            self._run(
+                "mapper",
+                {"database_path": self._database, "image_path": self._frames, "output_path": models},
+                values,
+            )
+        except StageError:
+            if "failed to create sparse model" not in self._log.read_text(errors="replace"):
+                raise
+
+    def undistort(self, model: Path, output: Path) -> None:
+        """Without lens distortion: the model's images in output/images, the model (PINHOLE) in output/sparse."""
+        output.mkdir()
+        self._run(
+            "image_undistorter",
+            {"image_path": self._frames, "input_path": model, "output_path": output, "output_type": "COLMAP"},
+            {"num_threads": self._threads},
+        )
+
+    def _run(self, command: str, paths: Mapping[str, Union[str, Path]], values: Mapping[str, Value]) -> None:
+        line = [self._program, command]
+        for name, path in paths.items():
+            line += [f"--{name}", str(path)]
+        known = self._help(command)
+        common: Dict[str, Value] = {"random_seed": self._seed, "log_target": "stderr"}  # 4.x: no log files in /tmp
+        for option, value in {**common, **values}.items():
+            for name in RENAMED.get(option, (option,)):
+                if f"--{name} " in known:
+                    line += [f"--{name}", str(value)]
+        with open(self._log, "w") as log:
+            # On Ctrl-C subprocess.run kills the child before it lets the exception pass.
+            code = subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, env=_environment()).returncode
+        if code < 0:
+            raise StageError(
+                f"`colmap {command}` was killed by signal {-code}; usually memory ran out: use a machine with more of "
+                "it, fewer frames, or a smaller --max-image-size"
+            )
+        if code > 0:
+            output = self._log.read_text(errors="replace")
+            raise StageError(f"`colmap {command}` failed with exit code {code}; its last lines:\n{_last_lines(output)}")
+
+    def _help(self, *command: str) -> str:
+        """What `colmap COMMAND -h` prints: on standard output in 3.8, through the log on standard error in 4.x."""
+        result = subprocess.run(
+            [self._program, *command, "-h"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=_environment()
+        )
+        return result.stdout.decode(errors="replace")
+
+
+def has_gpu() -> bool:
+    """Whether the kernel, or the container, shows an NVIDIA GPU."""
+    return any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def _environment() -> Dict[str, str]:
+    """COLMAP with a GUI dies without a display unless Qt is told to draw nowhere (colmap issues 45, 824, 1431)."""
+    return {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
+
+
+def _last_lines(text: str, count: int = 8) -> str:
+    lines: List[str] = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return "\n".join(f"  {line}" for line in lines[-count:]) or "  (nothing)"

@@ -1,0 +1,83 @@
+"""Structure from motion by COLMAP's Python package pycolmap, 4.x, inside this process."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pycolmap
+
+from stage import StageError
+
+
+class Pycolmap:
+    """pycolmap on one folder: frames are read from folder/frames, features and matches kept in a database."""
+
+    version = f"pycolmap {pycolmap.__version__}"
+
+    def __init__(self, folder: Path, threads: int, seed: int) -> None:
+        self._frames = folder / "frames"
+        self._database = folder / "database.db"
+        self._pairs = folder / "pairs.txt"
+        self._threads = threads
+        self._seed = seed
+        pycolmap.set_random_seed(seed)
+        pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value  # what goes wrong comes back as exceptions
+
+    def extract(self, max_image_size: int, max_features: int) -> None:
+        """SIFT features of all frames, with one camera for all of them."""
+        reader = pycolmap.ImageReaderOptions()
+        reader.camera_model = "SIMPLE_RADIAL"
+        options = pycolmap.FeatureExtractionOptions()
+        options.num_threads = self._threads
+        options.max_image_size = max_image_size
+        options.sift.max_num_features = max_features
+        options.sift.first_octave = 0  # the image as it is; -1 doubles it and takes three times as long
+        single = pycolmap.CameraMode.SINGLE
+        with _errors("feature extraction"):
+            pycolmap.Database.open(self._database).close()  # creates it
+            # Images get their ids here, in the order of their names. extract_features alone numbers them in the order
+            # in which its threads finish, and the models would differ from run to run.
+            pycolmap.import_images(self._database, self._frames, camera_mode=single, options=reader)
+            pycolmap.extract_features(
+                self._database, self._frames, camera_mode=single, reader_options=reader, extraction_options=options
+            )
+
+    def match(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Match the pairs of frames and verify them geometrically; pairs matched before are skipped by COLMAP."""
+        self._pairs.write_text("".join(f"{first} {second}\n" for first, second in pairs))
+        matching = pycolmap.FeatureMatchingOptions()
+        matching.num_threads = self._threads
+        pairing = pycolmap.ImportedPairingOptions()
+        pairing.match_list_path = self._pairs
+        verification = pycolmap.TwoViewGeometryOptions()
+        verification.ransac.random_seed = self._seed
+        with _errors("matching"):
+            pycolmap.match_image_pairs(
+                self._database,
+                matching_options=matching,
+                pairing_options=pairing,
+                verification_options=verification,
+            )
+
+    def map(self, models: Path, options: Mapping[str, float]) -> None:
+        """Incremental mapping: models/0, models/1 ... in no useful order, or none if no two frames fit."""
+        pipeline = pycolmap.IncrementalPipelineOptions()
+        pipeline.random_seed = self._seed
+        pipeline.num_threads = self._threads
+        for name, value in options.items():
+            setattr(pipeline if hasattr(pipeline, name) else pipeline.mapper, name, value)
+        with _errors("mapping"):
+            pycolmap.incremental_mapping(self._database, self._frames, models, options=pipeline)
+
+    def undistort(self, model: Path, output: Path) -> None:
+        """Without lens distortion: the model's images in output/images, the model (PINHOLE) in output/sparse."""
+        with _errors("undistortion"):
+            pycolmap.undistort_images(output, model, self._frames, num_threads=self._threads)
+
+
+@contextmanager
+def _errors(step: str) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise StageError(f"COLMAP's {step} failed: {error}")
