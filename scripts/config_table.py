@@ -1,11 +1,13 @@
 """The table of scenes: a row a scene, tab-separated, columns scene, video, and settings by their dotted keys."""
 
+import csv
 import io
 import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -61,31 +63,44 @@ def read_lines(file: Path, place: str) -> tuple[dict[int, list[str]], list[str]]
 
     Line ends and byte order marks of any system are fine, and so are the quotes that spreadsheet programs write.
     """
-    if not file.is_file():
+    if not os.path.isfile(file):
         advice = suggest_file(file) or "Write the path of your table."
         return {}, [f"{place}: there is no file {show_path(file)}. {advice}"]
-    content = file.read_bytes()
     try:
-        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        content = file.read_bytes()
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
+    except OSError as error:
+        return {}, [
+            f"{show_path(file)}: cannot be read: {error.strerror}. Change its permissions with chmod, or copy it."
+        ]
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
         advice = "In a spreadsheet program, save it as tab-separated text in UTF-8."
         return {}, [f"{show_path(file)}: this is not text in UTF-8. {advice}"]
-    numbered = enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1)
-    lines = {number: line for number, line in numbered if line.strip('" \t') and line.lstrip('" ')[:1] != "#"}
+    text = text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n")
+    numbered = enumerate(text.split("\n"), start=1)
+    lines = {
+        number: line for number, line in numbered if line.replace('"', "").strip() and line.lstrip('" ')[:1] != "#"
+    }
     if not lines:
         advice = "Write a first line with the column names scene, a tab, video."
         return {}, [f"{show_path(file)}: this table is empty. {advice}"]
-    for number, line in lines.items():
-        if line.count('"') % 2:
-            advice = "Remove it, or put a second one where the cell ends."
-            return {}, [f'{show_path(file)} line {number}: a quote (") is opened and not closed. {advice}']
     width = 1 + max(line.count("\t") for line in lines.values())
     joined = io.StringIO("\n".join(lines.values()))
-    table = pd.read_csv(joined, sep="\t", header=None, names=range(width), dtype=str, keep_default_na=False).fillna("")
-    rows = [[cell.strip() for cell in row] for row in table.to_numpy().tolist()]
+    shape: dict[str, Any] = {"header": None, "names": range(width), "skip_blank_lines": False}
+    text_only: dict[str, Any] = {"dtype": str, "keep_default_na": False, "quoting": csv.QUOTE_NONE}
+    table = pd.read_csv(joined, sep="\t", **shape, **text_only).fillna("")
+    rows = [[clean(cell) for cell in row] for row in table.to_numpy().tolist()]
     return dict(zip(lines, rows, strict=True)), []
+
+
+def clean(cell: str) -> str:
+    """A cell without spaces round it and without the quotes that spreadsheet programs put round commas."""
+    cell = cell.strip()
+    if len(cell) > 1 and cell[0] == cell[-1] == '"':
+        cell = cell[1:-1].replace('""', '"').strip()
+    return cell
 
 
 def check_header(header: Sequence[str], place: str, leaves: Leaves) -> tuple[list[str], list[str]]:

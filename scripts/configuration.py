@@ -157,10 +157,12 @@ def merge(into: dict[str, Any], values: Mapping[str, Any]) -> None:
 
 def check_file(file: Path) -> list[str]:
     place = show_path(file)
-    if not file.is_file():
+    if not os.path.isfile(file):
         return [f"{place}: there is no such file. {suggest_file(file) or 'Write the path of a configuration file.'}"]
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        return [f"{place}: cannot be read: {error.strerror}. Change its permissions with chmod, or copy it."]
     except UnicodeDecodeError:
         return [f"{place}: this is not text in UTF-8. Save it as UTF-8 in your editor."]
     except yaml.MarkedYAMLError as error:
@@ -382,8 +384,8 @@ def check_path(path: Path) -> str | None:
     scheme = re.match(r"(https?|s3|gdrive):", str(path))
     if scheme:
         return f"this address lacks its two slashes. Write {scheme[1]}://..."
-    if not path.exists():
-        if path.parent.is_dir():
+    if not os.path.exists(path):
+        if os.path.isdir(path.parent):
             return f"there is no such file or folder. {suggest_file(path) or f'Write {KINDS}.'}"
         advice = suggest_file(path.parent) or "Paths begin at the folder where snakemake runs. Write the whole path."
         return f"there is no folder {path.parent}. {advice}"

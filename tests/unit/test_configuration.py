@@ -1,5 +1,6 @@
 """The configuration: what it gives to the rules, and what it says when something in it is wrong."""
 
+import contextlib
 import re
 import shutil
 import subprocess
@@ -10,6 +11,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from config_schema import allowed, find_leaves, read_schema, show
 from configuration import ConfigurationError, check_files, find_unused_regions, load_scenes, read_config
@@ -84,6 +87,26 @@ def test_a_file_that_is_no_text(file: str, content: bytes, advice: str) -> None:
     assert errors() == [f"{file}: this is not text in UTF-8. {advice}"]
 
 
+ODD = [
+    None,
+    True,
+    -1,
+    2.5,
+    10**30,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "1e400",
+    "1,2",
+    "٣",
+    [],
+    [1, [2]],
+    [None],
+    {"a": 1},
+]
+
+
 def test_all_errors_come_at_once_in_the_order_of_the_files() -> None:
     write(Path(CONFIG), "mesh:\n  crop: 2\ntrane: {}\n")
     write(Path(TABLE), f"{HEADER}\ttrain.seed\tcolour\n{ROW}\tx\tred\nlamp\tvideos/none.mp4\t1\n")
@@ -108,6 +131,31 @@ def test_an_invalid_value_causes_no_second_error() -> None:
     write(Path(TABLE), f"{HEADER}\ttrain.iterations\ttrain.milestones\n{ROW}\t9k\t5000\n")
     (error,) = errors()
     assert "9k" in error
+
+
+@given(
+    st.lists(
+        st.sampled_from(["\t", "\n", "\r", '"', "#", ",", " ", "lamp", "videos/lamp.mp4", "0,5", "\0", "\u2028", "é"])
+    )
+)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_table_makes_a_traceback(parts: list[str]) -> None:
+    write(Path(TABLE), f"{HEADER}\tmesh.crop\n{''.join(parts)}")
+    with contextlib.suppress(ConfigurationError):
+        load()
+
+
+@given(st.sampled_from(sorted(find_leaves(read_schema("config")))), st.sampled_from(ODD))
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_value_is_refused_or_fits_the_schema(key: str, value: Any) -> None:
+    *sections, name = key.split(".")
+    config: dict[str, Any] = {name: value}
+    for section in reversed(sections):
+        config = {section: config}
+    with contextlib.suppress(ConfigurationError):
+        lamp = load_scenes(config)["lamp"]
+        del lamp["video"]
+        jsonschema.validate(lamp, read_schema("config"))
 
 
 # --- what it gives ----------------------------------------------------------------------------------------------------
