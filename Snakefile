@@ -2,10 +2,6 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
-
-configfile: "config/config.yaml"
-
-
 include: "rules/common.smk"
 include: "rules/ingest.smk"
 include: "rules/frames.smk"

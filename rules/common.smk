@@ -14,12 +14,27 @@ os.environ["PATH"] = os.pathsep.join(
     [str(Path(sys.executable).parent), os.environ["PATH"]]
 )
 
-from configuration import ConfigurationError, load_scenes
+from configuration import ConfigurationError, check_files, find_unused_regions, load_scenes
 
-try:
-    SCENES = load_scenes(config, workflow.configfiles)
-except ConfigurationError as error:
-    raise SystemExit(str(error))  # the list alone, without a traceback, and exit code 1
+
+def stop_on_errors(function, *arguments):
+    """Only the list of errors, without a traceback, and exit code 1."""
+    try:
+        return function(*arguments)
+    except ConfigurationError as error:
+        raise SystemExit(str(error))
+
+
+# Snakemake itself names neither file nor line of a YAML error.
+stop_on_errors(check_files, ["config/config.yaml"])
+
+
+configfile: "config/config.yaml"
+
+
+SCENES = stop_on_errors(load_scenes, config, workflow.configfiles)
+for warning in find_unused_regions(SCENES):
+    logger.warning(warning)
 
 
 wildcard_constraints:

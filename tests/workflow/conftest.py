@@ -42,7 +42,7 @@ def web(web_folder: Path) -> Iterator[str]:
 def scenes(web: str) -> list[dict[str, object]]:
     return [
         {"scene": "film", "video": "film.mp4"},
-        {"scene": "photos", "video": "photos", "train.milestones": "", "mesh.resolution": 48},
+        {"scene": "photos", "video": "photos", "train.milestones": "[]", "mesh.resolution": 48},
         {"scene": "web", "video": f"{web}/tractor.mp4"},
     ]
 
