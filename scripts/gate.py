@@ -596,7 +596,7 @@ def _image_flaw(data: bytes, size: tuple[int, int]) -> str:
 
 def _some(names: list[str]) -> str:
     """At most five names."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return ", ".join(map(str, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,437 @@
+"""scripts/gate.py: each check on a made capture with one thing wrong, limits, and the decision."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import synthetic_captures as made
+from PIL import Image
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+FILES = {
+    "frames-json": "frames.json",
+    "poses-json": "poses.json",
+    "transforms": "transforms.json",
+    "region": "region.json",
+    "points": "points.npz",
+    "images": "images.tar",
+}
+CHECKS = {
+    "frame_count",
+    "blurred_share",
+    "exposure_range",
+    "registered_share",
+    "reprojection_error",
+    "track_length",
+    "points_per_image",
+    "models",
+    "focal_difference",
+    "principal_point",
+    "distortion",
+    "pose_matrices",
+    "camera_motion",
+    "camera_focus",
+    "azimuth_coverage",
+    "elevation_spread",
+    "points_inside",
+    "region_too_large",
+    "cameras_inside",
+    "camera_distance",
+    "upstream_region_difference",
+    "image_names",
+    "image_files",
+}
+
+
+def write(folder: Path, capture: made.Capture, *region_options: str) -> Path:
+    """All files the gate reads, in one folder."""
+    inputs = made.write(folder, capture)
+    command = [sys.executable, str(SCRIPTS / "region.py"), *region_options]
+    command += [f"--{key}={inputs[key]}" for key in ("cameras", "image-poses", "points", "frames-json")]
+    command += [f"--transforms={folder}/transforms.json", f"--summary={folder}/region.json"]
+    command += [f"--picture={folder}/region.png", f"--engine-points={folder}/points.npz"]
+    subprocess.run(command, check=True, capture_output=True)
+    return folder
+
+
+def check(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / "gate.py"), "check", "--scene=toy", f"--output={folder}/gate.json"]
+    command += [f"--{key}={folder / name}" for key, name in FILES.items()]
+    return subprocess.run([*command, *options], capture_output=True, text=True)
+
+
+def decide(folder: Path, mode: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / "gate.py"), "decide", f"--gate={folder}/gate.json", f"--mode={mode}"]
+    return subprocess.run([*command, f"--output={folder}/gate.pass"], capture_output=True, text=True)
+
+
+def checked(folder: Path, *options: str) -> dict[str, dict[str, Any]]:
+    """Checks of gate.json by name."""
+    result = check(folder, *options)
+    assert result.returncode == 0, result.stderr
+    return {entry["name"]: entry for entry in json.loads((folder / "gate.json").read_text())["checks"]}
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.fixture(scope="module")
+def good_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("good"), made.object_on_table())
+
+
+@pytest.fixture
+def folder(good_capture: Path, tmp_path: Path) -> Path:
+    """A copy of a good capture to spoil."""
+    for name in FILES.values():
+        (tmp_path / name).write_bytes((good_capture / name).read_bytes())
+    return tmp_path
+
+
+def test_a_good_capture_passes_every_check(folder: Path) -> None:
+    checks = checked(folder)
+    gate = json.loads((folder / "gate.json").read_text())
+    assert (gate["scene"], gate["verdict"]) == ("toy", "pass")
+    assert set(checks) == CHECKS
+    for entry in checks.values():
+        assert set(entry) >= {"name", "value", "unit", "warn", "fail", "verdict", "advice", "source"}
+        assert entry["verdict"] == "pass" and entry["advice"] and entry["source"].startswith("NA-")
+    result = decide(folder, "fail")
+    assert result.returncode == 0 and not result.stderr
+    assert "toy: pass, 23 checks" in (folder / "gate.pass").read_text()
+
+
+# ----------------------------------------------------------------------------------------------- one thing wrong each
+
+
+def set_pose(transforms: dict[str, Any], row: int, column: int, factor: float) -> None:
+    for line in transforms["frames"][5]["transform_matrix"][:3]:
+        line[column] *= factor
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "name", "verdict", "value", "advice"),
+    [
+        (
+            "frames.json",
+            lambda c: [f.update(sharpness=30) for f in c["frames"][:7]],
+            "blurred_share",
+            "warn",
+            7 / 36,
+            "000000.jpg",
+        ),
+        (
+            "frames.json",
+            lambda c: [f.update(sharpness=1000) for f in c["frames"][:17]] and c["frames"][0].update(sharpness=1),
+            "blurred_share",
+            "pass",
+            1 / 36,
+            "slower",
+        ),
+        (
+            "frames.json",
+            lambda c: [f.update(luminance=0.3) for f in c["frames"][:9]],
+            "exposure_range",
+            "warn",
+            0.2,
+            "Lock exposure",
+        ),
+        ("poses.json", lambda c: c.update(registered_share=0.7), "registered_share", "warn", 0.7, "overlaps"),
+        (
+            "poses.json",
+            lambda c: c.update(registered_share=0.4, unregistered=["000009.jpg"]),
+            "registered_share",
+            "fail",
+            0.4,
+            "000009.jpg",
+        ),
+        ("poses.json", lambda c: c.update(reprojection_error=1.5), "reprojection_error", "warn", 1.5, "zoom"),
+        ("poses.json", lambda c: c.update(reprojection_error=2.5), "reprojection_error", "fail", 2.5, "zoom"),
+        ("poses.json", lambda c: c.update(track_length=2.5), "track_length", "warn", 2.5, "frames.target"),
+        ("poses.json", lambda c: c.update(points_per_image=120), "points_per_image", "warn", 120, "texture"),
+        (
+            "poses.json",
+            lambda c: c["attempts"].insert(0, {"models": [{"registered": n} for n in (36, 20, 1)]}),
+            "models",
+            "pass",
+            1,
+            "one go",
+        ),
+        (
+            "poses.json",
+            lambda c: c["attempts"].append({"models": [{"registered": n} for n in (36, 20, 1)]}),
+            "models",
+            "warn",
+            2,
+            "36, 20, 1",
+        ),
+        ("transforms.json", lambda c: c.update(fl_y=63), "focal_difference", "fail", 0.05, "one camera"),
+        ("transforms.json", lambda c: c.update(cx=48), "principal_point", "fail", 0.25, "do not crop"),
+        ("transforms.json", lambda c: c.update(k1=-0.01), "distortion", "fail", 0.01, "undistorted"),
+        ("transforms.json", lambda c: set_pose(c, 5, 0, 1.01), "pose_matrices", "fail", 1, "000015.jpg"),
+        ("transforms.json", lambda c: set_pose(c, 5, 3, 30), "camera_distance", "warn", 1 / 36, "0.3 to 10 radii"),
+        ("transforms.json", lambda c: c.update(sphere_center=[0.9, 0, 0.4]), "points_inside", "fail", None, "cut off"),
+        ("transforms.json", lambda c: c.update(sphere_radius=0.2), "points_inside", "fail", None, "region.png"),
+        ("transforms.json", lambda c: c.update(sphere_radius=1.6), "region_too_large", "warn", 1, "wastes detail"),
+        ("transforms.json", lambda c: c.update(sphere_radius=20), "cameras_inside", "warn", 1, "too large"),
+        ("transforms.json", lambda c: c.update(sphere_radius=0.2), "camera_distance", "fail", 1, "nearer"),
+        (
+            "region.json",
+            lambda c: c["upstream"].update(radius=2, radius_from_origin=5),
+            "upstream_region_difference",
+            "warn",
+            1.5,
+            "Nothing to film again",
+        ),
+        (
+            "region.json",
+            lambda c: c["scene_type"].update(looking_at_center=0.3, guess="indoor"),
+            "camera_focus",
+            "fail",
+            0.3,
+            "scene_type: indoor",
+        ),
+        (
+            "region.json",
+            lambda c: c["scene_type"].update(used="indoor"),
+            "camera_focus",
+            "fail",
+            0,
+            "scene_type: object",
+        ),
+    ],
+)
+def test_one_thing_wrong_is_found(
+    folder: Path,
+    file: str,
+    change: Callable[[dict[str, Any]], Any],
+    name: str,
+    verdict: str,
+    value: float | None,
+    advice: str,
+) -> None:
+    edit(folder / file, change)
+    entry = checked(folder)[name]
+    assert entry["verdict"] == verdict
+    assert value is None or entry["value"] == pytest.approx(value, abs=1e-3)
+    assert advice in entry["advice"]
+
+
+def test_half_an_orbit_names_the_missing_side(tmp_path: Path) -> None:
+    # Counterclockwise seen from above, so someone at the first camera has filmed the right side and misses the left.
+    entry = checked(write(tmp_path, made.object_on_table(degrees=180)))["azimuth_coverage"]
+    assert entry["verdict"] == "warn"
+    assert 0.5 < entry["value"] < 0.6
+    for words in ("000105.jpg", "000000.jpg", "185 degrees", "left side"):
+        assert words in entry["advice"]
+
+
+def test_one_quarter_of_an_orbit_fails(tmp_path: Path) -> None:
+    folder = write(tmp_path, made.object_on_table(degrees=90, count=30))
+    checked(folder)
+    result = decide(folder, "fail")
+    assert result.returncode == 1
+    for words in ("azimuth_coverage", "273 degrees", "far side", "at least 40 %", "scene_type to outdoor"):
+        assert words in result.stderr
+
+
+@pytest.mark.parametrize("count", [20, 24, 60])
+def test_a_full_circle_counts_as_full_with_few_photos(tmp_path: Path, count: int) -> None:
+    assert checked(write(tmp_path, made.object_on_table(count=count)))["azimuth_coverage"]["value"] == 1
+
+
+def test_too_few_frames_fail(tmp_path: Path) -> None:
+    entry = checked(write(tmp_path, made.object_on_table(count=19)))["frame_count"]
+    assert (entry["value"], entry["verdict"]) == (19, "fail")
+
+
+def test_a_level_orbit_is_asked_to_change_height(tmp_path: Path) -> None:
+    level = np.stack([made.look((3 * np.cos(a), 3 * np.sin(a), 1), (0, 0, 0.4)) for a in np.arange(36) * np.pi / 18])
+    entry = checked(write(tmp_path, made.object_on_table()._replace(camera_to_world=level)))["elevation_spread"]
+    assert entry["verdict"] == "warn" and entry["value"] < 1
+    assert "higher up" in entry["advice"]
+
+
+def test_a_camera_that_never_moved_fails(tmp_path: Path) -> None:
+    entry = checked(write(tmp_path, made.turntable()))["camera_motion"]
+    assert entry["verdict"] == "fail"
+    assert "turntable" in entry["advice"]
+
+
+@pytest.mark.parametrize("capture", [made.room(), made.room(outward=False), made.street(), made.facade()])
+def test_rooms_and_streets_are_not_asked_to_be_walked_round(tmp_path: Path, capture: made.Capture) -> None:
+    checks = checked(write(tmp_path, capture))
+    assert not {"azimuth_coverage", "elevation_spread", "cameras_inside"} & set(checks)
+    assert not [name for name, entry in checks.items() if entry["verdict"] == "fail"]
+
+
+def test_a_room_called_an_object_is_told_its_scene_type(tmp_path: Path) -> None:
+    entry = checked(write(tmp_path, made.room(), "--scene-type=object"))["camera_focus"]
+    assert entry["verdict"] == "fail"
+    assert "scene_type: indoor" in entry["advice"]
+
+
+def image(mode: str = "RGB", size: tuple[int, int] = (made.WIDTH, made.HEIGHT), kind: str = "JPEG") -> bytes:
+    return made.encode(Image.effect_noise(size, 90).convert(mode), kind)
+
+
+@pytest.mark.parametrize(
+    ("files", "name", "value", "words"),
+    [
+        ({"000003.jpg": None}, "image_names", 1, ["No image for: 000003.jpg"]),
+        ({"000001.jpg": image()}, "image_names", 1, ["No pose for: 000001.jpg"]),
+        ({".DS_Store": b"x"}, "image_names", 1, ["No pose for: .DS_Store"]),
+        ({"000003.jpg": image()[:-400]}, "image_files", 1, ["000003.jpg", "cannot be decoded"]),
+        ({"000003.jpg": b"<html>"}, "image_files", 1, ["000003.jpg", "not an image"]),
+        ({"000003.jpg": b""}, "image_files", 1, ["000003.jpg", "not an image"]),
+        ({"000003.jpg": image("L")}, "image_files", 1, ["000003.jpg", "mode L"]),
+        ({"000003.jpg": image("RGBA", kind="PNG")}, "image_files", 1, ["000003.jpg", "mode RGBA", "alpha"]),
+        ({"000003.jpg": image(size=(60, 48))}, "image_files", 1, ["60 x 48, not 64 x 48"]),
+        ({f"{3 * i:06d}.jpg": b"" for i in range(8)}, "image_files", 8, ["and 3 more"]),
+    ],
+    ids=["missing", "extra", "junk", "truncated", "html", "empty", "grey", "alpha", "size", "many"],
+)
+def test_images_that_upstream_would_hang_on_fail(
+    folder: Path, files: dict[str, bytes | None], name: str, value: int, words: list[str]
+) -> None:
+    images: dict[str, bytes | None] = {f"{3 * i:06d}.jpg": image() for i in range(36)} | files
+    made.write_tar(folder / "images.tar", {key: data for key, data in images.items() if data is not None})
+    entry = checked(folder)[name]
+    assert (entry["verdict"], entry["value"]) == ("fail", value)
+    for word in words:
+        assert word in entry["advice"]
+
+
+# ----------------------------------------------------------------------------------------------------------- limits
+
+
+def test_limits_can_be_moved_and_switched_off(folder: Path) -> None:
+    edit(folder / "poses.json", lambda c: c.update(track_length=2.5, registered_share=0.3))
+    limits = {"track_length": {"fail": 2.6}, "registered_share": {"fail": None, "warn": None}}
+    checks = checked(folder, f"--thresholds={json.dumps(limits)}")
+    assert checks["track_length"]["verdict"] == "fail"
+    assert (checks["track_length"]["warn"], checks["track_length"]["fail"]) == (3.0, 2.6)
+    assert checks["registered_share"]["verdict"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "words"),
+    [
+        ("{", ["not valid JSON"]),
+        ("[]", ["not an object"]),
+        ('{"track_lenght": {"warn": 2}}', ["gate.track_lenght", "did you mean track_length?"]),
+        ('{"track_length": {"wran": 2}}', ["gate.track_length.wran", "did you mean warn?"]),
+        ('{"track_length": 2}', ["gate.track_length", "{warn: ..., fail: ...}"]),
+        ('{"track_length": {"warn": "2"}}', ["gate.track_length.warn", "neither a number nor null"]),
+        ('{"track_length": {"warn": true}}', ["gate.track_length.warn", "neither a number nor null"]),
+        ('{"registered_share": {"fail": 0.9}}', ["gate.registered_share", "would fail before it warns"]),
+        ('{"reprojection_error": {"warn": 3}}', ["gate.reprojection_error", "at most fail"]),
+    ],
+)
+def test_wrong_limits_are_refused(folder: Path, thresholds: str, words: list[str]) -> None:
+    assert_refused(check(folder, f"--thresholds={thresholds}"), folder / "gate.json", *words)
+
+
+# --------------------------------------------------------------------------------------------------------- decision
+
+
+def test_a_failed_gate_stops_the_scene_with_its_advice(folder: Path) -> None:
+    edit(folder / "poses.json", lambda c: c.update(registered_share=0.4, track_length=2.5))
+    checked(folder)
+    (folder / "gate.pass").write_text("of an earlier run")
+    result = decide(folder, "fail")
+    words = ["scene toy", "1 failed", "registered_share", "is 40 %", "at least 50 %", "overlaps", "gate.mode: warn"]
+    assert_refused(result, folder / "gate.pass", *words, "warning: track_length", "gate.<check>.fail")
+
+
+def test_mode_warn_goes_on_and_says_why(folder: Path) -> None:
+    edit(folder / "poses.json", lambda c: c.update(registered_share=0.4, track_length=2.5))
+    checked(folder)
+    result = decide(folder, "warn")
+    assert result.returncode == 0
+    for text in (result.stderr, (folder / "gate.pass").read_text()):
+        for words in ("toy", "failed: registered_share", "warning: track_length"):
+            assert words in text
+
+
+def test_warnings_are_printed_in_mode_fail_too(folder: Path) -> None:
+    edit(folder / "poses.json", lambda c: c.update(track_length=2.5))
+    checked(folder)
+    result = decide(folder, "fail")
+    assert result.returncode == 0
+    assert "warning: track_length" in result.stderr and "frames.target" in result.stderr
+    assert "toy: warn" in (folder / "gate.pass").read_text()
+
+
+# -------------------------------------------------------------------------------------------------------- bad input
+
+
+def assert_refused(result: subprocess.CompletedProcess[str], output: Path, *words: str) -> None:
+    """One message with these words, exit code 1, no traceback, no output."""
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+    assert not output.exists()
+    assert not list(output.parent.glob(f".{output.name}*"))
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("frames.json", None, ["frames.json", "no such file"]),
+        ("frames.json", b'{"frames": []}', ["frames.json", "holds no frames"]),
+        ("frames.json", b'{"frames": [{"name": "a"}]}', ["frames.json", "'sharpness' is missing"]),
+        ("poses.json", b"[]", ["poses.json", "an object with"]),
+        ("poses.json", b'{"registered_share": "all"}', ["poses.json", 'registered_share is "all"', "a number"]),
+        ("transforms.json", b"{}", ["transforms.json", "'fl_x' is missing"]),
+        ("region.json", b'{"scene_type": "object", "up": []}', ["region.json", "scene_type", "an object"]),
+        ("points.npz", None, ["points.npz", "no such file"]),
+        ("points.npz", b"PK\3\4", ["points.npz", "run the region stage again"]),
+        ("images.tar", None, ["images.tar", "no such file"]),
+        ("images.tar", b"x" * 2000, ["images.tar", "not a complete tar archive"]),
+    ],
+)
+def test_unreadable_input_is_refused(folder: Path, file: str, content: bytes | None, words: list[str]) -> None:
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_bytes(content)
+    assert_refused(check(folder), folder / "gate.json", *words)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: set_pose(c, 5, 3, float("nan")), ["pose of 000015.jpg", "not finite"]),
+        (lambda c: c.update(sphere_radius=0), ["sphere_radius is 0"]),
+        (lambda c: c.update(sphere_center=[0, None, 0]), ["sphere_center"]),
+        (lambda c: c["frames"][0].pop("file_path"), ["frames", "file_path"]),
+        (lambda c: c.update(frames=c["frames"][:5]), ["points.npz", "other frames"]),
+    ],
+)
+def test_unusable_transforms_are_refused(
+    folder: Path, change: Callable[[dict[str, Any]], Any], words: list[str]
+) -> None:
+    edit(folder / "transforms.json", change)
+    assert_refused(check(folder), folder / "gate.json", "transforms.json", *words)
+
+
+def test_an_archive_cut_short_is_refused(folder: Path) -> None:
+    data = (folder / "images.tar").read_bytes()
+    (folder / "images.tar").write_bytes(data[:30_000])
+    assert_refused(check(folder), folder / "gate.json", "images.tar", "not a complete tar archive")
+
+
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_deciding_on_a_broken_file_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "gate.json").write_text(content)
+    assert_refused(decide(tmp_path, "fail"), tmp_path / "gate.pass", "gate.json")
