@@ -18,7 +18,7 @@ import time
 from collections import deque
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import IO, Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -26,6 +26,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 from stage import StageError, outputs, run, write_json
 
 MIN_FRAMES = 20  # with fewer, neither the poses nor the surface can come out
+MAX_COMPLAINTS = 5000  # without a frame between; strict decoding by ffmpeg 9 can repeat one error for ever
 MAX_TARGET = 2000  # training has stalled with 2,400 images; the search tree must fit into a command line
 MIN_SIDE = 16  # pixels; below this nothing can be measured in a picture
 SHARPNESS_SIDE = 960  # long side at which sharpness is measured, so that noise of large pictures is not detail
@@ -41,11 +42,15 @@ Image.MAX_IMAGE_PIXELS = 250_000_000  # pillow's default refuses the 200-megapix
 def main() -> None:
     args = parse_arguments()
     check_arguments(args)
-    with outputs(args.frames, args.summary) as (frames, summary):
-        with tarfile.open(frames, "w") as tar:
-            result = store_photos(tar, args) if args.source.suffix == ".tar" else store_video(tar, args)
-        check_count(args, result)
-        write_json(summary, result)
+    try:
+        with outputs(args.frames, args.summary) as (frames, summary):
+            with tarfile.open(frames, "w") as tar:
+                result = store_photos(tar, args) if args.source.suffix == ".tar" else store_video(tar, args)
+            check_count(args, result)
+            write_json(summary, result)
+    except OSError as error:
+        place = error.filename or args.frames
+        raise StageError(f"{place}: {error.strerror or error}; check permissions and free disk space")
     print(f"{args.source}: kept {len(result['frames'])} of {result['source_frames']} frames", flush=True)
 
 
@@ -330,7 +335,9 @@ def find_damage(video: Video, decoding: "Decoding") -> Set[int]:
             f"{video.path}: only {share:.0%} of the video can be decoded, at least {MIN_DECODED:.0%} are needed "
             f"({decoding.complaint()}); {RE_ENCODE}"
         )
-    print(f"warning: {video.path}: {share:.1%} of the video can be decoded ({decoding.complaint()}); using that")
+    print(
+        f"warning: {video.path}: the video is damaged ({decoding.complaint()}); {share:.1%} of it is used", flush=True
+    )
     return damaged
 
 
@@ -361,10 +368,11 @@ class Decoding:
         """graph: filters from [0:V:0] (first video that is no cover picture) to [out], with a showinfo on all frames.
         frames: stop after that many pictures. strict: drop damaged frames."""
         self.video = video
+        self.strict = strict
         self.stamps: List[Optional[int]] = []  # time stamp of each frame, in units of time_base
         self.time_base = 0.0  # seconds
         self.changed = False  # the picture's size or format is not the same throughout
-        self.errors: Deque[str] = deque(maxlen=1000)
+        self.errors: List[str] = []
         self.log: Deque[str] = deque(maxlen=1000)
         self.command = [
             *(video.ffmpeg, "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"),
@@ -380,7 +388,7 @@ class Decoding:
     def __iter__(self) -> Iterator[np.ndarray]:
         process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         assert process.stdout and process.stderr
-        reader = threading.Thread(target=self._read_log, args=(process.stderr,), daemon=True)
+        reader = threading.Thread(target=self._read_log, args=(process.stderr, process.kill), daemon=True)
         reader.start()
         try:
             yield from read_pictures(process.stdout)
@@ -391,7 +399,8 @@ class Decoding:
         if self.changed:
             raise StageError(f"{self.video.path}: {CHANGES}")
 
-    def _read_log(self, stream: IO[bytes]) -> None:
+    def _read_log(self, stream: IO[bytes], stop: Callable[[], None]) -> None:
+        complaints = 0  # since the last frame
         for raw in stream:
             line = raw.decode(errors="replace").rstrip()
             frame = self.FRAME.search(line)
@@ -401,11 +410,16 @@ class Decoding:
                 if int(frame[1]) != len(self.stamps):  # ffmpeg counts anew when the picture changes
                     self.changed = True
                 self.stamps.append(int(frame[2]) if frame[2] != "NOPTS" else None)
+                complaints = 0
             elif base:
                 self.time_base = int(base[1]) / int(base[2])
             elif error:
-                self.errors.append(error[1])
-            self.log.append(line)
+                self.errors += [error[1]] if len(self.errors) < 100 else []
+                complaints += 1
+                if self.strict and complaints == MAX_COMPLAINTS:
+                    stop()
+            elif len(self.log) < 1000:
+                self.log.append(line)
 
     def complaint(self) -> str:
         """What ffmpeg complained of first."""
