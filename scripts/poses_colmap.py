@@ -13,7 +13,7 @@ from typing import Dict, List, Mapping, Sequence, Tuple, Union
 
 from stage import StageError
 
-Value = Union[int, float, str]
+Value = Union[int, float]
 
 # Options that COLMAP renamed: each value is given under every name that the program's help lists.
 # 3.8 names: `colmap COMMAND -h`; 4.x names: src/colmap/controllers/{base_,}option_manager.cc at tag 4.1.1.
@@ -45,6 +45,9 @@ class Colmap:
         self._log = folder / "colmap.log"
         self._threads = threads
         self._seed = seed
+        # With a GUI and no display, COLMAP dies unless Qt draws nowhere (colmap issues 45, 824, 1431). It leaves its own
+        # log files in TMPDIR; here they vanish with the folder.
+        self._environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "TMPDIR": str(folder)}
         banner = self._help()
         version = re.search(r"COLMAP (\d[\w.]*)", banner)
         if version is None:
@@ -62,7 +65,7 @@ class Colmap:
                 raise
             print(f"COLMAP cannot use this machine's GPU and goes on without it ({error})", file=sys.stderr, flush=True)
             self._gpu = False
-            self._database.unlink()
+            self._database.unlink(missing_ok=True)
             self._extract(max_image_size, max_features)
 
     def _extract(self, max_image_size: int, max_features: int) -> None:
@@ -116,14 +119,13 @@ class Colmap:
         for name, path in paths.items():
             line += [f"--{name}", str(path)]
         known = self._help(command)
-        common: Dict[str, Value] = {"random_seed": self._seed, "log_target": "stderr"}  # 4.x: no log files in /tmp
-        for option, value in {**common, **values}.items():
+        for option, value in {"random_seed": self._seed, **values}.items():
             for name in RENAMED.get(option, (option,)):
                 if f"--{name} " in known:
                     line += [f"--{name}", str(value)]
         with open(self._log, "w") as log:
             # On Ctrl-C subprocess.run kills the child before it lets the exception pass.
-            code = subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, env=_environment()).returncode
+            code = subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, env=self._environment).returncode
         if code < 0:
             raise StageError(
                 f"`colmap {command}` was killed by signal {-code}; usually memory ran out: use a machine with more of "
@@ -136,7 +138,7 @@ class Colmap:
     def _help(self, *command: str) -> str:
         """What `colmap COMMAND -h` prints: on standard output in 3.8, through the log on standard error in 4.x."""
         result = subprocess.run(
-            [self._program, *command, "-h"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=_environment()
+            [self._program, *command, "-h"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=self._environment
         )
         return result.stdout.decode(errors="replace")
 
@@ -144,11 +146,6 @@ class Colmap:
 def has_gpu() -> bool:
     """Whether the kernel, or the container, shows an NVIDIA GPU."""
     return any(Path("/dev").glob("nvidia[0-9]*"))
-
-
-def _environment() -> Dict[str, str]:
-    """COLMAP with a GUI dies without a display unless Qt is told to draw nowhere (colmap issues 45, 824, 1431)."""
-    return {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
 
 
 def _last_lines(text: str, count: int = 8) -> str:
