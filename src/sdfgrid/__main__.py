@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 
 from sdfgrid.errors import run
@@ -11,6 +12,11 @@ COMMANDS = {
     "train": "Learn a scene's surface from its posed images.",
     "extract": "Turn a checkpoint into a coloured mesh.",
 }
+
+
+# Idle OpenMP threads spin by default. PyTorch and Numba bring an OpenMP each, so their idle threads would take the
+# cores from each other, and a run on a machine that does other work too would be ten times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def main() -> None:

@@ -66,15 +66,13 @@ def read(path: Path, device: torch.device) -> dict[str, Any]:
     return content
 
 
-def restore_model(content: dict[str, Any], device: torch.device) -> SurfaceModel:
-    """The model of a checkpoint's content, on the device."""
-    model = SurfaceModel(from_dict(content["settings"])).to(device)
-    model.levels = content["levels"]
+def restore_model(model: SurfaceModel, content: dict[str, Any]) -> None:
+    """Give a fresh model of the same settings the levels, bricks and weights of a checkpoint's content."""
     state = content["model"]
+    model.levels = content["levels"]
     for name, grid in (("grid", model.grid), ("background_grid", model.background_grid)):
         grid.restore(state[f"{name}.bricks"], state[f"{name}.table"])
     model.load_state_dict(state)
-    return model
 
 
 def model_content(
@@ -94,4 +92,6 @@ def model_content(
 def load(path: Path, device: torch.device) -> Field:
     """The scene in a checkpoint. Raises EngineError if the file is missing, broken or of another version."""
     content = read(path, device)
-    return Field(restore_model(content, device), content["center"].cpu(), content["radius"], content["iteration"])
+    model = SurfaceModel(from_dict(content["settings"])).to(device)
+    restore_model(model, content)
+    return Field(model, content["center"].cpu(), content["radius"], content["iteration"])

@@ -127,7 +127,7 @@ class _Lookup(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, points: Tensor, table: Tensor, grid: FeatureGrid, levels: int) -> Tensor:
         out = points.new_empty(len(points), CHANNELS * levels)
-        kernels.lookup(points.numpy(), table.detach().numpy(), *_layout(grid, levels), out.numpy(), _tasks())
+        kernels.lookup(points.numpy(), table.detach().numpy(), *_layout(grid, levels), out.numpy(), tasks())
         context.points, context.grid, context.levels = points, grid, levels
         return out
 
@@ -140,16 +140,16 @@ class _Lookup(torch.autograd.Function):
             *_layout(grid, levels),
             grid.gradient().numpy(),
             grid.touched.numpy(),
-            _tasks(),
+            tasks(),
         )
         return None, None, None, None
 
 
-def _layout(grid: FeatureGrid, levels: int) -> tuple[Any, ...]:
-    first = torch.tensor(grid.first_brick[:levels]).numpy()
-    cells = torch.tensor(grid.cells[:levels]).numpy()
-    return grid.bricks.numpy(), first, cells, levels
+def _layout(grid: FeatureGrid, levels: int) -> tuple[Any, Any, Any]:
+    first, cells = torch.tensor(grid.first_brick[:levels]), torch.tensor(grid.cells[:levels])
+    return grid.bricks.numpy(), first.numpy(), cells.numpy()
 
 
-def _tasks() -> int:
+def tasks() -> int:
+    """Parallel tasks of a kernel."""
     return torch.get_num_threads()

@@ -1,21 +1,26 @@
-"""Numba kernels of the feature grids for the CPU. `grid` and `optimiser` hold the same formulas in plain PyTorch.
+"""Numba kernels for the CPU. `grid`, `optimiser` and `render` hold the same formulas in plain PyTorch.
 
-All arrays are float32, C-contiguous; `bricks` is int32. Each parallel task owns what it writes, so sums are taken in
-the same order whatever the number of threads.
+All arrays are float32 and C-contiguous unless said otherwise. Each parallel task owns what it writes, so sums are taken
+in the same order whatever the number of threads.
 """
+
+from __future__ import annotations
 
 from typing import Any, Callable
 
+import numba
 import numpy as np
 from numba import njit, prange
 
-CHANNELS = 4
-ROWS_PER_BRICK = 64
+numba.config.SLP_VECTORIZE = 1  # type: ignore[attr-defined]  # the four channels of a vertex in one instruction; off by default
+
+Array = np.ndarray
+ONE, HALF, ZERO, CELL_END = np.float32(1), np.float32(0.5), np.float32(0), np.float32(1e-3)
 
 
 def _compile(parallel: bool = False) -> Callable[[Callable], Any]:
     def wrap(function: Callable) -> Any:
-        options = {"fastmath": True, "boundscheck": False, "parallel": parallel, "nogil": True}
+        options: Any = {"fastmath": True, "boundscheck": False, "parallel": parallel, "nogil": True}
         try:
             return njit(cache=True, **options)(function)
         except RuntimeError:  # no folder to keep compiled code in, as in a container without a home
@@ -25,41 +30,39 @@ def _compile(parallel: bool = False) -> Callable[[Callable], Any]:
 
 
 @_compile()
-def _cell(coordinate, cells):
-    """Index of the cell and position in it, of a coordinate in [-1, 1] on an axis of `cells` cells."""
-    u = (coordinate + np.float32(1)) * np.float32(0.5) * np.float32(cells)
-    u = min(max(u, np.float32(0)), np.float32(cells) - np.float32(1e-3))
-    i = int(u)
-    return i, u - np.float32(i)
+def _along(coordinate: Any, cells: Any) -> Any:
+    """A coordinate in [-1, 1] in units of cells, kept within the grid."""
+    return min(max((coordinate + ONE) * HALF * np.float32(cells), ZERO), np.float32(cells) - CELL_END)
 
 
 @_compile()
-def _lookup_range(points, table, bricks, first_brick, cells, levels, out, begin, end):
-    for n in range(begin, end):
-        for level in range(levels):
-            per_axis = cells[level] // 4 + 1
-            base = first_brick[level]
-            ix, fx = _cell(points[n, 0], cells[level])
-            iy, fy = _cell(points[n, 1], cells[level])
-            iz, fz = _cell(points[n, 2], cells[level])
-            a0 = np.float32(0)
-            a1 = np.float32(0)
-            a2 = np.float32(0)
-            a3 = np.float32(0)
+def _lookup_range(
+    points: Array, table: Array, bricks: Array, first_brick: Array, cells: Array, out: Array, begin: int, end: int
+) -> None:
+    for level in range(len(cells)):  # outermost, so that one level's vertices stay in the cache
+        per_axis = cells[level] // 4 + 1
+        base = first_brick[level]
+        for n in range(begin, end):
+            ux = _along(points[n, 0], cells[level])
+            uy = _along(points[n, 1], cells[level])
+            uz = _along(points[n, 2], cells[level])
+            ix, iy, iz = np.int32(ux), np.int32(uy), np.int32(uz)
+            fx, fy, fz = ux - np.float32(ix), uy - np.float32(iy), uz - np.float32(iz)
+            a0, a1, a2, a3 = ZERO, ZERO, ZERO, ZERO
             for dx in range(2):
                 x = ix + dx
-                wx = fx if dx else np.float32(1) - fx
+                wx = fx if dx else ONE - fx
                 for dy in range(2):
                     y = iy + dy
-                    wxy = wx * (fy if dy else np.float32(1) - fy)
+                    wxy = wx * (fy if dy else ONE - fy)
                     column = base + ((x >> 2) * per_axis + (y >> 2)) * per_axis
                     inner = ((x & 3) << 4) + ((y & 3) << 2)
                     for dz in range(2):
                         z = iz + dz
                         brick = bricks[column + (z >> 2)]
                         if brick >= 0:
-                            row = (brick << 6) + inner + (z & 3)
-                            w = wxy * (fz if dz else np.float32(1) - fz)
+                            row = np.uint64((brick << 6) + inner + (z & 3))
+                            w = wxy * (fz if dz else ONE - fz)
                             a0 += w * table[row, 0]
                             a1 += w * table[row, 1]
                             a2 += w * table[row, 2]
@@ -71,49 +74,63 @@ def _lookup_range(points, table, bricks, first_brick, cells, levels, out, begin,
 
 
 @_compile(parallel=True)
-def lookup(points, table, bricks, first_brick, cells, levels, out, tasks):
-    """out (N, 4 * levels) = trilinear features of points (N, 3)."""
+def lookup(
+    points: Array, table: Array, bricks: Array, first_brick: Array, cells: Array, out: Array, tasks: int
+) -> None:
+    """out (N, 4 * levels) = trilinear features of points (N, 3); bricks, first_brick and cells are integers."""
     count = points.shape[0]
     for task in prange(tasks):
-        _lookup_range(
-            points, table, bricks, first_brick, cells, levels, out, count * task // tasks, count * (task + 1) // tasks
-        )
+        begin, end = count * task // tasks, count * (task + 1) // tasks
+        _lookup_range(points, table, bricks, first_brick, cells, out, begin, end)
 
 
 @_compile()
-def _scatter_part(points, grad_out, bricks, first_brick, cells, levels, grad, touched, task, tasks):
+def _scatter_part(
+    points: Array,
+    grad_out: Array,
+    bricks: Array,
+    first_brick: Array,
+    cells: Array,
+    grad: Array,
+    touched: Array,
+    task: int,
+    tasks: int,
+) -> None:
     """Adds the gradient of the bricks whose x index is `task` modulo `tasks`."""
-    for level in range(levels):
+    for level in range(len(cells)):
         per_axis = cells[level] // 4 + 1
         base = first_brick[level]
         for n in range(points.shape[0]):
-            ix, fx = _cell(points[n, 0], cells[level])
-            mine0 = (ix >> 2) % tasks == task
-            mine1 = ((ix + 1) >> 2) % tasks == task
-            if not (mine0 or mine1):
+            ux = _along(points[n, 0], cells[level])
+            ix = np.int32(ux)
+            lower_mine = (ix >> 2) % tasks == task
+            upper_mine = ((ix + 1) >> 2) % tasks == task
+            if not (lower_mine or upper_mine):
                 continue
-            iy, fy = _cell(points[n, 1], cells[level])
-            iz, fz = _cell(points[n, 2], cells[level])
+            uy = _along(points[n, 1], cells[level])
+            uz = _along(points[n, 2], cells[level])
+            iy, iz = np.int32(uy), np.int32(uz)
+            fx, fy, fz = ux - np.float32(ix), uy - np.float32(iy), uz - np.float32(iz)
             g0 = grad_out[n, level * 4]
             g1 = grad_out[n, level * 4 + 1]
             g2 = grad_out[n, level * 4 + 2]
             g3 = grad_out[n, level * 4 + 3]
             for dx in range(2):
-                if not (mine1 if dx else mine0):
+                if not (upper_mine if dx else lower_mine):
                     continue
                 x = ix + dx
-                wx = fx if dx else np.float32(1) - fx
+                wx = fx if dx else ONE - fx
                 for dy in range(2):
                     y = iy + dy
-                    wxy = wx * (fy if dy else np.float32(1) - fy)
+                    wxy = wx * (fy if dy else ONE - fy)
                     column = base + ((x >> 2) * per_axis + (y >> 2)) * per_axis
                     inner = ((x & 3) << 4) + ((y & 3) << 2)
                     for dz in range(2):
                         z = iz + dz
                         brick = bricks[column + (z >> 2)]
                         if brick >= 0:
-                            row = (brick << 6) + inner + (z & 3)
-                            w = wxy * (fz if dz else np.float32(1) - fz)
+                            row = np.uint64((brick << 6) + inner + (z & 3))
+                            w = wxy * (fz if dz else ONE - fz)
                             touched[brick] = 1
                             grad[row, 0] += w * g0
                             grad[row, 1] += w * g1
@@ -122,24 +139,45 @@ def _scatter_part(points, grad_out, bricks, first_brick, cells, levels, grad, to
 
 
 @_compile(parallel=True)
-def scatter(points, grad_out, bricks, first_brick, cells, levels, grad, touched, tasks):
-    """The transpose of `lookup`: grad (rows, 4) += weights * grad_out (N, 4 * levels); marks bricks in touched."""
+def scatter(
+    points: Array,
+    grad_out: Array,
+    bricks: Array,
+    first_brick: Array,
+    cells: Array,
+    grad: Array,
+    touched: Array,
+    tasks: int,
+) -> None:
+    """The transpose of lookup: grad (rows, 4) += weights * grad_out (N, 4 * levels); touched (uint8) marks bricks."""
     for task in prange(tasks):
-        _scatter_part(points, grad_out, bricks, first_brick, cells, levels, grad, touched, task, tasks)
+        _scatter_part(points, grad_out, bricks, first_brick, cells, grad, touched, task, tasks)
 
 
 @_compile()
-def _adam_range(table, grad, mean, square, touched, rate, beta1, beta2, epsilon, correction, begin, end):
-    one = np.float32(1)
+def _adam_range(
+    table: Array,
+    grad: Array,
+    mean: Array,
+    square: Array,
+    touched: Array,
+    rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    correction: float,
+    begin: int,
+    end: int,
+) -> None:
     for brick in range(begin, end):
         if touched[brick] == 0:
             continue
         touched[brick] = 0
-        for i in range(brick * 256, brick * 256 + 256):
+        for i in range(brick * 256, brick * 256 + 256):  # 64 vertices of 4 channels
             g = grad[i]
             if g != 0:
-                m = beta1 * mean[i] + (one - beta1) * g
-                v = beta2 * square[i] + (one - beta2) * g * g
+                m = beta1 * mean[i] + (ONE - beta1) * g
+                v = beta2 * square[i] + (ONE - beta2) * g * g
                 mean[i] = m
                 square[i] = v
                 table[i] -= rate * m / (np.sqrt(v) * correction + epsilon)
@@ -147,21 +185,117 @@ def _adam_range(table, grad, mean, square, touched, rate, beta1, beta2, epsilon,
 
 
 @_compile(parallel=True)
-def adam(table, grad, mean, square, touched, rate, beta1, beta2, epsilon, correction, tasks):
-    """Adam on the entries with a gradient, all flat (rows * 4); clears grad and touched. See optimiser.GridAdam."""
+def adam(
+    table: Array,
+    grad: Array,
+    mean: Array,
+    square: Array,
+    touched: Array,
+    rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    correction: float,
+    tasks: int,
+) -> None:
+    """GridAdam.step on flat arrays (rows * 4); clears grad and touched (uint8, one a brick)."""
     count = touched.shape[0]
     for task in prange(tasks):
-        _adam_range(
-            table,
-            grad,
-            mean,
-            square,
-            touched,
-            rate,
-            beta1,
-            beta2,
-            epsilon,
-            correction,
-            count * task // tasks,
-            count * (task + 1) // tasks,
-        )
+        begin, end = count * task // tasks, count * (task + 1) // tasks
+        _adam_range(table, grad, mean, square, touched, rate, beta1, beta2, epsilon, correction, begin, end)
+
+
+@_compile()
+def _baked_distance(values: Array, x: Any, y: Any, z: Any) -> Any:
+    """Trilinear interpolation in values (side, side, side)."""
+    cells = values.shape[0] - 1
+    ux, uy, uz = _along(x, cells), _along(y, cells), _along(z, cells)
+    ix, iy, iz = np.int32(ux), np.int32(uy), np.int32(uz)
+    fx, fy, fz = ux - np.float32(ix), uy - np.float32(iy), uz - np.float32(iz)
+    low = (ONE - fy) * (values[ix, iy, iz] * (ONE - fz) + values[ix, iy, iz + 1] * fz)
+    low += fy * (values[ix, iy + 1, iz] * (ONE - fz) + values[ix, iy + 1, iz + 1] * fz)
+    ix += 1
+    high = (ONE - fy) * (values[ix, iy, iz] * (ONE - fz) + values[ix, iy, iz + 1] * fz)
+    high += fy * (values[ix, iy + 1, iz] * (ONE - fz) + values[ix, iy + 1, iz + 1] * fz)
+    return low * (ONE - fx) + high * fx
+
+
+@_compile()
+def _sample_range(
+    origins: Array,
+    directions: Array,
+    near: Array,
+    far: Array,
+    values: Array,
+    sharpness: float,
+    march: Array,
+    fine: Array,
+    uniform: Array,
+    out: Array,
+    begin: int,
+    end: int,
+) -> None:
+    steps, fine_count, uniform_count = march.shape[1], fine.shape[1], uniform.shape[1]
+    depths = np.empty(steps, np.float32)
+    weights = np.zeros(steps + 1, np.float32)  # one 0 at each end
+    cumulative = np.empty(steps, np.float32)
+    for n in range(begin, end):
+        length = far[n] - near[n]
+        sharp = min(np.float32(sharpness), np.float32(4 * (steps - 2)) / length)
+        light, before = ONE, ZERO
+        for k in range(steps):
+            t = near[n] + length * march[n, k]
+            depths[k] = t
+            distance = _baked_distance(
+                values,
+                origins[n, 0] + t * directions[n, 0],
+                origins[n, 1] + t * directions[n, 1],
+                origins[n, 2] + t * directions[n, 2],
+            )
+            inside = ONE / (ONE + np.exp(-distance * sharp))
+            if k > 0:
+                alpha = min(max((before - inside) / (before + np.float32(1e-5)), ZERO), np.float32(1 - 1e-4))
+                weights[k] = alpha * light
+                light *= ONE - alpha
+            before = inside
+        cumulative[0] = ZERO
+        for k in range(1, steps):
+            wide = max(weights[k], HALF * max(weights[k - 1], weights[k + 1] if k + 1 < steps else ZERO))
+            cumulative[k] = cumulative[k - 1] + wide + np.float32(1e-3)
+        total = cumulative[steps - 1]
+        right, taken = 1, 0
+        for k in range(fine_count):
+            wanted = fine[n, k] * total
+            while right < steps - 1 and cumulative[right] <= wanted:
+                right += 1
+            low, high = cumulative[right - 1], cumulative[right]
+            share = min(max((wanted - low) / max(high - low, np.float32(1e-6) * total), ZERO), ONE)
+            t = depths[right - 1] + (depths[right] - depths[right - 1]) * share
+            while taken < uniform_count and near[n] + length * uniform[n, taken] < t:
+                out[n, k + taken] = near[n] + length * uniform[n, taken]
+                taken += 1
+            out[n, k + taken] = t
+        while taken < uniform_count:
+            out[n, fine_count + taken] = near[n] + length * uniform[n, taken]
+            taken += 1
+
+
+@_compile(parallel=True)
+def sample(
+    origins: Array,
+    directions: Array,
+    near: Array,
+    far: Array,
+    values: Array,
+    sharpness: float,
+    march: Array,
+    fine: Array,
+    uniform: Array,
+    out: Array,
+    tasks: int,
+) -> None:
+    """render.choose_depths. march, fine and uniform hold sorted numbers in 0..1, a row for each ray."""
+    count = near.shape[0]
+    for task in prange(tasks):
+        begin, end = count * task // tasks, count * (task + 1) // tasks
+        _sample_range(origins, directions, near, far, values, sharpness, march, fine, uniform, out, begin, end)

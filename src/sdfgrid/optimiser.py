@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from sdfgrid.grid import FeatureGrid, kernels
+from sdfgrid.grid import FeatureGrid, kernels, tasks
 
 BETA1, BETA2, EPSILON = 0.9, 0.98, 1e-12
 
@@ -40,7 +40,7 @@ class GridAdam:
         if kernels is not None and gradient.device.type == "cpu":
             flat = [tensor.view(-1).numpy() for tensor in (grid.table.detach(), gradient, self.mean, self.square)]
             numbers = [kernels.np.float32(x) for x in (rate, BETA1, BETA2, EPSILON, correction)]
-            kernels.adam(*flat, grid.touched.numpy(), *numbers, 4 * torch.get_num_threads())
+            kernels.adam(*flat, grid.touched.numpy(), *numbers, tasks())
             return
         used = gradient != 0
         mean = torch.lerp(gradient, self.mean, BETA1)

@@ -4,9 +4,10 @@ import argparse
 import dataclasses
 import difflib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Union
+from typing import Any, Dict, List
 
 from sdfgrid.errors import EngineError
 from sdfgrid.files import outputs
@@ -148,7 +149,6 @@ def _check_type(name: str, value: object, wanted: Any) -> None:
 
 
 def _is_number(value: object, wanted: type) -> bool:
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, (int, float) if wanted is float else int):
         return False
-    numbers: Union[type, tuple] = (int, float) if wanted is float else int
-    return isinstance(value, numbers) and value == value and abs(value) != float("inf")  # type: ignore[operator]
+    return math.isfinite(value)

@@ -1,0 +1,121 @@
+"""The train command: from posed images to a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sdfgrid import checkpoint
+from sdfgrid.dataset import load
+from sdfgrid.errors import EngineError
+from sdfgrid.files import outputs
+from sdfgrid.settings import Settings, read
+from sdfgrid.trainer import Trainer
+
+LINE_EVERY, REDRAW_EVERY = 5.0, 0.2  # seconds between reports in a log, on a terminal
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--transforms", type=Path, required=True, help="transforms.json: cameras, frames and region")
+    add("--images", type=Path, required=True, help="tar of the undistorted frames that transforms.json names")
+    add("--points", type=Path, help="points.npz: triangulated points that guide the first iterations")
+    add("--config", type=Path, required=True, help="the engine's settings, JSON (see `sdfgrid settings`)")
+    add("--iterations", type=int, required=True, help="stop after this iteration of the schedule (a milestone)")
+    add("--resume", type=Path, help="checkpoint of the milestone before, to go on from")
+    add("--checkpoint", type=Path, required=True, help="checkpoint to write")
+    add("--metrics", type=Path, required=True, help="metrics to write, one JSON object a line, from iteration 1 on")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU if there is one (default)")
+    add("--threads", type=int, help="CPU threads (default: as many as this process may use)")
+
+
+def main(args: argparse.Namespace) -> None:
+    settings = read(args.config)
+    device = choose_device(args.device)
+    set_threads(args.threads)
+    previous = checkpoint.read(args.resume, device) if args.resume else None
+    check_schedule(args, settings, previous)
+    dataset = load(args.transforms, args.images, args.points, settings.image_size, device)
+    trainer = Trainer(settings, dataset, device)
+    if previous is not None:
+        check_same_scene(args, previous, dataset.fingerprint)
+        trainer.resume(previous)
+        del previous
+    trainer.train(args.iterations, Progress(trainer.iteration, args.iterations))
+    with outputs(args.metrics, args.checkpoint) as (metrics_part, checkpoint_part):
+        metrics_part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in trainer.metrics))
+        checkpoint.save(checkpoint_part, trainer.content())
+
+
+def check_schedule(args: argparse.Namespace, settings: Settings, previous: dict[str, Any] | None) -> None:
+    """Refuse a stop that is not ahead, or a checkpoint of another schedule."""
+    if not 0 < args.iterations <= settings.iterations:
+        raise EngineError(
+            f"--iterations {args.iterations}: the schedule of {args.config} has {settings.iterations} iterations; "
+            "stop at one of them, or lengthen the schedule (train.iterations)"
+        )
+    if previous is None:
+        return
+    if previous["iteration"] >= args.iterations:
+        raise EngineError(
+            f"--resume {args.resume}: holds iteration {previous['iteration']} already, not before "
+            f"--iterations {args.iterations}; resume from an earlier milestone or stop later"
+        )
+    now, then = dataclasses.asdict(settings), previous["settings"]
+    changed = [f"{key} {then.get(key)} -> {value}" for key, value in now.items() if then.get(key) != value]
+    if changed:
+        raise EngineError(
+            f"--resume {args.resume}: trained with other settings than {args.config} ({'; '.join(changed)}); "
+            "use the settings it began with, or train this scene from the start"
+        )
+
+
+def check_same_scene(args: argparse.Namespace, previous: dict[str, Any], fingerprint: str) -> None:
+    if previous["fingerprint"] != fingerprint:
+        raise EngineError(
+            f"--resume {args.resume}: trained on other frames, poses or another region than {args.transforms}; "
+            "train this scene from the start"
+        )
+
+
+def choose_device(name: str) -> torch.device:
+    if name == "cuda" and not torch.cuda.is_available():
+        raise EngineError("--device cuda: PyTorch sees no CUDA device here; use --device cpu or a machine with a GPU")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def set_threads(count: int | None) -> None:
+    if count is not None and count < 1:
+        raise EngineError(f"--threads {count}: it must be 1 or more")
+    torch.set_num_threads(count or len(os.sched_getaffinity(0)))
+
+
+class Progress:
+    """Reports on stderr: one line that is redrawn on a terminal, else a line every few seconds."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
+        self.began = self.last = time.perf_counter()
+        self.terminal = sys.stderr.isatty()
+
+    def __call__(self, iteration: int, metrics: dict[str, Any]) -> None:
+        now = time.perf_counter()
+        if iteration < self.stop and now - self.last < (REDRAW_EVERY if self.terminal else LINE_EVERY):
+            return
+        self.last = now
+        rate = (iteration - self.start) / (now - self.began)
+        left = (self.stop - iteration) / rate
+        line = (
+            f"train: iteration {iteration} of {self.stop} ({100 * iteration // self.stop} %), {rate:.1f} it/s, "
+            f"{int(left) // 60}:{int(left) % 60:02d} left, PSNR {metrics['psnr']:.1f} dB"
+        )
+        end = "\n" if not self.terminal or iteration == self.stop else ""
+        print(f"\r{line}\033[K" if self.terminal else line, end=end, file=sys.stderr, flush=True)
