@@ -31,6 +31,8 @@ MAX_TARGET = 2000  # training has stalled with 2,400 images; the search tree mus
 MIN_SIDE = 16  # pixels; below this nothing can be measured in a picture
 SHARPNESS_SIDE = 960  # long side at which sharpness is measured, so that noise of large pictures is not detail
 MIN_DECODED = 0.9  # share of a damaged video that must be intact
+MAX_INTERVAL = 1.5  # between frames of a damaged video, in usual intervals; beyond it one is missing
+LEADING = 3  # frames before a damaged one that may be built on it, though they are shown first (B-frames)
 JPEG_QUALITY = 95  # about the size and quality of ffmpeg's -q:v 2
 PROGRESS_SECONDS = 10
 
@@ -319,35 +321,40 @@ def check_decoded(video: Video, decoding: "Decoding") -> None:
 def find_damage(video: Video, decoding: "Decoding") -> Set[int]:
     """Indices of damaged frames, with a warning; StageError if more than a tenth of the video is lost.
 
-    ffmpeg hides damage by smearing over it. Only if it complained is the video decoded again, strictly: frames that
-    are then missing were smeared. Stretches without any frame (cut short, or a hole) count as lost, too.
+    Only a video of which ffmpeg complained can be damaged. ffmpeg hides damage by smearing over it, so the video is
+    decoded again, strictly: frames that are then missing were smeared, and so are those that build on them.
     """
     if not decoding.errors:
         return set()
     strict = Decoding(video, "[0:V:0]scale=16:16:flags=neighbor,format=gray,showinfo[out]", strict=True)
     for _ in strict:
         pass
+    clock = Clock(decoding)
+    intervals = np.diff([0.0, *clock.positions])
+    usual = float(np.median(intervals))
     intact = set(strict.stamps)
-    damaged = {index for index, stamp in enumerate(decoding.stamps) if stamp not in intact}
-    share = (1 - len(damaged) / len(decoding.stamps)) * covered_share(video, Clock(decoding))
+    damaged: Set[int] = set()
+    broken = False
+    for index, stamp in enumerate(decoding.stamps):
+        if stamp not in intact or intervals[index] > MAX_INTERVAL * usual:
+            damaged.update(range(max(0, index - LEADING), index))
+            broken = True
+        if stamp in intact and index in decoding.keys:
+            broken = False
+        if broken:
+            damaged.add(index)
+    wanted = len(decoding.stamps)
+    if clock.duration is not None and usual > 0:  # count what is missing on the way and at the end
+        wanted += sum(round(interval / usual) - 1 for interval in intervals if interval > MAX_INTERVAL * usual)
+        wanted += max(0, round(((video.duration or 0) - clock.positions[-1]) / usual) - 1)
+    share = (len(decoding.stamps) - len(damaged)) / wanted
     if share < MIN_DECODED:
         raise StageError(
-            f"{video.path}: only {share:.0%} of the video can be decoded, at least {MIN_DECODED:.0%} are needed "
-            f"({decoding.complaint()}); {RE_ENCODE}"
+            f"{video.path}: only {share:.0%} of the video can be used, at least {MIN_DECODED:.0%} are needed, the rest "
+            f"is damaged or missing ({decoding.complaint()}); {RE_ENCODE}"
         )
-    print(
-        f"warning: {video.path}: the video is damaged ({decoding.complaint()}); {share:.1%} of it is used", flush=True
-    )
+    print(f"warning: {video.path}: damaged ({decoding.complaint()}); {share:.1%} of the video is used", flush=True)
     return damaged
-
-
-def covered_share(video: Video, clock: Clock) -> float:
-    """Share of the header's duration that has frames. A gap beyond 4 usual intervals counts as missing."""
-    if clock.duration is None:
-        return 1.0
-    end = max(video.duration or 0.0, clock.positions[-1])
-    intervals = np.diff([0.0, *clock.positions, end])
-    return float(np.minimum(intervals, 4 * np.median(intervals)).sum() / intervals.sum())
 
 
 # Running ffmpeg --------------------------------------------------------------------------------------------------
@@ -360,7 +367,7 @@ class Decoding:
     say their own size, so neither rotation nor pixel shape need be foreseen.
     """
 
-    FRAME = re.compile(r"\[Parsed_showinfo_\S* @ \S+\] \[info\] n: *(\d+) +pts: *(\S+)")
+    FRAME = re.compile(r"\[Parsed_showinfo_\S* @ \S+\] \[info\] n: *(\d+) +pts: *(\S+) .*?iskey:(\d)")
     TIME_BASE = re.compile(r"\[Parsed_showinfo_\S* @ \S+\] \[info\] config in time_base: (\d+)/(\d+)")
     ERROR = re.compile(r"\[(?:error|fatal)\] *(.*)")
 
@@ -371,6 +378,7 @@ class Decoding:
         self.strict = strict
         self.stamps: List[Optional[int]] = []  # time stamp of each frame, in units of time_base
         self.time_base = 0.0  # seconds
+        self.keys: Set[int] = set()  # frames that build on no other
         self.changed = False  # the picture's size or format is not the same throughout
         self.errors: List[str] = []
         self.log: Deque[str] = deque(maxlen=1000)
@@ -392,10 +400,14 @@ class Decoding:
         reader.start()
         try:
             yield from read_pictures(process.stdout)
+            process.wait()
         finally:
             process.stdout.close()  # ends ffmpeg if the caller has stopped early
-            process.wait()
+            early = process.poll() is None
+            code = process.wait()
             reader.join()
+        if code != 0 and not early:
+            self.errors.append(f"ffmpeg ended with code {code}")
         if self.changed:
             raise StageError(f"{self.video.path}: {CHANGES}")
 
@@ -409,6 +421,8 @@ class Decoding:
             if frame:
                 if int(frame[1]) != len(self.stamps):  # ffmpeg counts anew when the picture changes
                     self.changed = True
+                if frame[3] == "1":
+                    self.keys.add(len(self.stamps))
                 self.stamps.append(int(frame[2]) if frame[2] != "NOPTS" else None)
                 complaints = 0
             elif base:
@@ -473,7 +487,7 @@ def probe(source: Path, threads: Optional[int] = None) -> Video:
     pictures = list(first)
     streams = [line.split(": ", 1)[1] for line in first.log if re.search(r"^\[info\] +Stream #0:\d+.*: ", line)]
     videos = [stream for stream in streams if stream.startswith("Video:") and "(attached pic)" not in stream]
-    if any("moov atom not found" in error for error in first.errors):
+    if any("moov atom not found" in error for error in first.errors) and is_mp4(source):
         raise StageError(f"{source}: the video is cut short, its index is missing; copy or download it again")
     if not streams:
         raise StageError(f"{source}: not a video ({first.complaint()}); use a file that a video player plays")
@@ -487,6 +501,12 @@ def probe(source: Path, threads: Optional[int] = None) -> Video:
         duration=int(duration[1]) * 3600 + int(duration[2]) * 60 + float(duration[3]) if duration else None,
         hdr=hdr[0] if hdr else None,
     )
+
+
+def is_mp4(path: Path) -> bool:
+    """Whether the file starts as MP4 and MOV files do (ISO/IEC 14496-12)."""
+    with open(path, "rb") as file:
+        return file.read(8)[4:] in (b"ftyp", b"mdat", b"wide", b"free", b"skip")
 
 
 # HDR to 8-bit sRGB -----------------------------------------------------------------------------------------------

@@ -1,0 +1,432 @@
+"""scripts/frames.py: which frames of made videos and photos are kept, how they look, and what is said of bad ones."""
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import media
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+import frames
+
+SCRIPT = Path(frames.__file__)
+COUNT = 60
+
+
+def run(source: Path, *options: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run frames.py; outputs go to the folder "out" beside the source."""
+    out = source.parent / "out"
+    outputs = ["--frames", str(out / "frames.tar"), "--summary", str(out / "frames.json")]
+    command = [sys.executable, str(SCRIPT), "--source", str(source), *outputs, *options]
+    return subprocess.run(command, capture_output=True, text=True, env=env)
+
+
+def keep(source: Path, *options: str) -> tuple[dict[str, Any], dict[str, Image.Image]]:
+    """frames.json and the pictures of frames.tar, of a run that must succeed."""
+    done = run(source, *options)
+    assert done.returncode == 0, done.stderr
+    out = source.parent / "out"
+    with tarfile.open(out / "frames.tar", "r:") as tar:
+        pictures = {member.name: Image.open(io.BytesIO(tar.extractfile(member).read())) for member in tar}  # type: ignore[union-attr]
+    summary = json.loads((out / "frames.json").read_text())
+    assert [frame["name"] for frame in summary["frames"]] == list(pictures)
+    assert {image.size for image in pictures.values()} == {(summary["width"], summary["height"])}
+    return summary, pictures
+
+
+def refuse(source: Path, *options: str, says: list[str]) -> None:
+    """A run that must fail with one clear message and leave nothing behind."""
+    done = run(source, *options)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    for words in [*says, str(source)]:
+        assert words in done.stderr, done.stderr
+    out = source.parent / "out"
+    assert not out.exists() or not list(out.iterdir())
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 sharp frames, 10 a second. Copied by each test that runs on it."""
+    return media.write_video(tmp_path_factory.mktemp("plain") / "plain.mp4", [media.picture(n) for n in range(COUNT)])
+
+
+@pytest.fixture
+def video(plain: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "scene.mp4"
+    path.write_bytes(plain.read_bytes())
+    return path
+
+
+def numbers(pictures: dict[str, Image.Image]) -> list[int]:
+    return [media.number_of(image) for image in pictures.values()]
+
+
+# Which frames are kept -------------------------------------------------------------------------------------------
+
+
+def test_every_keeps_what_the_upstream_script_keeps(video: Path, tmp_path: Path) -> None:
+    summary, pictures = keep(video, "--select=every", "--downsample=3")
+    assert numbers(pictures) == [frame["video_frame"] for frame in summary["frames"]] == list(range(0, COUNT, 3))
+    assert summary["source_frames"] == COUNT and summary["duration"] == pytest.approx(6)
+    assert [frame["time"] for frame in summary["frames"]] == pytest.approx(np.arange(0, 6, 0.3))
+    timing = frames.timing_option(frames.find_ffmpeg())
+    media.ffmpeg("-i", str(video), "-vf", r"select=not(mod(n\,3))", *timing, str(tmp_path / "%06d.png"))
+    theirs = [media.number_of(Image.open(path)) for path in sorted(tmp_path.glob("*.png"))]
+    assert numbers(pictures) == theirs
+
+
+def test_sharp_frames_win(tmp_path: Path) -> None:
+    sharp = sorted(3 * bucket + bucket * 7 % 3 for bucket in range(20))
+    made = [media.picture(n, blurred=n not in sharp) for n in range(COUNT)]
+    summary, pictures = keep(media.write_video(tmp_path / "scene.mp4", made), "--target=20")
+    assert numbers(pictures) == [frame["video_frame"] for frame in summary["frames"]] == sharp
+    assert [frame["time"] for frame in summary["frames"]] == pytest.approx([n / 10 for n in sharp])
+    assert summary["source"] == "video" and summary["select"] == "sharpest"
+
+
+def test_blurred_stretches_stay_covered(tmp_path: Path) -> None:
+    made = [media.picture(n, blurred=20 <= n < 40) for n in range(COUNT)]
+    summary, _ = keep(media.write_video(tmp_path / "scene.mp4", made), "--target=30")
+    assert [frame["video_frame"] // 2 for frame in summary["frames"]] == list(range(30))
+    measured = {frame["video_frame"]: frame["sharpness"] for frame in summary["frames"]}
+    blurred = [value for n, value in measured.items() if 20 <= n < 40]
+    assert max(blurred) < 0.4 * np.median(list(measured.values()))
+
+
+def test_a_short_video_is_kept_whole(video: Path) -> None:
+    _, pictures = keep(video)
+    assert numbers(pictures) == list(range(COUNT))
+
+
+def test_scattered_frames_of_a_long_video(tmp_path: Path) -> None:
+    """150 frames that are no neighbours: more than ffmpeg takes in one flat expression."""
+    made = [media.picture(n % 256) for n in range(460)]
+    summary, pictures = keep(media.write_video(tmp_path / "scene.mp4", made, rate=30))
+    assert len(pictures) == 150
+    assert numbers(pictures) == [frame["video_frame"] % 256 for frame in summary["frames"]]
+
+
+def test_buckets_are_cut_in_time_not_in_frames(tmp_path: Path) -> None:
+    """40 frames in the first 4 s, then 20 in the next 20 s: time counts, so the slow part gives most frames."""
+    timing = frames.timing_option(frames.find_ffmpeg())
+    slow = "setpts='if(lt(N,40),N,40+(N-40)*10)/(10*TB)'"
+    made = [media.picture(n) for n in range(COUNT)]
+    video = media.write_video(tmp_path / "scene.mkv", made, "-vf", slow, *timing)
+    summary, pictures = keep(video, "--target=24")
+    kept = [frame["video_frame"] for frame in summary["frames"]]
+    assert numbers(pictures) == kept
+    assert len([n for n in kept if n >= 40]) == 20 and 3 <= len([n for n in kept if n < 40]) <= 5
+    times = [n / 10 if n < 40 else 4 + (n - 40) for n in kept]
+    assert [frame["time"] for frame in summary["frames"]] == pytest.approx(times, abs=0.002)
+
+
+def test_the_same_video_gives_the_same_bytes(video: Path) -> None:
+    keep(video, "--target=30")
+    first = (video.parent / "out" / "frames.tar").read_bytes()
+    keep(video, "--target=30", "--threads=1")
+    assert (video.parent / "out" / "frames.tar").read_bytes() == first
+
+
+# How the frames look ---------------------------------------------------------------------------------------------
+
+
+def test_a_rotated_video_comes_out_upright(video: Path) -> None:
+    media.rotate_by_metadata(video)
+    summary, pictures = keep(video, "--select=every", "--downsample=2")
+    assert (summary["width"], summary["height"]) == (media.HEIGHT, media.WIDTH)
+    turned_back = {name: image.rotate(90, expand=True) for name, image in pictures.items()}
+    assert numbers(turned_back) == list(range(0, COUNT, 2))
+
+
+def test_pixels_become_square_and_odd_sizes_stay(tmp_path: Path) -> None:
+    made = [media.picture(n)[:-1, :-1] for n in range(20)]
+    options = ["-pix_fmt", "yuv444p", "-vf", "setsar=2"]
+    summary, pictures = keep(media.write_video(tmp_path / "scene.mp4", made, *options))
+    assert (summary["width"], summary["height"]) == (2 * 95, 63)
+    assert numbers(pictures) == list(range(20))
+
+
+def test_large_frames_shrink_and_small_ones_do_not_grow(video: Path) -> None:
+    summary, pictures = keep(video, "--max-size=48")
+    assert (summary["width"], summary["height"]) == (48, 32)
+    assert numbers(pictures) == list(range(COUNT))
+    summary, _ = keep(video)
+    assert (summary["width"], summary["height"]) == (media.WIDTH, media.HEIGHT)
+
+
+def test_luminance(tmp_path: Path) -> None:
+    made = [np.full((64, 96, 3), 0 if n < 10 else 255, np.uint8) for n in range(20)]
+    summary, _ = keep(media.write_video(tmp_path / "scene.mp4", made))
+    measured = [frame["luminance"] for frame in summary["frames"]]
+    assert measured[:10] == pytest.approx([0] * 10, abs=0.02) and measured[10:] == pytest.approx([1] * 10, abs=0.02)
+
+
+# sRGB values worked out by hand from ITU-R BT.2100: display light of the signal over 203 cd/m2 (white, BT.2408),
+# then straight into sRGB below half of that, and through the shoulder of the documented curve above it.
+HDR = {
+    # signal 0.378 is 26 cd/m2; 0.75 is 203 cd/m2; 1 is 1000 cd/m2
+    ("arib-std-b67", 395): 100,
+    ("arib-std-b67", 721): 225,
+    ("arib-std-b67", 940): 255,
+    # signal 0.378 is 25.3 cd/m2; 0.58 is 201 cd/m2; 0.752 is 1013 cd/m2
+    ("smpte2084", 395): 99,
+    ("smpte2084", 572): 225,
+    ("smpte2084", 723): 255,
+}
+
+
+@pytest.mark.parametrize(("transfer", "code"), HDR)
+def test_hdr_becomes_srgb(tmp_path: Path, transfer: str, code: int) -> None:
+    path = tmp_path / "scene.mkv"
+    luma = np.full((64, 96), code, "<u2").tobytes()
+    chroma = np.full((2, 32, 48), 512, "<u2").tobytes()
+    tags = ["-color_primaries", "bt2020", "-color_trc", transfer, "-colorspace", "bt2020nc", "-color_range", "tv"]
+    raw = ["-f", "rawvideo", "-pix_fmt", "yuv420p10le", "-s", "96x64", "-r", "10", *tags, "-i", "pipe:0"]
+    media.ffmpeg(*raw, "-c:v", "ffv1", *tags, str(path), stdin=(luma + chroma) * 20)
+    _, pictures = keep(path)
+    assert np.asarray(pictures["000010.jpg"]) == pytest.approx(HDR[transfer, code], abs=2)
+
+
+def test_ten_bit_video_that_is_not_hdr_keeps_its_tones(tmp_path: Path) -> None:
+    made = [media.picture(n) for n in range(20)]
+    _, pictures = keep(media.write_video(tmp_path / "scene.mkv", made, "-c:v", "ffv1", "-pix_fmt", "yuv444p10le"))
+    difference = np.asarray(pictures["000005.jpg"]).astype(int) - made[5]
+    assert np.abs(difference).mean() < 8
+
+
+# Damaged and wrong videos ----------------------------------------------------------------------------------------
+
+
+def damage(video: Path, start: float, length: float) -> None:
+    """Overwrite a part of the pictures' bytes with noise."""
+    data = bytearray(video.read_bytes())
+    first, last = data.index(b"mdat") + 4, data.index(b"moov")
+    begin, size = first + int(start * (last - first)), int(length * (last - first))
+    data[begin : begin + size] = np.random.default_rng(1).bytes(size)
+    video.write_bytes(data)
+
+
+def test_a_little_damage_is_left_out_with_a_warning(tmp_path: Path) -> None:
+    """Not only the damaged frame is left out, but also those built on it, up to the next key frame."""
+    made = [media.picture(n) for n in range(120)]
+    video = media.write_video(tmp_path / "scene.mp4", made, "-g", "5")
+    damage(video, start=0.66, length=0.005)
+    done = run(video)
+    assert done.returncode == 0, done.stderr
+    assert f"warning: {video}: damaged (" in done.stdout
+    summary, pictures = keep(video)
+    assert 120 * 0.9 <= len(pictures) < 120
+    assert numbers(pictures) == [round(10 * frame["time"]) for frame in summary["frames"]]
+
+
+def test_much_damage_is_refused(video: Path) -> None:
+    damage(video, start=0.3, length=0.4)
+    refuse(video, says=["of the video can be used", "at least 90%", "ffmpeg -i FILE"])
+
+
+def test_a_video_cut_short_is_refused(video: Path, tmp_path: Path) -> None:
+    front = tmp_path / "front.mp4"
+    media.ffmpeg("-i", str(video), "-c", "copy", "-movflags", "+faststart", str(front))
+    front.write_bytes(front.read_bytes()[: int(front.stat().st_size * 0.6)])
+    refuse(front, says=["of the video can be used", "copy or download it again"])
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    refuse(video, says=["cut short", "index is missing", "copy or download it again"])
+
+
+def test_a_picture_that_changes_size_is_refused(video: Path, tmp_path: Path) -> None:
+    parts = []
+    for size in ("96:64", "64:48"):
+        parts.append(tmp_path / f"{size[:2]}.h264")
+        media.ffmpeg("-i", str(video), "-vf", f"scale={size}", "-c:v", "libx264", str(parts[-1]))
+    joined = tmp_path / "joined.h264"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    refuse(joined, says=["size or format changes", "split it there"])
+    refuse(joined, "--select=every", says=["size or format changes", "split it there"])
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    wrong = tmp_path / "scene.mp4"
+    wrong.write_text("<html>no video</html>")
+    refuse(wrong, says=["not a video", "a video player plays"])
+    wrong.write_bytes(b"")
+    refuse(wrong, says=["the file is empty", "copy or download it again"])
+    wrong.unlink()
+    refuse(wrong, says=["no such file", "ingest"])
+    sound = tmp_path / "sound.mp4"
+    media.ffmpeg("-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac", str(sound))
+    refuse(sound, says=["no video stream, only Audio: aac", "with a picture"])
+
+
+def test_a_playlist_in_disguise_opens_nothing(tmp_path: Path, video: Path) -> None:
+    fake = tmp_path / "fake.mp4"
+    fake.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n")
+    refuse(fake, says=["fake.mp4: "])
+
+
+def test_too_few_frames_are_refused(video: Path, tmp_path: Path) -> None:
+    short = media.write_video(tmp_path / "short.mp4", [media.picture(n) for n in range(19)])
+    refuse(short, says=["only 19 of 19 frames", "at least 20", "film for longer"])
+    refuse(video, "--select=every", "--downsample=4", says=["only 15 of 60 frames", "--downsample 3 or less"])
+
+
+def test_pictures_that_are_too_small_are_refused(tmp_path: Path) -> None:
+    tiny = media.write_video(tmp_path / "tiny.mp4", [np.zeros((8, 16, 3), np.uint8)] * 20)
+    refuse(tiny, says=["16x8 pixels is too small", "at least 16"])
+
+
+@pytest.mark.parametrize("option", ["--target=0", "--target=19", "--downsample=0", "--max-size=0", "--threads=0"])
+def test_options_out_of_range_are_refused(video: Path, option: str) -> None:
+    refuse(video, option, says=[option.replace("=", " "), "out of range", "allowed"])
+
+
+def test_without_ffmpeg_the_message_says_how_to_get_it(video: Path, tmp_path: Path) -> None:
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "imageio_ffmpeg.py").write_text("raise ImportError\n")
+    done = run(video, env={"PATH": "", "PYTHONPATH": str(hidden)})
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ffmpeg is not installed") and "apt install ffmpeg" in done.stderr
+
+
+def test_an_ffmpeg_that_does_not_run_is_named(video: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "bin" / "ffmpeg"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 3\n")
+    broken.chmod(0o755)
+    done = run(video, env={"PATH": f"{broken.parent}:/usr/bin:/bin"})
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {broken}: this ffmpeg does not run") and "Traceback" not in done.stderr
+
+
+def test_outputs_that_cannot_be_written(video: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "--source", str(video), "--frames", f"{video}/f.tar", "--summary", "s.json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=video.parent)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and "check permissions" in done.stderr and done.stderr.count("\n") == 1
+
+
+# Photos ----------------------------------------------------------------------------------------------------------
+
+
+def pack(folder: Path) -> Path:
+    """The photos of a folder as ingest hands them over."""
+    path = folder.parent / "scene.images.tar"
+    with tarfile.open(path, "w") as tar:
+        for photo in sorted(folder.iterdir()):
+            tar.add(photo, photo.name)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return media.write_photos(tmp_path / "photos", 21)
+
+
+def test_all_photos_are_kept_in_natural_order(photos: Path) -> None:
+    summary, pictures = keep(pack(photos), "--target=20", "--downsample=4")
+    assert numbers(pictures) == list(range(21))
+    assert [frame["source"] for frame in summary["frames"]] == [f"IMG_{n}.jpg" for n in range(21)]
+    assert [frame["name"] for frame in summary["frames"]] == [f"{n:06d}.jpg" for n in range(21)]
+    assert summary["source"] == "photos" and summary["duration"] is None and summary["source_frames"] == 21
+    assert all(frame["time"] is None and frame["sharpness"] > 0 for frame in summary["frames"])
+
+
+def test_exif_orientation_is_applied(photos: Path) -> None:
+    for n in range(21):
+        exif = Image.Exif()
+        exif[0x0112] = 6  # to be turned 90 degrees clockwise
+        image = Image.fromarray(np.rot90(media.picture(n)).copy())
+        image.save(photos / f"IMG_{n}.jpg", quality=95, exif=exif)
+    summary, pictures = keep(pack(photos))
+    assert (summary["width"], summary["height"]) == (media.WIDTH, media.HEIGHT)
+    assert numbers(pictures) == list(range(21))
+
+
+def test_kinds_of_photos(photos: Path) -> None:
+    """PNG, WebP, TIFF, palette, gray, 16 bits, opaque alpha: all give the picture that a viewer shows."""
+    for n in range(7):
+        (photos / f"IMG_{n}.jpg").unlink()
+    image = [Image.fromarray(media.picture(n)) for n in range(7)]
+    image[0].save(photos / "IMG_0.png")
+    image[1].save(photos / "IMG_1.webp", lossless=True)
+    image[2].save(photos / "IMG_2.TIFF")
+    image[3].convert("L").quantize(256).save(photos / "IMG_3.png")
+    image[4].convert("L").save(photos / "IMG_4.jpeg", quality=95)
+    Image.fromarray(np.asarray(image[5].convert("L")).astype(np.uint16) * 257).save(photos / "IMG_5.png")
+    image[6].convert("RGBA").save(photos / "IMG_6.png")
+    _, pictures = keep(pack(photos))
+    assert numbers(pictures) == list(range(21))
+    for n, frame in enumerate(pictures.values()):
+        expected = np.asarray(Image.fromarray(media.picture(n)).convert("L")).astype(int)
+        difference = np.asarray(frame.convert("L")) - expected
+        assert np.abs(difference).mean() < 4, n
+
+
+def test_heic_photos(photos: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    Image.fromarray(media.picture(0)).save(photos / "IMG_0.heic", quality=95)
+    (photos / "IMG_0.jpg").unlink()
+    _, pictures = keep(pack(photos))
+    assert numbers(pictures) == list(range(21))
+
+
+def test_heic_photos_without_the_library(photos: Path, tmp_path: Path) -> None:
+    (photos / "IMG_3.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "pillow_heif.py").write_text("raise ImportError\n")
+    done = run(pack(photos), env={"PYTHONPATH": str(hidden)})
+    assert done.returncode == 1
+    assert "IMG_3.jpg: a HEIC photo" in done.stderr and "pip install pillow-heif" in done.stderr
+
+
+def test_colour_profiles_are_converted(photos: Path) -> None:
+    """A red photo whose profile calls blue "red" is shown blue. A broken profile is ignored, as viewers do."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = srgb.replace(b"rXYZ", b"....").replace(b"bXYZ", b"rXYZ").replace(b"....", b"bXYZ")
+    red = Image.new("RGB", (media.WIDTH, media.HEIGHT), (200, 30, 30))
+    red.save(photos / "IMG_0.jpg", quality=95, icc_profile=swapped)
+    red.save(photos / "IMG_1.jpg", quality=95, icc_profile=b"broken")
+    _, pictures = keep(pack(photos))
+    assert pictures["000000.jpg"].getpixel((20, 40)) == pytest.approx((30, 30, 200), abs=6)
+    assert pictures["000001.jpg"].getpixel((20, 40)) == pytest.approx((200, 30, 30), abs=6)
+
+
+def test_transparent_photos_are_refused(photos: Path) -> None:
+    image = Image.fromarray(media.picture(0)).convert("RGBA")
+    image.putpixel((5, 30), (0, 0, 0, 100))
+    image.save(photos / "IMG_7.png")
+    refuse(pack(photos), says=["IMG_7.png", "partly transparent", "alpha down to 100", "original photos"])
+
+
+def test_photos_of_several_sizes_are_refused(photos: Path) -> None:
+    Image.fromarray(media.picture(0)).resize((80, 60)).save(photos / "IMG_7.jpg")
+    refuse(pack(photos), says=["96x64 (20, such as IMG_0.jpg), 80x60 (1, such as IMG_7.jpg)", "one camera"])
+
+
+def test_damaged_photos_are_named(photos: Path) -> None:
+    whole = (photos / "IMG_4.jpg").read_bytes()
+    (photos / "IMG_4.jpg").write_bytes(whole[: len(whole) // 2])
+    refuse(pack(photos), says=["IMG_4.jpg", "damaged", "copy it again"])
+    (photos / "IMG_4.jpg").write_bytes(b"no photo")
+    refuse(pack(photos), says=["IMG_4.jpg", "not a photo", "export it as JPEG"])
+
+
+def test_other_tars_are_refused(tmp_path: Path, photos: Path) -> None:
+    wrong = tmp_path / "scene.images.tar"
+    wrong.write_text("no tar, but long enough to be looked at")
+    refuse(wrong, says=["not an uncompressed tar", "ingest"])
+    with tarfile.open(wrong, "w"):
+        pass
+    refuse(wrong, says=["no photos in it"])
+    for n in range(2):
+        (photos / f"IMG_{n}.jpg").unlink()
+    refuse(pack(photos), says=["only 19 of 19", "take more photos"])
