@@ -112,6 +112,14 @@ def get_footage(wildcards):
     return f"resources/videos/{wildcards.scene}.{'images.tar' if photos else 'mp4'}"
 
 
+def get_selection_arguments(wildcards):
+    """Flags of frames.py that choose the frames of a video: only those that have an effect make frames stale."""
+    frames = SCENES[wildcards.scene]["frames"]
+    if frames["downsample"]:
+        return ["--select", "every", "--downsample", str(frames["downsample"])]
+    return ["--select", frames["select"], "--target", str(frames["target"])]
+
+
 def get_region_override(wildcards):
     path = f"config/regions/{wildcards.scene}.json"
     return local(path) if Path(path).exists() else []

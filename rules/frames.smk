@@ -11,18 +11,14 @@ rule frames:
         "results/{scene}/frames/frames.log",
     threads: 8
     params:
-        select=get_setting("frames.select"),
-        target=get_setting("frames.target"),
-        downsample=get_setting("frames.downsample"),
+        selection=get_selection_arguments,
         max_size=get_setting("frames.max_size"),
         code=get_code("scripts/frames.py"),
     shell:
         "python3 scripts/frames.py"
         " --source {input.footage:q}"
-        " --select {params.select:q}"
-        " --target {params.target:q}"
-        " --downsample {params.downsample:q}"
-        " --max-size {params.max_size:q}"
+        " {params.selection:q}"
+        " --max-size {params.max_size}"
         " --threads {threads}"
         " --frames {output.frames:q}"
         " --summary {output.summary:q}"

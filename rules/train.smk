@@ -13,7 +13,7 @@ rule train_config:
         seed=get_setting("train.seed"),
         code=get_code("src/sdfgrid/settings.py"),
     shell:
-        "python3 -m sdfgrid settings"
+        "PYTHONPATH=src python3 -m sdfgrid settings"
         " --iterations {params.iterations}"
         " --image-size {params.image_size}"
         " --seed {params.seed}"
