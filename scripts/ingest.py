@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 
 import gdown
 import requests
+from urllib3.exceptions import ReadTimeoutError
 
 from frames import MIN_FRAMES, PHOTO_SUFFIXES, natural_key, open_photo, probe
 from stage import StageError, outputs, run
@@ -150,9 +151,8 @@ def describe(path: Path) -> str:
         title = re.search(rb"<title[^>]*>(.*?)</title>", head, re.IGNORECASE | re.DOTALL)
         name = " ".join(title[1].decode(errors="replace").split())[:80] if title else ""
         return f'a web page ("{name}")' if name else "a web page"
-    if tarfile.is_tarfile(path):
-        return "a tar archive"
-    return next((name for magic, name in SIGNATURES.items() if start.startswith(magic.lower())), "")
+    known = next((name for magic, name in SIGNATURES.items() if start.startswith(magic.lower())), "")
+    return known or ("a tar archive" if tarfile.is_tarfile(path) else "")
 
 
 def remedy(source: str, found: str) -> str:
@@ -324,7 +324,7 @@ def download(source: str, path: Path, progress: Progress) -> None:
             tried = f" (tried {attempt} times)" if attempt > 1 else ""
             raise StageError(f"{reason}{tried}; {advice}")
         progress.say(f"{reason}; trying again")
-        time.sleep(2 * attempt)
+        time.sleep(attempt)
 
 
 def fetch_address(source: str, file: BinaryIO, progress: Progress) -> None:
@@ -362,7 +362,7 @@ def diagnose(error: Exception) -> tuple[str, str, bool]:
         return "the proxy refuses", "check the variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY", False
     if isinstance(error, requests.TooManyRedirects):
         return "the address leads in circles", "use the address of the file itself", False
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, requests.Timeout) or is_caused_by(error, ReadTimeoutError):
         return "the server does not answer in time", "check the address and the network, or try later", True
     if isinstance(error, (requests.exceptions.ChunkedEncodingError, gdown.exceptions.DownloadError)):
         return "the download broke off before its end", "check the network, or try later", True
