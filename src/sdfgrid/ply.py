@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Tuple
 
 import numpy as np
 
@@ -39,7 +38,7 @@ def write(path: Path, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarr
         file.write(face.data)
 
 
-def read(path: Path) -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
+def read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices (V, 3) float32, faces (F, 3) int32 and colours (V, 3) uint8 of a file that `write` made.
 
     Raises EngineError on any other file.

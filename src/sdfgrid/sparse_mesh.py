@@ -1,4 +1,4 @@
-"""Marching cubes on a regular lattice that looks only near the surface. For any signed-distance function, on any device.
+"""Marching cubes on a regular lattice that looks only near the surface, for any signed-distance function and device.
 
 A dense lattice of 2048 points a side has 8.6 billion points, of which the surface touches a few per cent. So:
 
@@ -14,7 +14,7 @@ Memory holds one value per lattice point of the kept cells, and the mesh.
 from __future__ import annotations
 
 import math
-from typing import Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Callable, NamedTuple, Sequence
 
 import torch
 from torch import Tensor
@@ -50,15 +50,15 @@ class Stats(NamedTuple):
 @torch.no_grad()
 def extract(
     signed_distance: Callable[[Tensor], Tensor],
-    bounds: Sequence[Tuple[float, float]],
+    bounds: Sequence[tuple[float, float]],
     voxel: float,
-    radius: Optional[float] = None,
-    device: str = "cpu",
+    radius: float | None = None,
+    device: str | torch.device = "cpu",
     cell: int = CELL,
-) -> Tuple[Mesh, Stats]:
+) -> tuple[Mesh, Stats]:
     """The zero level of a function on a lattice.
 
-    signed_distance: points (N, 3) float32 on `device` -> (N,), positive outside, zero on the surface, in the points' unit
+    signed_distance: points (N, 3) float32 on `device` -> (N,), positive outside, zero on the surface, in their unit
     bounds: (low, high) of each axis; the lattice starts at the three low values and reaches at least the high ones
     voxel: distance of neighbouring lattice points
     radius: if given, cells that do not meet the ball of this radius about the origin are left out
@@ -76,7 +76,7 @@ def extract(
 class _Lattice:
     """Points origin + voxel x index, grouped in cells of `cell`^3 voxels. Points and cells are numbered in C order."""
 
-    def __init__(self, bounds: Sequence[Tuple[float, float]], voxel: float, cell: int, device: torch.device) -> None:
+    def __init__(self, bounds: Sequence[tuple[float, float]], voxel: float, cell: int, device: torch.device) -> None:
         self.device, self.voxel, self.cell, self.side = device, float(voxel), cell, cell + 1
         self.origin = torch.tensor([float(low) for low, _ in bounds], dtype=torch.float64, device=device)
         voxels = [max(1, math.ceil((high - low) / voxel - 1e-6)) for low, high in bounds]
@@ -115,13 +115,13 @@ def _checked(signed_distance: Callable[[Tensor], Tensor]) -> Callable[[Tensor], 
 
 
 def _evaluate_cells(
-    evaluate: Callable[[Tensor], Tensor], lattice: _Lattice, radius: Optional[float]
-) -> Tuple[Tensor, Tensor, Stats]:
+    evaluate: Callable[[Tensor], Tensor], lattice: _Lattice, radius: float | None
+) -> tuple[Tensor, Tensor, Stats]:
     """Values (K, side, side, side) and numbers (K,) of the kept cells and of those that the surface leads to."""
     eligible, frontier = _cells_near_surface(evaluate, lattice, radius)
     evaluations, first = int(eligible.sum()), len(frontier)
-    values: List[Tensor] = [torch.empty((0, *[lattice.side] * 3), device=lattice.device)]
-    cells: List[Tensor] = [frontier[:0]]
+    values: list[Tensor] = [torch.empty((0, *[lattice.side] * 3), device=lattice.device)]
+    cells: list[Tensor] = [frontier[:0]]
     while len(frontier):
         eligible[frontier] = False
         beyond = []
@@ -137,9 +137,9 @@ def _evaluate_cells(
 
 
 def _cells_near_surface(
-    evaluate: Callable[[Tensor], Tensor], lattice: _Lattice, radius: Optional[float]
-) -> Tuple[Tensor, Tensor]:
-    """Which cells may be looked at at all (bool, one per cell), and the numbers of those that one value says to keep."""
+    evaluate: Callable[[Tensor], Tensor], lattice: _Lattice, radius: float | None
+) -> tuple[Tensor, Tensor]:
+    """Which cells may be evaluated at all (bool, one per cell), and the numbers of those to keep by their centre."""
     eligible = torch.ones(len(lattice), dtype=torch.bool, device=lattice.device)
     near = []
     for start in range(0, len(lattice), lattice.chunk):
@@ -197,9 +197,9 @@ def _agree_on_shared_points(values: Tensor, cells: Tensor, lattice: _Lattice) ->
 def _polygonise(values: Tensor, cells: Tensor, lattice: _Lattice) -> Mesh:
     """Marching cubes of all live cells, welded."""
     device = lattice.device
-    keys: List[Tensor] = [torch.empty(0, dtype=torch.int64, device=device)]
-    fractions: List[Tensor] = [torch.empty(0, dtype=torch.float64, device=device)]
-    faces: List[Tensor] = [torch.empty((0, 3), dtype=torch.int64, device=device)]
+    keys: list[Tensor] = [torch.empty(0, dtype=torch.int64, device=device)]
+    fractions: list[Tensor] = [torch.empty(0, dtype=torch.float64, device=device)]
+    faces: list[Tensor] = [torch.empty((0, 3), dtype=torch.int64, device=device)]
     table = torch.tensor(CASES, device=device)
     count = 0
     size = max(1, lattice.chunk // lattice.side**3)
@@ -219,7 +219,7 @@ def _polygonise(values: Tensor, cells: Tensor, lattice: _Lattice) -> Mesh:
     return Mesh(lattice.origin + index * lattice.voxel, welded[torch.cat(faces)])
 
 
-def _march(values: Tensor, base: Tensor, lattice: _Lattice, table: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+def _march(values: Tensor, base: Tensor, lattice: _Lattice, table: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Marching cubes of some cells on their own: the keys of the crossed lattice edges (N,), where along its edge each
     vertex lies (N,), and faces (F, 3) as rows of those.
 
@@ -230,8 +230,8 @@ def _march(values: Tensor, base: Tensor, lattice: _Lattice, table: Tensor) -> Tu
     crossed = torch.zeros((*values.shape, 3), dtype=torch.bool, device=device)
     for axis in range(3):
         low, high = (slice(None, -1), slice(1, None))
-        before: Tuple[slice, ...] = tuple(low if k == axis + 1 else slice(None) for k in range(4))
-        after: Tuple[slice, ...] = tuple(high if k == axis + 1 else slice(None) for k in range(4))
+        before: tuple[slice, ...] = tuple(low if k == axis + 1 else slice(None) for k in range(4))
+        after: tuple[slice, ...] = tuple(high if k == axis + 1 else slice(None) for k in range(4))
         crossed[..., axis][before] = (inside[before] ^ inside[after]) & known[before] & known[after]
 
     edge = crossed.flatten().nonzero()[:, 0]
@@ -249,8 +249,8 @@ def _march(values: Tensor, base: Tensor, lattice: _Lattice, table: Tensor) -> Tu
     case = torch.zeros((len(values), cell, cell, cell), dtype=torch.uint8, device=device)
     whole = torch.ones_like(case, dtype=torch.bool)
     for corner in range(8):
-        x, y, z = corner & 1, corner >> 1 & 1, corner >> 2 & 1
-        view = (slice(None), slice(x, x + cell), slice(y, y + cell), slice(z, z + cell))
+        dx, dy, dz = corner & 1, corner >> 1 & 1, corner >> 2 & 1
+        view = (slice(None), slice(dx, dx + cell), slice(dy, dy + cell), slice(dz, dz + cell))
         case += inside[view].to(torch.uint8) << corner
         whole &= known[view]
     k, x, y, z = (whole & (case > 0) & (case < 255)).nonzero().unbind(1)
@@ -272,7 +272,7 @@ def _edge_offset(edge: int, side: int) -> int:
     return (((corner & 1) * side + (corner >> 1 & 1)) * side + (corner >> 2 & 1)) * 3 + axis
 
 
-def _case_table() -> List[List[List[int]]]:
+def _case_table() -> list[list[list[int]]]:
     """256 cases x 5 triangles x 3 edges (-1: no triangle), for bit c of the case = corner c is inside.
 
     Lorensen & Cline's 15 drawn cases leave holes where a face has its inside corners on a diagonal and the two voxels
@@ -288,7 +288,7 @@ def _case_table() -> List[List[List[int]]]:
     ring_edges = [[edge_number[frozenset((ring[i - 1], ring[i]))] for i in range(4)] for ring in rings]
     table = []
     for case in range(256):
-        follower: Dict[int, int] = {}
+        follower: dict[int, int] = {}
         for ring, edges in zip(rings, ring_edges):
             is_inside = [bool(case >> corner & 1) for corner in ring]
             for i in range(4):
@@ -302,7 +302,7 @@ def _case_table() -> List[List[List[int]]]:
     return table
 
 
-def _loops(follower: Dict[int, int]) -> List[List[int]]:
+def _loops(follower: dict[int, int]) -> list[list[int]]:
     loops = []
     while follower:
         loop = [min(follower)]
@@ -313,9 +313,9 @@ def _loops(follower: Dict[int, int]) -> List[List[int]]:
     return loops
 
 
-def _fan(loop: List[int], faces: List[List[int]]) -> List[List[int]]:
-    """Triangles of a loop, from a corner whose diagonals do not lie in a face of the voxel: there the neighbouring voxel
-    may have the same diagonal, and four triangles would meet in it."""
+def _fan(loop: list[int], faces: list[list[int]]) -> list[list[int]]:
+    """Triangles of a loop, from a corner whose diagonals do not lie in a face of the voxel: the neighbouring voxel may
+    have the same diagonal there, and four triangles would meet in it."""
     n = len(loop)
     for start in range(n):
         turned = loop[start:] + loop[:start]

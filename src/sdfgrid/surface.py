@@ -5,7 +5,8 @@ Torch only, on the mesh's own device. Vertices are (V, 3) float64, faces (F, 3) 
 
 from __future__ import annotations
 
-from typing import NamedTuple, Tuple
+import math
+from typing import NamedTuple, Sequence
 
 import torch
 from torch import Tensor
@@ -14,12 +15,12 @@ from sdfgrid.sparse_mesh import Mesh
 
 
 class Views(NamedTuple):
-    """The photographs' pinhole cameras, one row each, in the mesh's frame. Lengths of the image in pixels."""
+    """The photographs' poses, one row each, in the mesh's frame, and their one pinhole camera, in pixels."""
 
-    to_camera: Tensor  # (N, 3, 4) world to camera, OpenCV axes: x right, y down, z forward
-    focal: Tuple[float, float]
-    centre: Tuple[float, float]
-    size: Tuple[int, int]  # width, height
+    to_camera: Tensor  # (N, 3, 4); camera axes as OpenCV's: x right, y down, z forward
+    focal: tuple[float, float]
+    principal: tuple[float, float]
+    size: tuple[int, int]  # width, height
 
 
 class Topology(NamedTuple):
@@ -32,12 +33,12 @@ class Topology(NamedTuple):
 # --------------------------------------------------------------------------------------------------------- cutting
 
 
-def keep_faces(mesh: Mesh, keep: Tensor) -> Mesh:
-    """The faces of a mask (F,), with the vertices they use."""
+def keep_faces(mesh: Mesh, keep: Tensor | slice) -> tuple[Mesh, Tensor]:
+    """The faces of a mask (F,) and the vertices they use, and the mask (V,) of the latter."""
     faces = mesh.faces[keep]
     used = torch.zeros(len(mesh.vertices), dtype=torch.bool, device=faces.device)
     used[faces.reshape(-1)] = True
-    return Mesh(mesh.vertices[used], (used.cumsum(0) - 1)[faces])
+    return Mesh(mesh.vertices[used], (used.cumsum(0) - 1)[faces]), used
 
 
 def crop_to_ball(mesh: Mesh, radius: float) -> Mesh:
@@ -59,8 +60,7 @@ def crop_to_ball(mesh: Mesh, radius: float) -> Mesh:
     ab, ac, pq, pr = (number + total).split([len(a), len(a), len(p), len(p)])
     faces = [mesh.faces[count == 3]]
     faces += [torch.stack(corners, -1) for corners in ((a, ab, ac), (pq, q, r), (pq, r, pr))]
-    cut = Mesh(torch.cat([mesh.vertices, on_ball]), torch.cat(faces))
-    return keep_faces(cut, torch.ones(len(cut.faces), dtype=torch.bool, device=cut.faces.device))
+    return keep_faces(Mesh(torch.cat([mesh.vertices, on_ball]), torch.cat(faces)), slice(None))[0]
 
 
 def _roll(faces: Tensor, first: Tensor) -> Tensor:
@@ -109,15 +109,14 @@ def components(mesh: Mesh) -> Tensor:
     return torch.unique(parent, return_inverse=True)[1]
 
 
-def drop_small_components(mesh: Mesh, min_share: float) -> Mesh:
-    """Without the components whose area is under `min_share` of the largest one's."""
-    if not len(mesh.faces):
-        return mesh
+def large_components(mesh: Mesh, min_share: float) -> tuple[Tensor, int]:
+    """Mask of the faces (F,) in components with an area of at least `min_share` of the largest one's, and the number of
+    all components."""
     label, area = _component_areas(mesh)
-    return keep_faces(mesh, (area >= min_share * area.max())[label])
+    return (area >= min_share * area.max())[label], len(area)
 
 
-def _component_areas(mesh: Mesh) -> Tuple[Tensor, Tensor]:
+def _component_areas(mesh: Mesh) -> tuple[Tensor, Tensor]:
     """The component of each face (F,), and the components' areas (C,)."""
     label = components(mesh)[mesh.faces[:, 0]]
     return label, torch.bincount(label, face_areas(mesh))
@@ -135,45 +134,86 @@ def topology(mesh: Mesh) -> Topology:
     )
 
 
-# ------------------------------------------------------------------------------------------------------- visibility
+# ------------------------------------------------------------------------------------------------------- photographs
+
+# A surface has vertices at most a voxel apart. A square with sides of sqrt(2) voxels, turned in any way, then holds
+# one, so that a depth image with pixels this large, in voxels, has no holes to look through.
+PIXEL = 1.5
+DEPTH = 4.0  # voxels that a vertex may lie behind another of its pixel; a slanted surface is that deep within a pixel
+NEAR = 0.05  # share of the vertices that may be nearer than the depth image is made for
+SAMPLE = 16  # every 16th vertex tells well enough where that is
+UNSURE = 1e-3  # weight of the colour of a vertex close to an outline: taken only where nothing better is
 
 
-def project(vertices: Tensor, views: Views, number: int) -> Tuple[Tensor, Tensor]:
-    """Pixel positions (V, 2) in a view and depths (V,)."""
-    matrix = views.to_camera[number].to(vertices)
-    local = vertices @ matrix[:, :3].T + matrix[:, 3]
-    depth = local[:, 2]
-    scale = vertices.new_tensor(views.focal)
-    return local[:, :2] / depth[:, None] * scale + vertices.new_tensor(views.centre), depth
+def observe(mesh: Mesh, views: Views, images: Sequence[Tensor], voxel: float) -> tuple[Tensor, Tensor, Tensor]:
+    """What the photographs show of each vertex: by how many it is seen from outside (V,) int64, its mean RGB (V, 3) in
+    0..1, and that mean's total weight (V,), 0 where no photograph helps.
+
+    images: (height, width, 3) uint8 each. The weight of a photograph is the squared cosine between the viewing
+    direction and the surface's normal: slanted views are blurred. On the demo this came nearer to held-out photographs
+    than the learnt colours did (26.4 against 25.9 dB), whatever viewing direction the latter were asked for.
+
+    A surface that shows only its back was not made from what the photographs show (rays enter a solid from outside),
+    so it does not count as seen.
+    """
+    vertices, normals = mesh.vertices.float(), vertex_normals(mesh).float()
+    columns = vertices.T.contiguous()
+    origin_above_face = -(vertices * normals).sum(-1)
+    seen = torch.zeros(len(vertices), dtype=torch.int64, device=vertices.device)
+    colour, weight = torch.zeros_like(vertices), torch.zeros_like(origin_above_face)
+    for matrix, image in zip(views.to_camera.to(vertices), images):
+        camera = -matrix[:, :3].T @ matrix[:, 3]
+        above_face = normals @ camera + origin_above_face  # distance of the camera from the face's plane
+        x, y, depth = _project(columns, matrix, views)
+        visible, clear = _visible(x, y, depth, above_face > 0, views, voxel)
+        cosine = above_face[visible] / (camera - vertices[visible]).norm(dim=-1)
+        share = cosine.square() * torch.where(clear, 1.0, UNSURE)
+        seen[visible] += 1
+        colour[visible] += share[:, None] * _sample(image.to(vertices.device), x[visible], y[visible])
+        weight[visible] += share
+    return seen, colour / weight.clamp(min=1e-12)[:, None], weight
 
 
-def visible(pixel: Tensor, depth: Tensor, views: Views, spacing: float) -> Tensor:
-    """(V,) bool: the vertices that a view shows, in front of all others.
+def _project(vertices: Tensor, to_camera: Tensor, views: Views) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixel positions x and y (V,) and depths (V,) of vertices (3, V)."""
+    x, y, depth = to_camera[:, :3] @ vertices + to_camera[:, 3:]
+    return x / depth * views.focal[0] + views.principal[0], y / depth * views.focal[1] + views.principal[1], depth
 
-    The vertices themselves are the depth image: its pixels are wide enough that a surface with vertices `spacing`
-    apart leaves no holes in it. A vertex may lie behind the nearest one of its own pixel, as far as those of the
-    pixels around it, since a slanted surface is deep within one pixel. So errors are to the side of keeping:
-    within a pixel of an outline, hidden vertices count as seen.
+
+def _visible(x: Tensor, y: Tensor, depth: Tensor, facing: Tensor, views: Views, voxel: float) -> tuple[Tensor, Tensor]:
+    """The numbers (N,) of those `facing` vertices that a view shows in front of all others, and which of them are clear
+    of any outline (N,).
+
+    The vertices themselves are the depth image. Errors are to the side of showing: within a pixel of an outline, what
+    is hidden counts as shown. Clear is what lies behind none of the vertices in the pixels around it.
     """
     width, height = views.size
-    shown = (depth > 0) & (pixel >= 0).all(-1) & (pixel < pixel.new_tensor([width, height])).all(-1)
-    if not bool(shown.any()):
-        return shown
-    near = float(depth[shown][::SAMPLE].quantile(NEAR))
-    shrink = min(1.0, near / (max(views.focal) * PIXEL * spacing))
+    within = (depth > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    sample = depth[::SAMPLE][within[::SAMPLE]]
+    near = float(sample.quantile(NEAR)) if len(sample) else 0.0
+    shrink = min(1.0, near / (max(views.focal) * PIXEL * voxel))
     columns, rows = int(width * shrink) + 1, int(height * shrink) + 1
-    cell = (pixel[shown] * shrink).long()
-    cell = cell[:, 1] * columns + cell[:, 0]
-    image = torch.full((rows * columns,), float("inf"), dtype=depth.dtype, device=depth.device)
-    image.scatter_reduce_(0, cell, depth[shown], "amin")
+    nowhere = rows * columns
+    pixel = torch.where(within, (y * shrink).long() * columns + (x * shrink).long(), nowhere)
+    image = torch.full((nowhere + 1,), math.inf, device=depth.device).scatter_reduce_(0, pixel, depth, "amin")
+    nearest = -_largest_around(-image, rows, columns)
     image[image.isinf()] = 0  # background lends no depth to the pixels beside it
-    around = torch.nn.functional.max_pool2d(image.view(1, 1, rows, columns), 3, stride=1, padding=1).view(-1)
-    seen = shown.clone()
-    seen[shown] = depth[shown] <= around[cell] + DEPTH * spacing
-    return seen
+    farthest = _largest_around(image, rows, columns)
+    visible = (within & facing & (depth <= farthest[pixel] + DEPTH * voxel)).nonzero()[:, 0]
+    return visible, depth[visible] <= nearest[pixel[visible]] + DEPTH * voxel
 
 
-SAMPLE = 16  # every 16th vertex is enough to know how near the surface comes
-NEAR = 0.05  # share of vertices allowed to be nearer than the depth image is made for
-PIXEL = 2.0  # of the depth image, in spacings
-DEPTH = 2.0  # tolerance in spacings
+def _largest_around(image: Tensor, rows: int, columns: int) -> Tensor:
+    """The largest value of the 3 x 3 pixels round each; images are flat, with one element more for no pixel."""
+    largest = torch.nn.functional.max_pool2d(image[:-1].view(1, 1, rows, columns), 3, stride=1, padding=1)
+    return torch.cat([largest.view(-1), image[-1:]])
+
+
+def _sample(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """RGB (N, 3) in 0..1 of an image (H, W, 3) uint8 at pixel positions, interpolated; pixel centres lie at .5."""
+    height, width = image.shape[:2]
+    place = torch.stack([x / width * 2 - 1, y / height * 2 - 1], -1)
+    colours = torch.nn.functional.grid_sample(
+        image.permute(2, 0, 1)[None].float(), place[None, None], padding_mode="border", align_corners=False
+    )
+    return colours[0, :, 0].T / 255

@@ -1,0 +1,173 @@
+"""Make a small mesh for web pages: mesh.ply with fewer faces as binary glTF (GLB), vertex colours and normals included.
+
+The vertices keep the axes and the unit of transforms.json's world. glTF's y axis points up: with --region the file
+tells viewers to turn the mesh upright (a rotation of its node), without it they show the world's axes as they are.
+"""
+
+import argparse
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import fast_simplification
+import numpy as np
+import trimesh
+from scipy.spatial import cKDTree
+
+from stage import StageError, outputs, read_json, run
+
+FACES_RANGE = (100, 10_000_000)
+FLOAT, UINT16, UINT32 = 5126, 5123, 5125  # glTF component types
+VERTICES, INDICES = 34962, 34963  # glTF buffer targets
+
+
+def main() -> None:
+    args = parse_arguments()
+    vertices, faces, colours = read_mesh(args.mesh)
+    rotation = upright(args.region)
+    fewer_vertices, fewer_faces = simplify(vertices, faces, args.faces)
+    fewer_colours = mean_colours(vertices, colours, fewer_vertices)
+    normals = vertex_normals(fewer_vertices, fewer_faces)
+    with outputs(args.output) as (part,):
+        part.write_bytes(glb(fewer_vertices, fewer_faces, normals, fewer_colours, rotation))
+        size = part.stat().st_size
+    print(f"web mesh: {len(fewer_faces):,} of {len(faces):,} faces, {size / 1e6:.1f} MB")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mesh", type=Path, required=True, help="mesh.ply of the mesh stage")
+    parser.add_argument("--region", type=Path, help="region.json, whose up direction turns the mesh upright in viewers")
+    parser.add_argument("--faces", type=int, default=200_000, help="faces at most (default: 200000)")
+    parser.add_argument("--output", type=Path, required=True, help="mesh.glb to write")
+    args = parser.parse_args()
+    low, high = FACES_RANGE
+    if not low <= args.faces <= high:
+        raise StageError(f"--faces {args.faces}: it must be {low} to {high} (mesh.web_faces)")
+    return args
+
+
+def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices (V, 3) float64, faces (F, 3) int64, colours (V, 3) in 0..1 of a PLY file."""
+    if not path.is_file():
+        raise StageError(f"{path}: no such file; the mesh step writes it")
+    try:
+        mesh = trimesh.load_mesh(path, file_type="ply", process=False)
+        visual: Any = mesh.visual
+        colours = np.asarray(visual.vertex_colors)[:, :3] / 255
+        vertices, faces = np.array(mesh.vertices, np.float64), np.array(mesh.faces, np.int64)
+    except Exception as error:  # trimesh raises whatever its parts raise on a file that is no mesh
+        raise StageError(f"{path}: not a readable PLY mesh ({type(error).__name__}: {error}); run the mesh step again")
+    if not len(faces):
+        raise StageError(f"{path}: the mesh has no faces; run the mesh step again")
+    if not np.isfinite(vertices).all() or faces.min() < 0 or faces.max() >= len(vertices):
+        raise StageError(
+            f"{path}: broken mesh (vertices not finite, or faces of vertices it lacks); run the mesh step again"
+        )
+    return vertices, faces, colours
+
+
+def upright(region: Path | None) -> list[float] | None:
+    """The shortest rotation that turns the region's up direction to glTF's +y, as a quaternion (x, y, z, w)."""
+    if region is None:
+        return None
+    summary = read_json(region)
+    up = summary.get("up") if isinstance(summary, dict) else None
+    try:
+        up = np.array(up, float).reshape(3)
+        up /= np.linalg.norm(up)
+        if not np.isfinite(up).all():
+            raise ValueError
+    except (TypeError, ValueError):
+        raise StageError(f"{region}: up is {up!r}, not a direction of 3 numbers; run the region step again")
+    if up[1] < -0.9999:  # straight down: half a turn about x
+        return [1.0, 0.0, 0.0, 0.0]
+    quaternion = np.array([*np.cross(up, [0, 1, 0]), 1 + up[1]])
+    return [float(part) for part in quaternion / np.linalg.norm(quaternion)]
+
+
+def simplify(vertices: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """At most `count` faces: edges whose loss shows least are collapsed (quadric error, Garland & Heckbert 1997)."""
+    if len(faces) <= count:
+        return vertices, faces
+    # about the middle and of size 1, because the library's thresholds are absolute
+    middle, size = vertices.mean(0), np.ptp(vertices)
+    points, triangles = fast_simplification.simplify((vertices - middle) / size, faces, target_count=count)
+    triangles = triangles[(triangles != np.roll(triangles, 1, axis=1)).all(1)]
+    used, triangles = np.unique(triangles, return_inverse=True)
+    return points[used] * size + middle, triangles.reshape(-1, 3)
+
+
+def mean_colours(vertices: np.ndarray, colours: np.ndarray, fewer: np.ndarray) -> np.ndarray:
+    """(W, 3): for each of fewer vertices the mean colour of those it stands for, the ones it is nearest to."""
+    nearest = cKDTree(fewer).query(vertices, workers=-1)[1]
+    count = np.bincount(nearest, minlength=len(fewer))
+    total = np.stack([np.bincount(nearest, colours[:, k], len(fewer)) for k in range(3)], 1)
+    alone = count == 0
+    total[alone] = colours[cKDTree(vertices).query(fewer[alone])[1]]
+    return total / np.maximum(count, 1)[:, None]
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(V, 3) unit vectors: the mean of the faces' normals, weighted by area."""
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    normal = np.cross(b - a, c - a)
+    total = np.stack([np.bincount(faces.T.ravel(), np.tile(normal[:, k], 3), len(vertices)) for k in range(3)], 1)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return np.where(length > 0, total / np.maximum(length, 1e-300), [0.0, 0.0, 1.0])  # glTF wants unit length always
+
+
+def glb(
+    vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, colours: np.ndarray, rotation: list[float] | None
+) -> bytes:
+    """A binary glTF 2.0 file.
+
+    Colours are the photographs', with their light and shadow: an unlit material shows them as they are. glTF's vertex
+    colours are linear, and 8 bits of those would show steps in the dark, so they get 16.
+    """
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)  # sRGB, IEC 61966-2-1
+    rgba = np.full((len(vertices), 4), 65535, "<u2")
+    rgba[:, :3] = np.round(linear.clip(0, 1) * 65535)
+    position = vertices.astype("<f4")
+    arrays = [position, normals.astype("<f4"), rgba, faces.astype("<u4").ravel()]
+    kinds = [(FLOAT, "VEC3"), (FLOAT, "VEC3"), (UINT16, "VEC4"), (UINT32, "SCALAR")]
+    accessors: list[dict[str, Any]] = []
+    views = []
+    offset = 0
+    for number, (array, (component, kind)) in enumerate(zip(arrays, kinds, strict=True)):
+        accessors.append({"bufferView": number, "componentType": component, "type": kind, "count": len(array)})
+        target = INDICES if kind == "SCALAR" else VERTICES
+        views.append({"buffer": 0, "byteOffset": offset, "byteLength": array.nbytes, "target": target})
+        offset += array.nbytes
+    accessors[0].update(min=position.min(0).tolist(), max=position.max(0).tolist())
+    accessors[2]["normalized"] = True
+    document = {
+        "asset": {"version": "2.0", "generator": "videos-to-meshes"},
+        "extensionsUsed": ["KHR_materials_unlit"],
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0, **({"rotation": rotation} if rotation else {})}],
+        "meshes": [
+            {"primitives": [{"attributes": {"POSITION": 0, "NORMAL": 1, "COLOR_0": 2}, "indices": 3, "material": 0}]}
+        ],
+        "materials": [
+            {
+                "pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1},
+                "doubleSided": True,
+                "extensions": {"KHR_materials_unlit": {}},
+            }
+        ],
+        "accessors": accessors,
+        "bufferViews": views,
+        "buffers": [{"byteLength": offset}],
+    }
+    text = json.dumps(document, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 4)
+    data = b"".join(array.tobytes() for array in arrays)  # every array's size is a multiple of 4
+    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(data), b"BIN\0") + data
+    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+
+
+if __name__ == "__main__":
+    run(main)
