@@ -19,7 +19,7 @@ import numpy as np
 
 import region_rules as rules
 from colmap_model import Camera, Image, Points, read_cameras, read_images, read_points
-from region_rules import Cloud, Focus, Region, SceneType, Subject, Views
+from region_rules import Cloud, Focus, Region, SceneType, Subject, Upstream, Views
 from stage import StageError, outputs, read_json, run, write_json
 
 OBSERVERS = 12  # per point in points.npz; enough to tell where a point is seen from
@@ -52,10 +52,11 @@ def main() -> None:
     given = override.scene_type if override and override.scene_type else args.scene_type
     used = rules.guess_scene_type(focus) if given == "auto" else given
     subject = rules.find_subject(views, cloud, used, focus, args.margin)
-    choice = choose_region(override, explicit, args.method, subject, views, cloud, used)
+    upstream = rules.upstream_region(views, cloud.xyz, used)
+    choice = choose_region(override, explicit, args.method, subject, upstream)
     check_reach(choice, views, cloud, args.override)
 
-    summary = summarize(choice, given, used, focus, subject, views, cloud)
+    summary = summarize(choice, given, used, focus, subject, upstream, views, cloud)
     with outputs(args.transforms, args.summary, args.picture, args.engine_points) as parts:
         write_json(parts[0], transforms(camera, images, frames, choice.region))
         write_json(parts[1], summary)
@@ -278,13 +279,7 @@ def _check_same_poses(path: str, content: dict[str, Any], images: list[Image], v
 
 
 def choose_region(
-    override: Override | None,
-    explicit: Region | None,
-    method: str,
-    subject: Subject,
-    views: Views,
-    cloud: Cloud,
-    scene_type: SceneType,
+    override: Override | None, explicit: Region | None, method: str, subject: Subject, upstream: Upstream | None
 ) -> Choice:
     if override:
         return Choice("override", override.region)
@@ -292,9 +287,9 @@ def choose_region(
         return Choice("explicit", explicit)
     if method == "robust":
         return Choice("robust", subject.region)
-    if len(cloud.xyz) == 0 and scene_type != "object":
+    if upstream is None:
         raise StageError("region.method upstream needs sparse points for this scene, there are none; see poses.json")
-    return Choice("upstream", rules.upstream_region(views, cloud.xyz, scene_type))
+    return Choice("upstream", upstream.region)
 
 
 def check_reach(choice: Choice, views: Views, cloud: Cloud, override: str) -> None:
@@ -361,7 +356,14 @@ def transforms(camera: Camera, images: list[Image], frames: list[dict[str, Any]]
 
 
 def summarize(
-    choice: Choice, given: str, used: SceneType, focus: Focus, subject: Subject, views: Views, cloud: Cloud
+    choice: Choice,
+    given: str,
+    used: SceneType,
+    focus: Focus,
+    subject: Subject,
+    upstream: Upstream | None,
+    views: Views,
+    cloud: Cloud,
 ) -> dict[str, Any]:
     """region.json: the region, how it was found, and upstream's for comparison."""
     region, plane = choice.region, subject.plane
@@ -396,24 +398,19 @@ def summarize(
         "plane": None if plane is None else {"normal": plane.normal.tolist(), "point": plane.point.tolist()},
         "up": up.tolist(),
         "up_from": "plane" if plane else "cameras",
-        "upstream": _upstream_summary(views, cloud, used),
+        "upstream": _upstream_summary(upstream),
     }
 
 
-def _upstream_summary(views: Views, cloud: Cloud, scene_type: SceneType) -> dict[str, Any] | None:
-    """Upstream's region with its origin bug mended, and the radius it would really have used (NA-10)."""
-    if len(cloud.xyz) == 0 and scene_type != "object":
-        return None
-    mended = rules.upstream_region(views, cloud.xyz, scene_type)
-    real = rules.upstream_region(views, cloud.xyz, scene_type, from_origin=True)
-    if mended.radius == 0:
+def _upstream_summary(upstream: Upstream | None) -> dict[str, Any] | None:
+    if upstream is None or upstream.region.radius == 0:
         return None
     return {
-        "rule": mended.rule,
-        "center": mended.center.tolist(),
-        "radius": mended.radius,
-        "radius_from_origin": real.radius,
-        "aabb_range": mended.aabb_range.tolist(),
+        "rule": upstream.region.rule,
+        "center": upstream.region.center.tolist(),
+        "radius": upstream.region.radius,
+        "radius_from_origin": upstream.radius_from_origin,
+        "aabb_range": upstream.region.aabb_range.tolist(),
     }
 
 

@@ -307,15 +307,18 @@ def _main_cluster(points: np.ndarray, focus: np.ndarray, scale: float) -> np.nda
     neighbours = min(6, len(points) - 1)
     sparse = np.asarray(cKDTree(points).query(points, k=[neighbours + 1])[0])[:, 0]
     rows = np.flatnonzero(sparse <= np.percentile(sparse, 97))
-    # Clusters linked over gaps of 9 % of the camera distance. Those that count little against the best one go; several
-    # stay if they are alike, because a plain middle part without points must not cost half of the subject.
-    pairs = cKDTree(points[rows]).query_pairs(0.09 * scale, output_type="ndarray")
-    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(rows), len(rows)))
+    # Clusters of occupied cells of 2 % of the camera distance, linked over up to five cells. Those that count little
+    # against the best one go; several stay if they are alike, because a plain middle part without points must not cost
+    # half of the subject.
+    cells, cell = np.unique(np.floor(points[rows] / (0.02 * scale)), axis=0, return_inverse=True)
+    pairs = cKDTree(cells).query_pairs(5.0, output_type="ndarray")
+    graph = coo_matrix((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(cells), len(cells)))
     count, label = connected_components(graph, directed=False)
+    label = label[cell.reshape(-1)]
     middle = np.array([np.median(points[rows[label == k]], axis=0) for k in range(count)])
     nearness = np.exp(-((np.linalg.norm(middle - focus, axis=1) / (0.4 * scale)) ** 2))
     weight = np.bincount(label) * nearness
-    rows = rows[(weight >= 0.2 * weight.max())[label]]
+    rows = rows[(weight >= 0.1 * weight.max())[label]]
     low, high = np.percentile(points[rows], [1, 99], axis=0)
     slack = 0.02 * scale
     return rows[((points[rows] >= low - slack) & (points[rows] <= high + slack)).all(1)]
@@ -356,20 +359,26 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------- upstream's rules
 
 
-def upstream_region(views: Views, xyz: np.ndarray, scene_type: SceneType, from_origin: bool = False) -> Region:
-    """The region that upstream Neuralangelo's preprocessing would choose (its three rules, reimplemented).
+class Upstream(NamedTuple):
+    """The region that upstream Neuralangelo's preprocessing would choose, its one mistake mended (NA-10)."""
 
-    from_origin reproduces its mistake of measuring camera distances from the world's origin (NA-10); without it they
-    are measured from the sphere's centre, as intended.
-    """
+    region: Region
+    radius_from_origin: float  # what it really uses: camera distances from the world's origin, not from the centre
+
+
+def upstream_region(views: Views, xyz: np.ndarray, scene_type: SceneType) -> Upstream | None:
+    """Upstream's three rules, reimplemented; None if they need points (n, 3) and there are none."""
     if scene_type == "object" or (scene_type == "outdoor" and upstream_concentric(views)):
         center = _mean_of_closest_points(views)
-        origin = np.zeros(3) if from_origin else center
-        radius = float(np.linalg.norm(views.center - origin, axis=1).mean())
-        return ball_region(center, radius, "upstream: mean closest point of all pairs of axes, mean camera distance")
+        radius = float(np.linalg.norm(views.center - center, axis=1).mean())
+        rule = "upstream: mean closest point of all pairs of axes, mean camera distance"
+        return Upstream(ball_region(center, radius, rule), float(np.linalg.norm(views.center, axis=1).mean()))
+    if len(xyz) == 0:
+        return None
     center, deviation = xyz.mean(0), xyz.std(0)
+    radius = float(2 * deviation.max())
     box = np.stack([center - 3 * deviation, center + 3 * deviation], axis=1)
-    return Region(center, float(2 * deviation.max()), box, "upstream: mean and two standard deviations of all points")
+    return Upstream(Region(center, radius, box, "upstream: mean and two standard deviations of all points"), radius)
 
 
 def upstream_concentric(views: Views) -> bool:
