@@ -15,10 +15,9 @@ import subprocess
 import tarfile
 import threading
 import time
-from collections import deque
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, Callable, Deque, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -176,7 +175,7 @@ def store_video(tar: tarfile.TarFile, args: argparse.Namespace) -> Dict[str, Any
 
 
 def store_every(tar: tarfile.TarFile, video: Video, args: argparse.Namespace) -> Tuple[List, Tuple[int, int], "Clock"]:
-    """Keep frames 0, N, 2N ...: one decoding of the video."""
+    """Keep frames 0, N, 2N ..., damaged ones too: one decoding of the video."""
     decoding = Decoding(video, keep_graph(f"not(mod(n,{args.downsample}))", video, args.max_size))
     frames = []
     size = (0, 0)
@@ -210,7 +209,8 @@ def store_sharpest(
     decoding = Decoding(video, keep_graph(select_expression(chosen), video, args.max_size), frames=len(chosen))
     frames = []
     size = (0, 0)
-    for index, picture in zip(chosen, decoding):
+    for position, picture in enumerate(decoding):
+        index = chosen[position]
         image = to_image(picture, video.hdr)
         size = same_size(video, image.size, size)
         frames.append(store_frame(tar, index, clock.seconds[index], image))
@@ -353,7 +353,8 @@ def find_damage(video: Video, decoding: "Decoding") -> Set[int]:
             f"{video.path}: only {share:.0%} of the video can be used, at least {MIN_DECODED:.0%} are needed, the rest "
             f"is damaged or missing ({decoding.complaint()}); {RE_ENCODE}"
         )
-    print(f"warning: {video.path}: damaged ({decoding.complaint()}); {share:.1%} of the video is used", flush=True)
+    if share < 1:
+        print(f"warning: {video.path}: damaged ({decoding.complaint()}); {share:.1%} of the video is used", flush=True)
     return damaged
 
 
@@ -381,7 +382,7 @@ class Decoding:
         self.keys: Set[int] = set()  # frames that build on no other
         self.changed = False  # the picture's size or format is not the same throughout
         self.errors: List[str] = []
-        self.log: Deque[str] = deque(maxlen=1000)
+        self.log: List[str] = []  # what else ffmpeg said, first
         self.command = [
             *(video.ffmpeg, "-nostdin", "-hide_banner", "-nostats", "-loglevel", "level+info"),
             *(["-threads", str(video.threads)] if video.threads else []),
@@ -587,6 +588,7 @@ def store_photos(tar: tarfile.TarFile, args: argparse.Namespace) -> Dict[str, An
         for index, member in enumerate(members):
             image = load_photo(photos, member, f"{args.source}: {member.name}")
             image.thumbnail((args.max_size, args.max_size))
+            image = to_srgb(image)
             size = image.size
             frames.append({**store_frame(tar, index, None, image), "source": member.name})
     return {
@@ -659,7 +661,7 @@ def check_photo_sizes(source: Path, photos: tarfile.TarFile, members: Sequence[t
 
 
 def load_photo(photos: tarfile.TarFile, member: tarfile.TarInfo, place: str) -> Image.Image:
-    """The whole photo as an upright 8-bit sRGB image. StageError if it is damaged or partly transparent."""
+    """The whole photo, upright, 8 bits a channel (RGB, L or CMYK). StageError if damaged or partly transparent."""
     file = photos.extractfile(member)
     assert file
     image = open_photo(file, place)
@@ -672,8 +674,8 @@ def load_photo(photos: tarfile.TarFile, member: tarfile.TarInfo, place: str) -> 
     if image.mode == "F":
         raise StageError(f"{place}: brightness is stored as floating-point numbers; export it as 8-bit JPEG or PNG")
     if image.mode.startswith("I"):  # 16-bit gray, which pillow would clip rather than scale
-        image = Image.fromarray((np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8))
-    return to_srgb(image)
+        return Image.fromarray((np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8))
+    return image if image.mode in ("RGB", "L", "CMYK") else image.convert("RGB")
 
 
 def check_opaque(image: Image.Image, place: str) -> None:
@@ -691,7 +693,7 @@ def check_opaque(image: Image.Image, place: str) -> None:
 def to_srgb(image: Image.Image) -> Image.Image:
     """RGB image with its colour profile (such as the Display P3 of phones) converted to sRGB."""
     profile = image.info.get("icc_profile")
-    if profile and image.mode in ("RGB", "L", "CMYK"):
+    if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             return ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
