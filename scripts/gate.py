@@ -48,7 +48,9 @@ LIMITS = {
     "track_length": Limit(3.0, None, "below", "observations", "NA-07", "mean number of frames that see a point"),
     "points_per_image": Limit(300, None, "below", "points", "NA-07", "mean number of points seen in a frame"),
     "models": Limit(1, None, "above", "models", "NA-06", "separate models with more than 5 % of the frames"),
-    "focal_difference": Limit(None, 0.02, "above", "ratio", "NA-09", "|fl_x - fl_y| / fl_x"),
+    "focal_difference": Limit(
+        None, 0.02, "above", "ratio", "NA-09", "difference of the two focal lengths as a share of the first"
+    ),
     "principal_point": Limit(None, 0.1, "above", "ratio", "NA-09", "distance from the image centre / image size"),
     "distortion": Limit(None, 0.0, "above", "ratio", "NA-09", "largest distortion or skew; 0 once undistorted"),
     "pose_matrices": Limit(None, 0, "above", "frames", "NA-23", "frames whose pose is not a rotation (determinant 1)"),
