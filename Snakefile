@@ -2,6 +2,7 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
+
 include: "rules/common.smk"
 include: "rules/ingest.smk"
 include: "rules/frames.smk"

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 # The scripts import each other by name, and so does this file.
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
@@ -14,7 +15,13 @@ os.environ["PATH"] = os.pathsep.join(
     [str(Path(sys.executable).parent), os.environ["PATH"]]
 )
 
-from configuration import ConfigurationError, check_files, find_unused_regions, load_scenes
+from configuration import (
+    PHOTO_SUFFIXES,
+    ConfigurationError,
+    check_files,
+    find_unused_regions,
+    load_scenes,
+)
 
 
 def stop_on_errors(function, *arguments):
@@ -91,16 +98,20 @@ def get_source_files(wildcards):
     if "://" in source:
         return []
     if Path(source).is_dir():
-        return [
-            local(str(path))
-            for path in sorted(Path(source).iterdir())
-            if path.is_file()
-        ]
+        photos = sorted(
+            path
+            for path in Path(source).rglob("*")
+            if path.suffix.lower() in PHOTO_SUFFIXES
+        )
+        return [local(str(path)) for path in photos]
     return local(source)
 
 
 def get_source_argument(wildcards, input):
-    """The source as ingest reads it: the S3 storage plugin has downloaded what comes from a bucket."""
+    """The source as ingest reads it: the S3 storage plugin has downloaded what comes from a bucket.
+
+    Snakemake leaves params that look at the input out of what makes a file stale, so the rule has the cell itself too.
+    """
     source = SCENES[wildcards.scene]["video"]
     return input[0] if source.startswith("s3://") else source
 
@@ -108,7 +119,10 @@ def get_source_argument(wildcards, input):
 def get_footage(wildcards):
     """What ingest makes of the scene's source: one video, or a tar of photos."""
     source = SCENES[wildcards.scene]["video"]
-    photos = Path(source).is_dir() or source.endswith((".zip", ".tar"))
+    name = (
+        urlsplit(source).path if "://" in source else source
+    )  # an address may go on with ?...
+    photos = Path(source).is_dir() or name.lower().endswith((".zip", ".tar"))
     return f"resources/videos/{wildcards.scene}.{'images.tar' if photos else 'mp4'}"
 
 
@@ -125,10 +139,10 @@ def get_region_override(wildcards):
     return local(path) if Path(path).exists() else []
 
 
-def get_region_arguments(wildcards, input):
+def get_region_arguments(wildcards):
     """Flags of region.py for a sphere given by hand, in a file or in the configuration."""
-    if input.override:
-        return ["--override", input.override]
+    if get_region_override(wildcards):
+        return ["--override", f"config/regions/{wildcards.scene}.json"]
     region = SCENES[wildcards.scene]["region"]
     if region["center"] is None:
         return []

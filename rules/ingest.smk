@@ -10,6 +10,7 @@ rule ingest_video:
         "results/{scene}/ingest/ingest.log",
     localrule: True
     params:
+        video=get_setting("video"),
         source=get_source_argument,
         code=get_code("scripts/ingest.py"),
     shell:

@@ -35,6 +35,7 @@ rule mesh:
 rule web_mesh:
     input:
         mesh="results/{scene}/mesh/{iteration}/mesh.ply",
+        region="results/{scene}/region/region.json",
     output:
         mesh="results/{scene}/mesh/{iteration}/mesh.glb",
     log:
@@ -46,6 +47,7 @@ rule web_mesh:
     shell:
         "python3 scripts/web_mesh.py"
         " --mesh {input.mesh:q}"
+        " --region {input.region:q}"
         " --faces {params.faces}"
         " --output {output.mesh:q}"
         " > {log:q} 2>&1"

@@ -16,12 +16,14 @@ class StageError(Exception):
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a step's main(): a StageError becomes one message on stderr and exit code 1, Ctrl-C exit code 130."""
+    """Run a step's main(): errors that the user can mend become one message on stderr and exit code 1, Ctrl-C 130."""
     try:
         main()
     except StageError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(f"error: {error}")
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"error: {place}{error.strerror or error}; check permissions and free disk space, then run again")
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         sys.exit(130)

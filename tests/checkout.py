@@ -1,6 +1,8 @@
 """A copy of the workflow in a folder of its own, and snakemake run in it as a user would."""
 
+import collections
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -60,14 +62,12 @@ class Checkout:
 
     def planned(self, *arguments: str) -> dict[str, int]:
         """What a dry run would do: rule -> number of jobs, the target rule left out."""
-        run = self.snakemake("--dry-run", "--quiet", "progress", *arguments)
+        run = self.snakemake("--dry-run", *arguments)
         assert run.returncode == 0, run.stdout
-        if "Nothing to be done" in run.stdout:
-            return {}
-        table = run.stdout.split("Job stats:")[1].split("total")[0].splitlines()[3:]
-        jobs = {line.split()[0]: int(line.split()[1]) for line in table if line.strip()}
-        jobs.pop("all", None)
-        return jobs
+        jobs = collections.Counter(re.findall(r"^(?:local)?rule (\w+):", run.stdout, re.MULTILINE))
+        del jobs["all"]
+        assert jobs or "Nothing to be done" in run.stdout, run.stdout
+        return dict(jobs)
 
     def files(self) -> set[str]:
         """Everything in the folders that hold results."""
