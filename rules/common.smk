@@ -11,9 +11,7 @@ from urllib.parse import urlsplit
 # The scripts import each other by name, and so does this file.
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 # `.venv/bin/snakemake` works without activating the environment.
-os.environ["PATH"] = os.pathsep.join(
-    [str(Path(sys.executable).parent), os.environ["PATH"]]
-)
+os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", os.defpath)]))
 
 from configuration import (
     PHOTO_SUFFIXES,
@@ -82,9 +80,7 @@ def get_modules(program):
         for node in ast.walk(ast.parse(file.read_text())):
             if not isinstance(node, (ast.Import, ast.ImportFrom)):
                 continue
-            names = {alias.name for alias in node.names} | {
-                getattr(node, "module", None) or ""
-            }
+            names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
             modules = {file.parent / f"{name.split('.')[-1]}.py" for name in names}
             todo |= {module for module in modules if module.exists()} - found
     return found
@@ -98,11 +94,7 @@ def get_source_files(wildcards):
     if "://" in source:
         return []
     if Path(source).is_dir():
-        photos = sorted(
-            path
-            for path in Path(source).rglob("*")
-            if path.suffix.lower() in PHOTO_SUFFIXES
-        )
+        photos = sorted(path for path in Path(source).rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
         return [local(str(path)) for path in photos]
     return local(source)
 
@@ -119,9 +111,7 @@ def get_source_argument(wildcards, input):
 def get_footage(wildcards):
     """What ingest makes of the scene's source: one video, or a tar of photos."""
     source = SCENES[wildcards.scene]["video"]
-    name = (
-        urlsplit(source).path if "://" in source else source
-    )  # an address may go on with ?...
+    name = urlsplit(source).path if "://" in source else source  # an address may go on with ?...
     photos = Path(source).is_dir() or name.lower().endswith((".zip", ".tar"))
     return f"resources/videos/{wildcards.scene}.{'images.tar' if photos else 'mp4'}"
 
@@ -165,12 +155,8 @@ def get_milestones(scene):
 
 def get_previous_checkpoint(wildcards):
     """The milestone that this one resumes from: none for the first."""
-    before = [
-        m for m in get_milestones(wildcards.scene) if m < int(wildcards.iteration)
-    ]
-    return (
-        f"results/{wildcards.scene}/train/{before[-1]}/checkpoint.pt" if before else []
-    )
+    before = [m for m in get_milestones(wildcards.scene) if m < int(wildcards.iteration)]
+    return f"results/{wildcards.scene}/train/{before[-1]}/checkpoint.pt" if before else []
 
 
 def get_resume_arguments(wildcards, input):

@@ -11,6 +11,8 @@ rule deliver:
     log:
         "results/{scene}/deliver/deliver.log",
     localrule: True
+    conda:
+        "../envs/workflow.yaml"
     params:
         code=get_code("scripts/deliver.py"),
     shell:
@@ -28,9 +30,9 @@ rule deliver_preview:
     log:
         "results/{scene}/deliver/preview-{iteration}.log",
     localrule: True
+    conda:
+        "../envs/workflow.yaml"
     params:
         code=get_code("scripts/deliver.py"),
     shell:
-        "python3 scripts/deliver.py"
-        " --copy {input.web_mesh:q} {output.web_mesh:q}"
-        " > {log:q} 2>&1"
+        "python3 scripts/deliver.py" " --copy {input.web_mesh:q} {output.web_mesh:q}" " > {log:q} 2>&1"

@@ -9,6 +9,8 @@ rule frames:
         summary="results/{scene}/frames/frames.json",
     log:
         "results/{scene}/frames/frames.log",
+    conda:
+        "../envs/workflow.yaml"
     threads: 8
     params:
         selection=get_selection_arguments,

@@ -9,6 +9,8 @@ rule ingest_video:
     log:
         "results/{scene}/ingest/ingest.log",
     localrule: True
+    conda:
+        "../envs/workflow.yaml"
     params:
         video=get_setting("video"),
         source=get_source_argument,

@@ -11,6 +11,8 @@ rule mesh:
         summary="results/{scene}/mesh/{iteration}/mesh.json",
     log:
         "results/{scene}/mesh/{iteration}/mesh.log",
+    conda:
+        "../envs/workflow.yaml"
     threads: 8
     params:
         resolution=get_setting("mesh.resolution"),
@@ -41,6 +43,8 @@ rule web_mesh:
     log:
         "results/{scene}/mesh/{iteration}/web_mesh.log",
     localrule: True
+    conda:
+        "../envs/workflow.yaml"
     params:
         faces=get_setting("mesh.web_faces"),
         code=get_code("scripts/web_mesh.py"),

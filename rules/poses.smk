@@ -13,6 +13,8 @@ rule poses:
         summary="results/{scene}/poses/poses.json",
     log:
         "results/{scene}/poses/poses.log",
+    conda:
+        "../envs/workflow.yaml"
     threads: 8
     params:
         backend=get_setting("poses.backend"),

@@ -16,6 +16,8 @@ rule region:
     log:
         "results/{scene}/region/region.log",
     localrule: True
+    conda:
+        "../envs/workflow.yaml"
     params:
         scene_type=get_setting("scene_type"),
         method=get_setting("region.method"),
@@ -52,6 +54,8 @@ rule gate:
     log:
         "results/{scene}/region/gate.log",
     localrule: True
+    conda:
+        "../envs/workflow.yaml"
     params:
         thresholds=get_gate_thresholds,
         code=get_code("scripts/gate.py"),
@@ -78,6 +82,8 @@ rule gate_decision:
     log:
         "results/{scene}/region/gate_decision.log",
     localrule: True
+    conda:
+        "../envs/workflow.yaml"
     params:
         mode=get_setting("gate.mode"),
         code=get_code("scripts/gate.py"),

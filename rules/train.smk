@@ -7,6 +7,8 @@ rule train_config:
     log:
         "results/{scene}/train/config.log",
     localrule: True
+    conda:
+        "../envs/workflow.yaml"
     params:
         iterations=get_setting("train.iterations"),
         image_size=get_setting("train.image_size"),
@@ -35,6 +37,8 @@ rule train:
         metrics="results/{scene}/train/{iteration}/metrics.jsonl",
     log:
         "results/{scene}/train/{iteration}/train.log",
+    conda:
+        "../envs/workflow.yaml"
     threads: 8
     params:
         resume=get_resume_arguments,

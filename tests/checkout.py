@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("Snakefile", "rules", "scripts", "src", "config", "profiles")
+PARTS = ("Snakefile", "rules", "scripts", "src", "config", "envs", "profiles")
 
 
 class Checkout:

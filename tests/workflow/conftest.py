@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from checkout import ROOT, Checkout
 
 DEMO = ROOT / "config" / "demo" / "tractor.mp4"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-from checkout import ROOT, Checkout
 from conftest import SMALL
+
+from checkout import ROOT, Checkout
 
 STAGES = {
     "frames/frames.tar",
@@ -53,18 +54,19 @@ def test_every_stage_leaves_its_files(finished: Checkout) -> None:
 
 def test_every_rule_leaves_a_log(finished: Checkout) -> None:
     logs = {file for file in finished.files() if file.startswith("results/film/") and file.endswith(".log")}
-    names = {Path(log).stem for log in logs}
-    assert names >= {"ingest", "frames", "poses", "region", "gate", "gate_decision", "config", "train", "mesh", "web_mesh"}
+    rules = "ingest frames poses region gate gate_decision config train mesh web_mesh deliver preview-60"
+    assert {Path(log).stem for log in logs} == set(rules.split())
 
 
 def test_the_delivered_mesh_is_near_the_truth(finished: Checkout) -> None:
     truth = ROOT / "benchmarks" / "data" / "tractor_ground_truth.npz"
-    mesh, transforms = finished.folder / "deliver/film/mesh.ply", finished.folder / "results/film/region/transforms.json"
+    mesh = finished.folder / "deliver/film/mesh.ply"
+    transforms = finished.folder / "results/film/region/transforms.json"
     program = [sys.executable, str(ROOT / "benchmarks/evaluate_mesh.py")]
     files = ["--mesh", str(mesh), "--transforms", str(transforms), "--truth", str(truth)]
     result = json.loads(subprocess.run([*program, *files], check=True, capture_output=True, text=True).stdout)
     assert result["camera_error"] < 0.005
-    # 120 iterations on 24 tiny frames: a recognisable object. A blob has above 0.04 (measured with upstream's defaults).
+    # 120 iterations on 24 tiny frames: a recognisable object. A blob has above 0.04 (upstream's defaults, 1,000 its).
     assert result["chamfer"] < 0.03
 
 
@@ -167,7 +169,8 @@ def test_results_of_a_removed_scene_stay(copy: Checkout, scenes: list[dict[str, 
 
 def test_a_failing_gate_stops_its_scene_only(copy: Checkout, scenes: list[dict[str, object]]) -> None:
     film, photos, web = scenes
-    copy.configure([{**film, "region.center": "50,0,0", "region.radius": 1}, {**photos, "mesh.resolution": 40}, web], **SMALL)
+    film = {**film, "region.center": "50,0,0", "region.radius": 1}
+    copy.configure([film, {**photos, "mesh.resolution": 40}, web], **SMALL)
     trained = (copy.folder / "results/film/train/120/checkpoint.pt").stat().st_mtime_ns
     run = copy.snakemake()
     assert run.returncode == 1
