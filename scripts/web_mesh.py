@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 
 from stage import StageError, outputs, read_json, run
 
-FACES_RANGE = (100, 10_000_000)
+FACES_RANGE = (100, 2_000_000)
 # The library's error thresholds are absolute, 1e-9 x (step + 3)^7. On a mesh of size 1 or less its first steps pass
 # whatever they meet (50,000 faces of the demo: largest error 0.017, 0.013 at size 10); at 1000 it may stop early.
 SIMPLIFIED_SIZE = 10.0

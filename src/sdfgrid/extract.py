@@ -21,7 +21,7 @@ from sdfgrid.sparse_mesh import Mesh
 from sdfgrid.surface import Topology, Views
 from sdfgrid.train import choose_device, set_threads
 
-RESOLUTION_RANGE = (32, 4096)
+RESOLUTION_RANGE = (32, 2048)
 PREVIEW_RESOLUTION = 128
 PREVIEW_SHELL = 0.01  # distance to the region's sphere that counts as lying on it
 # At resolution R a pixel of the photographs, scaled to R times this, is about half a voxel wide on a subject that fills
@@ -183,7 +183,8 @@ def check_same_region(args: argparse.Namespace, field: Field, scene: dict[str, A
 
 
 def read_photographs(args: argparse.Namespace, field: Field, scene: dict[str, Any]) -> Photographs:
-    frames = scene["frames"][:: -(-len(scene["frames"]) // MAX_VIEWS)]
+    count = min(MAX_VIEWS, len(scene["frames"]))
+    frames = [scene["frames"][k * len(scene["frames"]) // count] for k in range(count)]
     stored = (scene["w"], scene["h"])
     scale = min(1.0, IMAGE_PIXELS_PER_VOXEL * args.resolution / max(stored))
     width, height = size = (round(stored[0] * scale), round(stored[1] * scale))

@@ -263,8 +263,8 @@ def failing(scene, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"resolution": 16}, ["--resolution 16", "32 to 4096", "mesh.resolution"]),
-        ({"resolution": 9999}, ["--resolution 9999", "32 to 4096"]),
+        ({"resolution": 16}, ["--resolution 16", "32 to 2048", "mesh.resolution"]),
+        ({"resolution": 9999}, ["--resolution 9999", "32 to 2048"]),
         ({"crop": 0}, ["--crop 0", "more than 0", "mesh.crop"]),
         ({"crop": 1.2}, ["--crop 1.2", "at most 1"]),
         ({"crop": "nan"}, ["--crop nan"]),
