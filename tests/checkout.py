@@ -46,12 +46,15 @@ class Checkout:
 
     def command(self, *arguments: str) -> list[str]:
         snakemake = str(Path(sys.executable).with_name("snakemake"))
-        return [snakemake, "--profile", "profiles/local", "--configfile", "settings.yaml", *arguments]
+        return [snakemake, *arguments, "--profile", "profiles/local", "--configfile", "settings.yaml"]
 
     def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Output and messages come together in stdout."""
+        return self.run(self.command(*arguments), **environment)
+
+    def run(self, command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the checkout; its output and messages come together in stdout."""
         return subprocess.run(
-            self.command(*arguments),
+            command,
             cwd=self.folder,
             env={**os.environ, **environment},
             stdout=subprocess.PIPE,

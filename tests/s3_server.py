@@ -75,8 +75,8 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         wait_until_ready(server, process, log)
         yield server
     finally:
-        process.terminate()
-        process.wait(timeout=20)
+        process.kill()  # asked politely it takes more than 20 s to end
+        process.wait()
 
 
 def wait_until_ready(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -65,7 +65,7 @@ def test_the_delivered_mesh_is_near_the_truth(finished: Checkout) -> None:
     program = [sys.executable, str(ROOT / "benchmarks/evaluate_mesh.py")]
     files = ["--mesh", str(mesh), "--transforms", str(transforms), "--truth", str(truth)]
     result = json.loads(subprocess.run([*program, *files], check=True, capture_output=True, text=True).stdout)
-    assert result["camera_error"] < 0.005
+    assert result["camera_error"] < 0.02
     # 120 iterations on 24 tiny frames: a recognisable object. A blob has above 0.04 (upstream's defaults, 1,000 its).
     assert result["chamfer"] < 0.03
 
@@ -125,7 +125,7 @@ def test_a_changed_program_makes_its_stage_stale(copy: Checkout) -> None:
     for program, rules in {
         "scripts/web_mesh.py": {"web_mesh"},
         "src/sdfgrid/sparse_mesh.py": {"mesh", "web_mesh"},
-        "scripts/colmap_model.py": AFTER_REGION,
+        "scripts/region_rules.py": AFTER_REGION,
     }.items():
         path = copy.folder / program
         original = path.read_text()

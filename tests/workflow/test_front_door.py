@@ -1,0 +1,102 @@
+"""What a user meets before the first result: wrong configurations, sources of each kind, and sources that fail."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import DEMO, make_photos
+
+from checkout import Checkout
+from s3_server import s3_server
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout.make(tmp_path / "checkout")
+
+
+def test_a_broken_configuration_shows_its_errors_and_nothing_else(checkout: Checkout) -> None:
+    rows = [{"scene": "My Film", "video": "nowhere.mp4", "train.iterashuns": 5}]
+    checkout.configure(rows, mesh={"resolution": "huge"}, poses={"backend": "pycolmpa"})
+    run = checkout.snakemake("--dry-run")
+    assert run.returncode == 1
+    header, *errors = [
+        line for line in run.stdout.splitlines() if not line.startswith(("Using profile", "Config file"))
+    ]
+    assert header == "configuration: 5 errors"
+    for words in (
+        ("table.tsv line 1", "train.iterashuns", "Did you mean train.iterations?"),
+        ("table.tsv line 2, column scene", "My Film"),
+        ("table.tsv line 2, column video", "nowhere.mp4"),
+        ("settings.yaml line", "mesh.resolution", "huge"),
+        ("settings.yaml line", "poses.backend", "Did you mean pycolmap?"),
+    ):
+        assert any(all(word in error for word in words) for error in errors), (words, run.stdout)
+    assert len(errors) == 5
+    assert checkout.files() == set()
+
+
+def test_broken_yaml_names_file_and_line(checkout: Checkout) -> None:
+    checkout.configure([{"scene": "film", "video": str(DEMO)}])
+    (checkout.folder / "config" / "config.yaml").write_text("scenes: table.tsv\ntrain: [1, 2\n")
+    run = checkout.snakemake("--dry-run")
+    assert run.returncode == 1
+    assert "config/config.yaml line" in run.stdout
+    assert "Traceback" not in run.stdout
+
+
+def test_a_region_file_without_a_scene_is_mentioned(checkout: Checkout) -> None:
+    checkout.configure([{"scene": "film", "video": str(DEMO)}])
+    region = checkout.folder / "config" / "regions" / "flim.json"
+    region.parent.mkdir()
+    region.write_text("{}")
+    assert "there is no scene flim" in checkout.snakemake("--dry-run").stdout
+
+
+def test_the_shipped_table_and_the_demo_plan_the_tractor(checkout: Checkout) -> None:
+    for arguments in ([], ["--configfile", "config/demo/config.yaml"]):
+        command = [checkout.command()[0], "--dry-run", "--profile", "profiles/local", *arguments]
+        run = checkout.run(command)
+        assert run.returncode == 0, run.stdout
+        assert "deliver/tractor/mesh.ply" in run.stdout
+
+
+def test_videos_from_a_bucket_a_server_and_a_zip_come_in(checkout: Checkout, web: str, web_folder: Path) -> None:
+    make_photos(web_folder / "photos")
+    shutil.make_archive(str(web_folder / "photos"), "zip", web_folder / "photos")
+    checkout.configure(
+        [
+            {"scene": "bucket", "video": "s3://films/from/tractor.mp4"},
+            {"scene": "server", "video": f"{web}/tractor.mp4?token=secret"},
+            {"scene": "archive", "video": f"{web}/photos.zip"},
+            {"scene": "missing", "video": "s3://films/from/nothing.mp4"},
+            {"scene": "page", "video": f"{web}/"},
+        ]
+    )
+    store = checkout.folder.parent / "s3"
+    store.mkdir()
+    with s3_server(store) as server:
+        server.client().create_bucket(Bucket="films")
+        server.client().upload_file(str(DEMO), "films", "from/tractor.mp4")
+        targets = ["resources/videos/bucket.mp4", "resources/videos/server.mp4", "resources/videos/archive.images.tar"]
+        run = checkout.snakemake(*targets, **server.environment)
+        assert run.returncode == 0, run.stdout
+        for film in targets[:2]:
+            assert (checkout.folder / film).read_bytes() == DEMO.read_bytes()
+            assert not (checkout.folder / film).is_symlink()
+        run = checkout.snakemake("resources/videos/missing.mp4", **server.environment)
+        assert run.returncode == 1
+        assert "scene=missing" in run.stdout and "s3://films/from/nothing.mp4" in run.stdout
+    run = checkout.snakemake("resources/videos/page.mp4")
+    assert run.returncode == 1
+    assert "scene page" in run.stdout and "web page" in run.stdout
+    assert {file for file in checkout.files() if not file.endswith(".log")} == set(targets)
+
+
+def test_a_changed_source_makes_the_scene_stale(checkout: Checkout, web: str) -> None:
+    target = "resources/videos/film.mp4"
+    checkout.configure([{"scene": "film", "video": f"{web}/tractor.mp4"}])
+    assert checkout.snakemake(target).returncode == 0
+    assert checkout.planned(target) == {}
+    checkout.configure([{"scene": "film", "video": f"{web}/./tractor.mp4"}])
+    assert checkout.planned(target) == {"ingest_video": 1}
