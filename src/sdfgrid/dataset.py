@@ -65,7 +65,7 @@ class Dataset:
 
 
 def region_span(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Depths (N,) where rays enter and leave the unit sphere, whether they do (N,), and of the closest to its centre."""
+    """Depths (N,) where rays enter and leave the unit sphere, whether they do, and of the point closest to its centre."""
     closest = -(origins * directions).sum(-1)
     discriminant = closest * closest - ((origins * origins).sum(-1) - 1)
     half = discriminant.clamp(min=1e-6).sqrt()
@@ -77,12 +77,12 @@ def load(
     transforms_path: Path, images_path: Path, points_path: Path | None, image_size: int, device: torch.device
 ) -> Dataset:
     """Read a scene. Raises EngineError naming the file and frame on anything missing, broken or contradictory."""
-    scene = _read_transforms(transforms_path)
+    scene = read_transforms(transforms_path)
     frames, width, height = scene["frames"], scene["w"], scene["h"]
     scale = min(1.0, image_size / max(width, height))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     names = [frame["file_path"] for frame in frames]
-    images = _read_images(images_path, names, (width, height), size, transforms_path)
+    images = read_images(images_path, names, (width, height), size, transforms_path)
     center, radius = np.array(scene["sphere_center"], float), float(scene["sphere_radius"])
     poses = np.array([frame["transform_matrix"] for frame in frames], float)[:, :3]
     poses[:, :, 1:3] *= -1  # OpenGL's y and z axes to OpenCV's
@@ -117,7 +117,7 @@ def load(
     return dataset
 
 
-def _read_transforms(path: Path) -> dict[str, Any]:
+def read_transforms(path: Path) -> dict[str, Any]:
     try:
         scene = json.loads(Path(path).read_text())
     except FileNotFoundError:
@@ -160,13 +160,13 @@ def _is_finite(value: Any, shape: tuple[int, ...]) -> bool:
     return array.shape == shape and bool(np.isfinite(array).all())
 
 
-def _read_images(
+def read_images(
     path: Path, names: list[str], stored: tuple[int, int], size: tuple[int, int], transforms_path: Path
 ) -> Tensor:
     """All frames (n, height, width, 3) uint8, averaged down from `stored` to `size` (width, height)."""
     images = torch.empty(len(names), size[1], size[0], 3, dtype=torch.uint8)
     try:
-        with tarfile.open(path) as tar:
+        with tarfile.open(path, "r:") as tar:
             members = {Path(member.name).name: member for member in tar if member.isfile()}
             missing = [name for name in names if Path(name).name not in members]
             if missing:
@@ -190,8 +190,8 @@ def _decode(file: Any, place: str, stored: tuple[int, int], size: tuple[int, int
         opened = Image.open(file)
         if opened.size != stored:
             raise EngineError(
-                f"{place}: {opened.size[0]} x {opened.size[1]} px, but {transforms_path} says {stored[0]} x {stored[1]} "
-                "px; all frames must be of the one undistorted camera"
+                f"{place}: {opened.size[0]} x {opened.size[1]} px, but {transforms_path} says {stored[0]} x "
+                f"{stored[1]} px; all frames must be of the one undistorted camera"
             )
         opened.draft("RGB", size)  # lets a JPEG decode at a fraction of its size, never below ours
         image = opened.convert("RGB")

@@ -40,7 +40,7 @@ class FeatureGrid(nn.Module):
         self.register_buffer("bricks", bricks)
         start = torch.rand(dense * ROWS_PER_BRICK, CHANNELS, generator=generator) * 2e-4 - 1e-4
         self.table = nn.Parameter(start)
-        self.register_buffer("touched", torch.zeros(dense, dtype=torch.uint8), persistent=False)
+        self.register_buffer("touched", torch.zeros(len(start), dtype=torch.uint8), persistent=False)
 
     def forward(self, points: Tensor, levels: int) -> Tensor:
         """Features (N, CHANNELS * levels) of points (N, 3) in the first `levels` levels. Points get no gradient."""
@@ -51,7 +51,7 @@ class FeatureGrid(nn.Module):
 
     def _level_features(self, points: Tensor, level: int) -> Tensor:
         cells, per_axis = self.cells[level], self.cells[level] // BRICK + 1
-        u = ((points + 1) * 0.5 * cells).clamp(0, cells - 1e-3)
+        u = ((points + 1) * 0.5 * cells).nan_to_num(0.0).clamp(0, cells - 1e-3)
         corner = u.floor()
         fraction = u - corner
         axes = []
@@ -104,14 +104,14 @@ class FeatureGrid(nn.Module):
         )
         rows = len(position) * ROWS_PER_BRICK
         self.table = nn.Parameter(torch.cat([self.table.detach(), self.table.new_zeros(rows, CHANNELS)]))
-        self.touched = torch.zeros(old + len(position), dtype=torch.uint8, device=self.bricks.device)
+        self.touched = torch.zeros(len(self.table), dtype=torch.uint8, device=self.bricks.device)
         return rows
 
     def restore(self, bricks: Tensor, table: Tensor) -> None:
         """Take over the bricks and features of a saved grid with the same cells."""
         self.bricks.copy_(bricks)
         self.table = nn.Parameter(table.to(self.bricks.device))
-        self.touched = torch.zeros(len(table) // ROWS_PER_BRICK, dtype=torch.uint8, device=self.bricks.device)
+        self.touched = torch.zeros(len(table), dtype=torch.uint8, device=self.bricks.device)
 
     def gradient(self) -> Tensor:
         """The table's gradient, kept from iteration to iteration because clearing all of it would take longer than

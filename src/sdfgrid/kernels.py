@@ -15,12 +15,14 @@ from numba import njit, prange
 numba.config.SLP_VECTORIZE = 1  # type: ignore[attr-defined]  # the four channels of a vertex in one instruction; off by default
 
 Array = np.ndarray
+FAST_MATH = {"contract", "reassoc", "nsz", "arcp", "afn"}  # all but the promise that nothing is NaN or infinite
 ONE, HALF, ZERO, CELL_END = np.float32(1), np.float32(0.5), np.float32(0), np.float32(1e-3)
+SATURATED = np.float32(17)  # the sigmoid of more is 1 in float32
 
 
 def _compile(parallel: bool = False) -> Callable[[Callable], Any]:
     def wrap(function: Callable) -> Any:
-        options: Any = {"fastmath": True, "boundscheck": False, "parallel": parallel, "nogil": True}
+        options: Any = {"fastmath": FAST_MATH, "error_model": "numpy", "parallel": parallel, "nogil": True}
         try:
             return njit(cache=True, **options)(function)
         except RuntimeError:  # no folder to keep compiled code in, as in a container without a home
@@ -31,8 +33,12 @@ def _compile(parallel: bool = False) -> Callable[[Callable], Any]:
 
 @_compile()
 def _along(coordinate: Any, cells: Any) -> Any:
-    """A coordinate in [-1, 1] in units of cells, kept within the grid."""
-    return min(max((coordinate + ONE) * HALF * np.float32(cells), ZERO), np.float32(cells) - CELL_END)
+    """A coordinate in [-1, 1] in units of cells, kept within the grid; 0 if it is not a number."""
+    u = (coordinate + ONE) * HALF * np.float32(cells)
+    if not u > ZERO:
+        u = ZERO
+    end = np.float32(cells) - CELL_END
+    return u if u < end else end
 
 
 @_compile()
@@ -131,7 +137,7 @@ def _scatter_part(
                         if brick >= 0:
                             row = np.uint64((brick << 6) + inner + (z & 3))
                             w = wxy * (fz if dz else ONE - fz)
-                            touched[brick] = 1
+                            touched[row] = 1
                             grad[row, 0] += w * g0
                             grad[row, 1] += w * g1
                             grad[row, 2] += w * g2
@@ -149,7 +155,7 @@ def scatter(
     touched: Array,
     tasks: int,
 ) -> None:
-    """The transpose of lookup: grad (rows, 4) += weights * grad_out (N, 4 * levels); touched (uint8) marks bricks."""
+    """The transpose of lookup: grad (rows, 4) += weights * grad_out (N, 4 * levels); touched (uint8) marks rows."""
     for task in prange(tasks):
         _scatter_part(points, grad_out, bricks, first_brick, cells, grad, touched, task, tasks)
 
@@ -169,19 +175,25 @@ def _adam_range(
     begin: int,
     end: int,
 ) -> None:
-    for brick in range(begin, end):
-        if touched[brick] == 0:
+    words = touched.view(np.uint64)  # most rows are not touched: look at eight at a time
+    for word in range(begin, end):
+        if words[word] == 0:
             continue
-        touched[brick] = 0
-        for i in range(brick * 256, brick * 256 + 256):  # 64 vertices of 4 channels
-            g = grad[i]
-            if g != 0:
-                m = beta1 * mean[i] + (ONE - beta1) * g
-                v = beta2 * square[i] + (ONE - beta2) * g * g
-                mean[i] = m
-                square[i] = v
-                table[i] -= rate * m / (np.sqrt(v) * correction + epsilon)
-                grad[i] = 0
+        for row in range(word * 8, word * 8 + 8):
+            if touched[row] == 0:
+                continue
+            touched[row] = 0
+            g0, g1, g2, g3 = grad[row, 0], grad[row, 1], grad[row, 2], grad[row, 3]
+            if g0 == 0 and g1 == 0 and g2 == 0 and g3 == 0:
+                continue
+            for channel in range(4):
+                g = grad[row, channel]
+                m = beta1 * mean[row, channel] + (ONE - beta1) * g
+                v = beta2 * square[row, channel] + (ONE - beta2) * g * g
+                mean[row, channel] = m
+                square[row, channel] = v
+                table[row, channel] -= rate * m / (np.sqrt(v) * correction + epsilon)
+                grad[row, channel] = ZERO
 
 
 @_compile(parallel=True)
@@ -198,8 +210,8 @@ def adam(
     correction: float,
     tasks: int,
 ) -> None:
-    """GridAdam.step on flat arrays (rows * 4); clears grad and touched (uint8, one a brick)."""
-    count = touched.shape[0]
+    """GridAdam.step; clears grad and touched."""
+    count = touched.shape[0] // 8
     for task in prange(tasks):
         begin, end = count * task // tasks, count * (task + 1) // tasks
         _adam_range(table, grad, mean, square, touched, rate, beta1, beta2, epsilon, correction, begin, end)
@@ -243,6 +255,7 @@ def _sample_range(
         length = far[n] - near[n]
         sharp = min(np.float32(sharpness), np.float32(4 * (steps - 2)) / length)
         light, before = ONE, ZERO
+        weights[:] = ZERO
         for k in range(steps):
             t = near[n] + length * march[n, k]
             depths[k] = t
@@ -252,11 +265,18 @@ def _sample_range(
                 origins[n, 1] + t * directions[n, 1],
                 origins[n, 2] + t * directions[n, 2],
             )
-            inside = ONE / (ONE + np.exp(-distance * sharp))
+            if distance * sharp > SATURATED:
+                inside = ONE
+            else:
+                inside = ONE / (ONE + np.exp(-distance * sharp))
             if k > 0:
                 alpha = min(max((before - inside) / (before + np.float32(1e-5)), ZERO), np.float32(1 - 1e-4))
                 weights[k] = alpha * light
                 light *= ONE - alpha
+            if light < np.float32(1e-4):  # nothing behind matters; only the depths are still wanted
+                for rest in range(k + 1, steps):
+                    depths[rest] = near[n] + length * march[n, rest]
+                break
             before = inside
         cumulative[0] = ZERO
         for k in range(1, steps):

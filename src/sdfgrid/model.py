@@ -82,7 +82,7 @@ class SurfaceModel(nn.Module):
         contracted = torch.where(radius > 1, (2 - 1 / radius) * points / radius, points) * 0.5
         features = self.background_grid(contracted, len(self.background_grid.cells))
         out = self.background(torch.cat([features * FEATURE_SCALE, direction_terms(directions)], -1))
-        return F.softplus(out[:, 0] - 1) * 4, torch.sigmoid(out[:, 1:])
+        return F.softplus(out[:, 0] - 5) * 4, torch.sigmoid(out[:, 1:])
 
     @property
     def finest_cell(self) -> float:

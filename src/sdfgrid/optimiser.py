@@ -1,4 +1,4 @@
-"""Adam for feature grids: entries without a gradient in an iteration are left alone."""
+"""Adam for feature grids: vertices without a gradient in an iteration are left alone."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BETA1, BETA2, EPSILON = 0.9, 0.98, 1e-12
 
 
 class GridAdam:
-    """Adam (Kingma & Ba 2015) on a FeatureGrid's table, skipping entries whose gradient is 0.
+    """Adam (Kingma & Ba 2015) on a FeatureGrid's table, skipping vertices whose gradient is 0.
 
     An iteration touches a few percent of a fine level; skipping the others, as instant-ngp does for its hash tables
     (Mueller et al. 2022, appendix B), saves most of the time of a step on a CPU.
@@ -38,11 +38,13 @@ class GridAdam:
         correction = 1 / math.sqrt(1 - BETA2**self.steps)
         grid, gradient = self.grid, self.grid.gradient()
         if kernels is not None and gradient.device.type == "cpu":
-            flat = [tensor.view(-1).numpy() for tensor in (grid.table.detach(), gradient, self.mean, self.square)]
+            arrays = [
+                tensor.numpy() for tensor in (grid.table.detach(), gradient, self.mean, self.square, grid.touched)
+            ]
             numbers = [kernels.np.float32(x) for x in (rate, BETA1, BETA2, EPSILON, correction)]
-            kernels.adam(*flat, grid.touched.numpy(), *numbers, tasks())
+            kernels.adam(*arrays, *numbers, tasks())
             return
-        used = gradient != 0
+        used = (gradient != 0).any(1, keepdim=True)
         mean = torch.lerp(gradient, self.mean, BETA1)
         square = torch.lerp(gradient * gradient, self.square, BETA2)
         self.mean = torch.where(used, mean, self.mean)

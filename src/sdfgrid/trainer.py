@@ -21,7 +21,8 @@ from sdfgrid.settings import Settings
 LOG_EVERY = 50  # iterations between metrics
 EVALUATE_EVERY = 400  # iterations between held-out measurements
 CHECK_EVERY = 25  # iterations between looks for NaN
-REFRESH_NEAR_EVERY, REFRESH_ALL_EVERY = 25, 200  # of the baked field
+EARLY = 500  # iterations in which the surface moves fast
+REFRESH_NEAR, REFRESH_ALL = (25, 100), (200, 500)  # iterations between refreshes of the baked field: early, later
 HELD_OUT_VIEWS, HELD_OUT_STRIDE = 6, 4  # at most so many views, every so many-th pixel along both axes
 POINT_TARGETS = 256  # triangulated points an iteration
 SHARPEST_AT = 0.9  # progress at which the sharpness reaches its end
@@ -73,9 +74,10 @@ class Trainer:
         """One iteration; returns its loss terms, not yet synchronised with the device."""
         settings, model, progress = self.settings, self.model, self.progress
         self._start_levels(progress)
-        if self.iteration % REFRESH_ALL_EVERY == 0:
+        later = self.iteration >= EARLY
+        if self.iteration % REFRESH_ALL[later] == 0:
             self.baked.refresh_all(model)
-        elif self.iteration % REFRESH_NEAR_EVERY == 0:
+        elif self.iteration % REFRESH_NEAR[later] == 0:
             self.baked.refresh_near_surface(model)
         self.generator.manual_seed(_stream(settings.seed, self.iteration))
         sharpness = sharpness_at(settings, progress)

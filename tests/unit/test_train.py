@@ -1,0 +1,436 @@
+"""sdfgrid train and settings: what a made ball becomes, milestones, and what is said of bad input."""
+
+import dataclasses
+import io
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # tests/synthetic.py, whatever pytest is started on
+import synthetic
+from sdfgrid import __main__, checkpoint, errors, grid, optimiser, render, settings
+from sdfgrid.dataset import load
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+SMALL: dict[str, Any] = {  # settings that train the ball in seconds
+    "image_size": 64,
+    "levels": [8, 16, 32],
+    "level_starts": [0.0, 0.0, 0.3],
+    "dense_up_to": 16,
+    "background_levels": [4, 8],
+    "rays": 256,
+    "eikonal_points": 128,
+    "bake_resolution": 32,
+    "warmup_steps": 20,
+}
+
+
+class Scene:
+    """A folder with the ball's files; `train` runs the command in this process, where PyTorch is loaded already."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.paths = synthetic.make_sphere_scene(folder)
+        self.out = folder / "out"
+        self.configure(40)
+
+    def configure(self, iterations: int, **changes: object) -> None:
+        values = {**dataclasses.asdict(settings.derive(iterations)), **SMALL, **changes}
+        (self.folder / "config.yaml").write_text(json.dumps(values))
+
+    def edit_transforms(self, **changes: object) -> None:
+        path = self.paths["transforms"]
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+    def arguments(self, iterations: int, *options: str) -> list[str]:
+        files = [f"--{name}={path}" for name, path in self.paths.items()]
+        out = self.out / str(iterations)
+        outputs = [f"--checkpoint={out / 'checkpoint.pt'}", f"--metrics={out / 'metrics.jsonl'}"]
+        config = f"--config={self.folder / 'config.yaml'}"
+        fixed = [f"--iterations={iterations}", "--device=cpu", "--threads=1"]
+        return ["train", *files, config, *outputs, *fixed, *options]
+
+    def train(self, iterations: int, *options: str) -> dict[str, Any]:
+        """The content of the checkpoint of a run that must succeed."""
+        code, said = command(self.arguments(iterations, *options))
+        assert code == 0, said
+        return checkpoint.read(self.checkpoint(iterations), CPU)
+
+    def checkpoint(self, iterations: int) -> Path:
+        return self.out / str(iterations) / "checkpoint.pt"
+
+    def metrics(self, iterations: int) -> list[dict[str, Any]]:
+        text = (self.out / str(iterations) / "metrics.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def refuse(self, *options: str, iterations: int = 40, says: list[str]) -> None:
+        """A run that must fail with one clear message and leave nothing behind."""
+        code, said = command(self.arguments(iterations, *options))
+        message = [line for line in said.splitlines() if not line.startswith("train: ")]
+        assert code == 1 and len(message) == 1 and message[0].startswith("error: "), said
+        for words in says:
+            assert words in message[0], message[0]
+        folder = self.out / str(iterations)
+        assert not folder.exists() or not list(folder.iterdir())
+
+
+def command(arguments: list[str]) -> tuple[int, str]:
+    """Exit code and stderr of python3 -m sdfgrid, in this process."""
+    patch = pytest.MonkeyPatch()
+    said = io.StringIO()
+    with patch.context() as context:
+        context.setattr(sys, "argv", ["sdfgrid", *arguments])
+        context.setattr(sys, "stderr", said)
+        try:
+            errors.run(__main__.main)
+        except SystemExit as stop:
+            return int(stop.code or 0), said.getvalue()
+    return 0, said.getvalue()
+
+
+def process(arguments: list[str], **options: Any) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    return subprocess.Popen([sys.executable, "-m", "sdfgrid", *arguments], env=environment, text=True, **options)
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def test_learns_the_ball(scene: Scene) -> None:
+    scene.configure(300)
+    scene.train(300)
+    metrics = scene.metrics(300)
+    assert [line["iteration"] for line in metrics] == [1, 50, 100, 150, 200, 250, 300]
+    assert metrics[-1]["psnr"] > metrics[0]["psnr"] + 8
+    assert metrics[-1]["held_out_psnr"] > 20 and metrics[-1]["held_out_views"] == 1
+    assert metrics[-1]["levels"] == 3
+
+    field = checkpoint.load(scene.checkpoint(300), CPU)
+    assert field.iteration == 300
+    assert np.allclose(field.center, synthetic.REGION_CENTER) and field.radius == synthetic.REGION_RADIUS
+    directions = torch.nn.functional.normalize(torch.randn(200, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    radii = torch.linspace(0.3, 0.9, 121)
+    distances = field.signed_distance((directions[:, None] * radii[:, None]).reshape(-1, 3)).view(200, 121)
+    found = radii[(distances > 0).int().argmax(1)]
+    truth = synthetic.BALL_RADIUS / synthetic.REGION_RADIUS
+    assert (found - truth).abs().mean() < 0.02
+    colours = field.colour(directions * truth, -directions)
+    assert colours.shape == (200, 3) and colours.min() >= 0 and colours.max() <= 1
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(scene: Scene) -> None:
+    """The stop lies between refreshes and just before a level starts; one thread, so equality is exact."""
+    scene.configure(80, level_starts=[0.0, 0.0, 0.5], sharpness_end=100.0)
+    straight = scene.train(80)
+    lines = scene.metrics(80)
+    scene.train(40)
+    resumed = scene.train(80, f"--resume={scene.checkpoint(40)}")
+    for part in ("model", "grid_adam", "background_adam"):
+        for name, value in straight[part].items():
+            assert torch.equal(torch.as_tensor(value), torch.as_tensor(resumed[part][name])), name
+    assert torch.equal(straight["baked"], resumed["baked"])
+
+    before, after = scene.metrics(40), scene.metrics(80)
+    assert after[: len(before)] == before, "a milestone's metrics begin with those of the milestones before"
+    assert after[-1]["loss"] == lines[-1]["loss"]
+    assert after[-1]["seconds"] > before[-1]["seconds"]
+
+
+def test_same_seed_same_result_other_seed_another(scene: Scene) -> None:
+    losses = []
+    for seed in (0, 0, 1):
+        scene.configure(20, seed=seed)
+        losses.append(scene.train(20)["metrics"][-1]["loss"])
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_without_numba_the_same(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert grid.kernels is not None
+    scene.configure(20)
+    with_numba = scene.train(20)["metrics"]
+    for module in (grid, optimiser, render):
+        monkeypatch.setattr(module, "kernels", None)
+    without = scene.train(20)["metrics"]
+    assert without[0]["loss"] == pytest.approx(with_numba[0]["loss"], rel=1e-4)
+    assert without[-1]["loss"] == pytest.approx(with_numba[-1]["loss"], rel=0.05)
+
+
+def test_kernels_equal_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lookup, gradient, optimiser step and sampling, each on random input, on dense, partial and absent levels."""
+    generator = torch.Generator().manual_seed(1)
+    points = torch.rand(3000, 3, generator=generator) * 2.2 - 1.1  # some outside the grid
+    wanted = torch.randn(3000, 12, generator=generator)
+    results = []
+    for kernels in (grid.kernels, None):
+        monkeypatch.setattr(grid, "kernels", kernels)
+        monkeypatch.setattr(optimiser, "kernels", kernels)
+        table = grid.FeatureGrid([5, 8, 19], 8, torch.Generator().manual_seed(2))
+        adam = optimiser.GridAdam(table)
+        adam.grow(table.allocate(2, table.brick_centres(2).norm(dim=-1) < 0.7))
+        with torch.no_grad():
+            table.table.copy_(torch.randn(table.table.shape, generator=torch.Generator().manual_seed(3)))
+        features = table(points, 3)
+        for step in range(2):
+            (table(points[: 1500 * (step + 1)], 3) * wanted[: 1500 * (step + 1)]).sum().backward()
+            adam.step(0.1)
+        assert not table.gradient().any()
+        results.append([features, table.table, adam.mean, adam.square])
+    for fast, plain in zip(*results, strict=True):
+        assert torch.allclose(fast, plain, atol=2e-4, rtol=1e-4)
+
+
+def test_sampling_kernel_equals_plain_torch(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = load(scene.paths["transforms"], scene.paths["images"], None, 64, CPU)
+    pixels = data.inside[::37].long()
+    rays = render.make_rays(data, pixels // 4096, pixels % 4096, len(pixels))
+    baked = render.BakedField(32, CPU)
+    baked.values = baked.points.norm(dim=-1) - 0.6
+    depths = []
+    for kernels in (grid.kernels, None):
+        monkeypatch.setattr(render, "kernels", kernels)
+        generator = torch.Generator().manual_seed(0)
+        depths.append(render.sample_depths(baked, rays, settings.derive(100), 200.0, 16, generator))
+    assert (depths[0].diff(dim=1) >= 0).all()
+    assert ((depths[0] - depths[1]).abs() < 1e-3).float().mean() > 0.999
+    crossing = torch.isfinite(rays.near) & (
+        (rays.origins + rays.directions * rays.closest[:, None]).norm(dim=-1) < 0.55
+    )
+    at = rays.origins[crossing, None] + rays.directions[crossing, None] * depths[0][crossing][..., None]
+    near_surface = ((at.norm(dim=-1) - 0.6).abs() < 0.1).float().mean()
+    assert near_surface > 0.6, "most samples lie where the ray enters the ball"
+
+
+def test_photographs_are_averaged_down(scene: Scene) -> None:
+    data = load(scene.paths["transforms"], scene.paths["images"], scene.paths["points"], 32, CPU)
+    assert data.images.shape == (12, 32, 32, 3) and data.focal == (44.8, 44.8)
+    with tarfile.open(scene.paths["images"]) as tar:
+        full = np.asarray(Image.open(tar.extractfile("000009.jpg")))  # type: ignore[arg-type]
+    mean = full.reshape(32, 2, 32, 2, 3).mean((1, 3))
+    assert np.abs(data.images[3].numpy() - mean).mean() < 2
+    assert data.held_out == [4] and 4 not in data.training
+    centre = data.rays(torch.arange(12), torch.full((12,), 16 * 32 + 16))
+    aim = centre[0] + centre[1] * -(centre[0] * centre[1]).sum(-1, keepdim=True)
+    assert (aim.norm(dim=-1) < 0.1).all(), "cameras look at the region's centre"
+
+
+def test_works_without_points(scene: Scene) -> None:
+    del scene.paths["points"]
+    assert scene.train(20)["iteration"] == 20
+
+
+def test_progress_in_a_log_and_on_a_terminal(scene: Scene) -> None:
+    code, said = command(scene.arguments(40))
+    assert code == 0
+    assert re.fullmatch(r"train: iteration 40 of 40 \(100 %\), .* it/s, 0:00 left, PSNR .* dB", said.splitlines()[-1])
+    assert "\r" not in said
+    ours, theirs = pty.openpty()
+    running = process(scene.arguments(30), stderr=theirs)
+    os.close(theirs)
+    text = b""
+    while True:
+        try:
+            text += os.read(ours, 1000)
+        except OSError:  # the other end is closed
+            break
+    assert running.wait() == 0
+    assert re.search(rb"\rtrain: iteration \d+ of 30 .* left", text) and text.count(b"\n") == 1
+
+
+def test_interrupting_leaves_nothing(scene: Scene) -> None:
+    scene.configure(100_000)
+    running = process(scene.arguments(100_000), stderr=subprocess.PIPE)
+    assert running.stderr is not None
+    assert running.stderr.readline().startswith("train: iteration")
+    running.send_signal(signal.SIGINT)
+    said = running.communicate(timeout=60)[1]
+    assert running.returncode == 130 and "interrupted" in said and "Traceback" not in said
+    assert not scene.out.exists()
+
+
+# --- settings
+
+
+def test_settings_need_no_torch(tmp_path: Path) -> None:
+    """The head of a workflow writes config.yaml on a machine that may have neither PyTorch nor NumPy."""
+    config = tmp_path / "config.yaml"
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(['torch', 'numpy', 'numba', 'PIL']))\n"
+        f"sys.path.insert(0, {str(ROOT / 'src')!r})\n"
+        "sys.argv = ['sdfgrid', 'settings', '--iterations=3000', '--image-size=480', '--seed=7']\n"
+        f"sys.argv += ['--output', {str(config)!r}]\n"
+        "from sdfgrid.__main__ import main; main()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert settings.read(config) == settings.derive(3000, image_size=480, seed=7)
+
+
+def test_longer_runs_get_finer_levels() -> None:
+    assert max(settings.derive(1000).levels) < max(settings.derive(6000).levels)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"rayz": 1}, ["'rayz'", "did you mean 'rays'"]),
+        ({"rays": 0}, ["rays", "more than 0"]),
+        ({"rays": 12.5}, ["rays", "12.5", "whole number"]),
+        ({"seed": -1}, ["seed", "0 or more"]),
+        ({"iterations": 3}, ["iterations", "at least"]),
+        ({"image_size": 9}, ["image_size", "32 to 4096"]),
+        ({"levels": [8]}, ["levels", "increasing"]),
+        ({"level_starts": [0.0]}, ["level_starts", "one share per level"]),
+        ({"curvature_weight": "much"}, ["curvature_weight", "'much'", "number"]),
+    ],
+)
+def test_bad_settings(scene: Scene, changes: dict[str, object], says: list[str]) -> None:
+    config = scene.folder / "config.yaml"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **changes}))
+    scene.refuse(says=[str(config), *says])
+
+
+def test_bad_config_file(scene: Scene) -> None:
+    (scene.folder / "config.yaml").write_text("iterations: 40\n")
+    scene.refuse(says=["config.yaml", "not JSON"])
+    (scene.folder / "config.yaml").write_text("[1]")
+    scene.refuse(says=["config.yaml", "list"])
+    (scene.folder / "config.yaml").unlink()
+    scene.refuse(says=["config.yaml", "no such file"])
+
+
+# --- bad input
+
+
+def test_iterations_beyond_the_schedule(scene: Scene) -> None:
+    scene.refuse(iterations=41, says=["--iterations 41", "40 iterations", "train.iterations"])
+
+
+def test_no_cuda_here(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    scene.refuse("--device=cuda", says=["--device cuda", "--device cpu"])
+
+
+def test_no_threads(scene: Scene) -> None:
+    scene.refuse("--threads=0", says=["--threads 0", "1 or more"])
+
+
+def test_missing_files(scene: Scene) -> None:
+    for name in list(scene.paths):
+        there = scene.paths[name]
+        scene.paths[name] = there.with_name("nowhere")
+        scene.refuse(says=["nowhere", "no such file"])
+        scene.paths[name] = there
+
+
+def test_broken_files(scene: Scene) -> None:
+    for name, says in (("transforms", "not valid JSON"), ("images", "tar"), ("points", ".npz")):
+        whole = scene.paths[name].read_bytes()
+        scene.paths[name].write_bytes(b"\x80 nonsense" * 100)
+        scene.refuse(says=[str(scene.paths[name]), says])
+        scene.paths[name].write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"frames": []}, ["0 frames", "at least 4"]),
+        ({"frames": [{"transform_matrix": np.eye(4).tolist()}] * 5}, ["frame 0", "file_path"]),
+        ({"frames": [{"file_path": "images/a.jpg", "transform_matrix": [[1]]}] * 5}, ["a.jpg", "4 x 4"]),
+        ({"sphere_radius": 0}, ["sphere_radius", "more than 0"]),
+        ({"sphere_radius": None}, ["sphere_radius", "None", "number"]),
+        ({"sphere_center": [1, 2]}, ["sphere_center", "3 numbers"]),
+        ({"w": 65}, ["64 x 64", "65 x 64", "000000.jpg"]),
+        ({"sphere_center": [500, 0, 500]}, ["no pixel", "region.center"]),
+    ],
+)
+def test_bad_transforms(scene: Scene, changes: dict[str, object], says: list[str]) -> None:
+    scene.edit_transforms(**changes)
+    scene.refuse(says=[str(scene.paths["transforms"]), *says])
+
+
+def test_transforms_without_a_region(scene: Scene) -> None:
+    values = json.loads(scene.paths["transforms"].read_text())
+    del values["sphere_center"]
+    scene.paths["transforms"].write_text(json.dumps(values))
+    scene.refuse(says=["lacks sphere_center"])
+
+
+def replace_member(tar_path: Path, name: str, content: bytes | None) -> None:
+    with tarfile.open(tar_path) as tar:
+        members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    del members[name]
+    if content is not None:
+        members[name] = content
+    with tarfile.open(tar_path, "w") as tar:
+        for member, data in members.items():
+            info = tarfile.TarInfo(member)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def test_tar_lacks_a_frame(scene: Scene) -> None:
+    replace_member(scene.paths["images"], "000006.jpg", None)
+    scene.refuse(says=["images.tar", "lacks 1 of the 12 frames", "000006.jpg"])
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", "half"])
+def test_undecodable_frame(scene: Scene, content: bytes | str) -> None:
+    with tarfile.open(scene.paths["images"]) as tar:
+        half = tar.extractfile("000006.jpg").read()[:700]  # type: ignore[union-attr]
+    replace_member(scene.paths["images"], "000006.jpg", half if content == "half" else bytes(content))  # type: ignore[arg-type]
+    scene.refuse(says=["images.tar", "000006.jpg", "cannot be decoded"])
+
+
+def test_points_of_another_scene(scene: Scene) -> None:
+    arrays = dict(np.load(scene.paths["points"]))
+    np.savez(scene.paths["points"], **{**arrays, "observers": arrays["observers"] + 50})
+    scene.refuse(says=["points.npz", "another transforms.json"])
+    np.savez(scene.paths["points"], xyz=arrays["xyz"])
+    scene.refuse(says=["points.npz", "lacks the array"])
+
+
+def test_loss_that_is_no_number(scene: Scene) -> None:
+    scene.configure(40, grid_learning_rate=1e30)
+    scene.refuse(says=["the loss is nan", "iteration 25 of 40", "region.png"])
+
+
+def test_no_surface(scene: Scene) -> None:
+    """A field that is empty everywhere cannot find a surface in a few iterations."""
+    scene.configure(40)
+    content = scene.train(20)
+    rows = content["model"]["grid.table"]
+    rows[: 3**3 * 64, 0] += 5  # the first level: 3 bricks along each axis
+    checkpoint.save(scene.checkpoint(20), {key: value for key, value in content.items() if key != "format"})
+    scene.refuse(f"--resume={scene.checkpoint(20)}", says=["no surface", "all empty", "region.center"])
+
+
+def test_unfit_checkpoints(scene: Scene) -> None:
+    scene.train(20)
+    resume = f"--resume={scene.checkpoint(20)}"
+    code, said = command(scene.arguments(20, resume))
+    assert code == 1 and "holds iteration 20 already" in said
+    scene.configure(40, rays=128)
+    scene.refuse(resume, says=["other settings", "rays 256 -> 128"])
+    scene.configure(40)
+    scene.edit_transforms(sphere_radius=2.5)
+    scene.refuse(resume, says=["other frames, poses or another region", "transforms.json"])
+    scene.refuse("--resume=nowhere.pt", says=["nowhere.pt", "no such file"])
+    broken = scene.folder / "broken.pt"
+    broken.write_bytes(scene.checkpoint(20).read_bytes()[:5000])
+    scene.refuse(f"--resume={broken}", says=["broken.pt", "not a checkpoint"])
+    torch.save({"format": "something else"}, broken)
+    scene.refuse(f"--resume={broken}", says=["broken.pt", "something else"])
