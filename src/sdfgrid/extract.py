@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sdfgrid import checkpoint, ply, sparse_mesh, surface
 from sdfgrid.checkpoint import Field
-from sdfgrid.dataset import _read_images, _read_transforms
+from sdfgrid.dataset import read_images, read_transforms
 from sdfgrid.errors import EngineError
 from sdfgrid.files import outputs
 from sdfgrid.sparse_mesh import Mesh
@@ -115,7 +115,7 @@ def main(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     set_threads(args.threads)
     field = checkpoint.load(args.checkpoint, device)
-    scene = _read_transforms(args.transforms)
+    scene = read_transforms(args.transforms)
     check_same_region(args, field, scene)
     lattice = region_bounds(args, field, scene)
     photographs = read_photographs(args, field, scene)
@@ -188,7 +188,7 @@ def read_photographs(args: argparse.Namespace, field: Field, scene: dict[str, An
     stored = (scene["w"], scene["h"])
     scale = min(1.0, IMAGE_PIXELS_PER_VOXEL * args.resolution / max(stored))
     width, height = size = (round(stored[0] * scale), round(stored[1] * scale))
-    images = _read_images(args.images, [frame["file_path"] for frame in frames], stored, size, args.transforms)
+    images = read_images(args.images, [frame["file_path"] for frame in frames], stored, size, args.transforms)
     pose = torch.tensor([frame["transform_matrix"] for frame in frames], dtype=torch.float64)[:, :3]
     pose[:, :, 1:3] *= -1  # OpenGL's y and z axes to OpenCV's
     rotation = pose[:, :, :3].transpose(1, 2)

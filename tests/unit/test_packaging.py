@@ -4,6 +4,7 @@ import re
 import tomllib
 
 import yaml
+
 from checkout import ROOT
 
 CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base", "imageio-ffmpeg": "ffmpeg"}
