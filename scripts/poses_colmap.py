@@ -45,8 +45,8 @@ class Colmap:
         self._log = folder / "colmap.log"
         self._threads = threads
         self._seed = seed
-        # With a GUI and no display, COLMAP dies unless Qt draws nowhere (colmap issues 45, 824, 1431). It leaves its own
-        # log files in TMPDIR; here they vanish with the folder.
+        # With a GUI and no display, COLMAP dies unless Qt draws nowhere (colmap issues 45, 824, 1431). It leaves
+        # log files of its own in TMPDIR; here they vanish with the folder.
         self._environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "TMPDIR": str(folder)}
         banner = self._help()
         version = re.search(r"COLMAP (\d[\w.]*)", banner)

@@ -1,8 +1,8 @@
 """Structure from motion by COLMAP's Python package pycolmap, 4.x, inside this process."""
 
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Iterator, Mapping, Sequence, Tuple
 
 import pycolmap
 
@@ -42,7 +42,7 @@ class Pycolmap:
                 self._database, self._frames, camera_mode=single, reader_options=reader, extraction_options=options
             )
 
-    def match(self, pairs: Sequence[tuple[str, str]]) -> None:
+    def match(self, pairs: Sequence[Tuple[str, str]]) -> None:
         """Match the pairs of frames and verify them geometrically; pairs matched before are skipped by COLMAP."""
         self._pairs.write_text("".join(f"{first} {second}\n" for first, second in pairs))
         matching = pycolmap.FeatureMatchingOptions()

@@ -26,8 +26,9 @@ OPTIONS = {
         TwoViewGeometry.min_num_inliers TwoViewGeometry.max_error TwoViewGeometry.random_seed""",
     "mapper": """database_path image_path input_path output_path Mapper.min_num_matches Mapper.multiple_models
         Mapper.min_model_size Mapper.num_threads Mapper.random_seed Mapper.ba_global_frames_ratio
-        Mapper.ba_global_points_ratio Mapper.ba_use_gpu Mapper.init_min_num_inliers Mapper.init_min_tri_angle
-        Mapper.abs_pose_min_num_inliers Mapper.abs_pose_min_inlier_ratio Mapper.image_list_path""",
+        Mapper.ba_global_points_ratio Mapper.ba_global_ignore_redundant_points3D Mapper.ba_use_gpu
+        Mapper.init_min_num_inliers Mapper.init_min_tri_angle Mapper.abs_pose_min_num_inliers
+        Mapper.abs_pose_min_inlier_ratio Mapper.image_list_path""",
     "image_undistorter": """image_path input_path output_path output_type image_list_path copy_policy blank_pixels
         max_image_size jpeg_quality num_threads""",
 }

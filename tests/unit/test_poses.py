@@ -331,15 +331,14 @@ def test_colmap_4_gets_its_own_option_names(tmp_path: Path, orbit: list[bytes], 
     assert {"FeatureMatching.use_gpu=0", "FeatureMatching.num_threads=2", "TwoViewGeometry.random_seed=7"} <= set(
         steps[1]
     )
-    assert {"Mapper.ba_global_frames_ratio=1.2", "Mapper.random_seed=7", "Mapper.num_threads=2"} <= set(steps[2])
+    assert "Mapper.ba_global_ignore_redundant_points3D=1" in steps[2]
+    assert {"Mapper.ba_global_frames_ratio=1.4", "Mapper.random_seed=7", "Mapper.num_threads=2"} <= set(steps[2])
     assert not any("min_num_inliers" in option for option in steps[4])
     assert {"Mapper.init_min_num_inliers=50", "Mapper.abs_pose_min_num_inliers=15"} <= set(steps[5])
 
 
 @needs_colmap
-def test_the_installed_colmap_knows_every_option_it_is_given(
-    tmp_path: Path, orbit: list[bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_installed_colmap_knows_every_option_it_is_given(tmp_path: Path, orbit: list[bytes]) -> None:
     """Options that no name in the help stands for are left out without a word, so they are counted here."""
     real = shutil.which("colmap")
     logged = program(tmp_path, f'#!/bin/sh\n[ "$2" = -h ] || echo "$@" >> {tmp_path}/calls\nexec {real} "$@"\n')
@@ -349,7 +348,7 @@ def test_the_installed_colmap_knows_every_option_it_is_given(
         assert f"{name} " in extract
     for name in ("use_gpu", "num_threads", "random_seed"):
         assert f"{name} " in match
-    assert "Mapper.ba_global_images_ratio 1.2 " in mapper or "Mapper.ba_global_frames_ratio 1.2 " in mapper
+    assert "Mapper.ba_global_images_ratio 1.4 " in mapper or "Mapper.ba_global_frames_ratio 1.4 " in mapper
 
 
 def test_a_gpu_that_fails_is_done_without(
