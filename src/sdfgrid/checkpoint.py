@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sdfgrid.errors import EngineError
-from sdfgrid.model import SurfaceModel
+from sdfgrid.model import SurfaceModel, direction_terms
 from sdfgrid.settings import Settings, from_dict
 
 FORMAT = "sdfgrid checkpoint 1"
@@ -39,7 +39,7 @@ class Field:
     def colour(self, points: Tensor, directions: Tensor) -> Tensor:
         """RGB (N, 3) in 0..1 of surface points (N, 3) seen along unit directions (N, 3), camera to surface."""
         parts = zip(points.split(CHUNK), directions.split(CHUNK))
-        return torch.cat([self.model.colour(self.model.features(p), d) for p, d in parts])
+        return torch.cat([self.model.colour(self.model.features(p), direction_terms(d)) for p, d in parts])
 
 
 def save(path: Path, content: dict[str, Any]) -> None:

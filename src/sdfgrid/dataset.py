@@ -65,7 +65,7 @@ class Dataset:
 
 
 def region_span(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of rays (N, 3): depths where they enter and leave the unit sphere, whether they do, depth closest to its centre."""
+    """Depths (N,) where rays enter and leave the unit sphere, whether they do, and the depth nearest to its centre."""
     closest = -(origins * directions).sum(-1)
     discriminant = closest * closest - ((origins * origins).sum(-1) - 1)
     half = discriminant.clamp(min=1e-6).sqrt()
@@ -181,7 +181,9 @@ def read_images(
     except FileNotFoundError:
         raise EngineError(f"{path}: no such file; the poses step writes it")
     except tarfile.TarError as error:
-        raise EngineError(f"{path}: not a readable tar archive ({str(error).splitlines()[0]}); run the poses step again")
+        raise EngineError(
+            f"{path}: not a readable tar archive ({str(error).splitlines()[0]}); run the poses step again"
+        )
     return images
 
 

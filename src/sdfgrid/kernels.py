@@ -265,10 +265,7 @@ def _sample_range(
                 origins[n, 1] + t * directions[n, 1],
                 origins[n, 2] + t * directions[n, 2],
             )
-            if distance * sharp > SATURATED:
-                inside = ONE
-            else:
-                inside = ONE / (ONE + np.exp(-distance * sharp))
+            inside = ONE if distance * sharp > SATURATED else ONE / (ONE + np.exp(-distance * sharp))
             if k > 0:
                 alpha = min(max((before - inside) / (before + np.float32(1e-5)), ZERO), np.float32(1 - 1e-4))
                 weights[k] = alpha * light

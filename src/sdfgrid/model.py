@@ -12,6 +12,7 @@ from sdfgrid.settings import Settings
 FEATURE_SCALE = 8.0  # grid features are small; networks learn faster from inputs near 1
 INITIAL_RADIUS = 0.5  # of the sphere that the field starts as
 START_LEVEL = 1  # the level that holds it
+BACKGROUND_BIAS = -5.0  # it begins empty: fog would hide the region and learn each photograph by heart
 
 
 class SurfaceModel(nn.Module):
@@ -59,30 +60,33 @@ class SurfaceModel(nn.Module):
     def distance(self, features: Tensor) -> Tensor:
         """Signed distance (N,) from features."""
         used = features.shape[1]
-        hidden = F.linear(features * FEATURE_SCALE, self.distance_hidden.weight[:, :used], self.distance_hidden.bias)
-        correction = self.distance_out(F.softplus(hidden, beta=10))[:, 0]
-        return features[:, ::CHANNELS].sum(-1) + 0.1 * correction
+        weight = self.distance_hidden.weight[:, :used] * FEATURE_SCALE
+        hidden = F.softplus(F.linear(features, weight, self.distance_hidden.bias), beta=10)
+        direct = features.new_zeros(used)
+        direct[::CHANNELS] = 1  # a product is faster than the sum of a strided view, above all backwards
+        return features.mv(direct) + 0.1 * self.distance_out(hidden)[:, 0]
 
     def distance_at(self, points: Tensor) -> Tensor:
         """Signed distance (N,) at points (N, 3)."""
         return self.distance(self.features(points))
 
-    def colour(self, features: Tensor, directions: Tensor) -> Tensor:
-        """RGB (N, 3) in 0..1 from features and unit viewing directions (N, 3), camera to surface."""
+    def colour(self, features: Tensor, terms: Tensor) -> Tensor:
+        """RGB (N, 3) in 0..1 from features and the direction_terms of unit viewing directions, camera to surface."""
         used = features.shape[1]
         weight = self.colour_hidden.weight
-        weight = torch.cat([weight[:, :used], weight[:, -DIRECTION_TERMS:]], 1)
-        inputs = torch.cat([features * FEATURE_SCALE, direction_terms(directions)], -1)
-        return torch.sigmoid(self.colour_rest(F.linear(inputs, weight, self.colour_hidden.bias)))
+        weight = torch.cat([weight[:, :used] * FEATURE_SCALE, weight[:, -DIRECTION_TERMS:]], 1)
+        hidden = F.linear(torch.cat([features, terms], -1), weight, self.colour_hidden.bias)
+        return torch.sigmoid(self.colour_rest(hidden))
 
-    def background_at(self, points: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
-        """Density (N,) and RGB (N, 3) of the background; space outside the unit sphere is contracted into a ball of
-        radius 2 (mip-NeRF 360, Barron et al. 2022)."""
-        radius = points.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-        contracted = torch.where(radius > 1, (2 - 1 / radius) * points / radius, points) * 0.5
+    def background_at(self, points: Tensor, terms: Tensor) -> tuple[Tensor, Tensor]:
+        """Density (N,) and RGB (N, 3) of the background at points (N, 3), seen along directions with these
+        direction_terms. Space outside the unit sphere is contracted into a ball of radius 2 (mip-NeRF 360, Barron et
+        al. 2022)."""
+        radius = points.norm(dim=-1, keepdim=True).clamp(min=1)
+        contracted = points * ((2 - 1 / radius) / radius * 0.5)
         features = self.background_grid(contracted, len(self.background_grid.cells))
-        out = self.background(torch.cat([features * FEATURE_SCALE, direction_terms(directions)], -1))
-        return F.softplus(out[:, 0] - 5) * 4, torch.sigmoid(out[:, 1:])
+        out = self.background(torch.cat([features * FEATURE_SCALE, terms], -1))
+        return F.softplus(out[:, 0] + BACKGROUND_BIAS) * 4, torch.sigmoid(out[:, 1:])
 
     @property
     def finest_cell(self) -> float:

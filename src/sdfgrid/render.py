@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from sdfgrid.dataset import Dataset, region_span
 from sdfgrid.grid import kernels, tasks
-from sdfgrid.model import SurfaceModel
+from sdfgrid.model import SurfaceModel, direction_terms
 from sdfgrid.settings import Settings
 
 MIN_WEIGHT = 2e-3  # of a sample whose colour is worth computing
@@ -59,6 +59,7 @@ class Rays:
 
     origins: Tensor  # (N, 3)
     directions: Tensor  # (N, 3), unit
+    terms: Tensor  # (N, DIRECTION_TERMS) of the directions
     near: Tensor  # (crossing,)
     far: Tensor  # (crossing,)
     closest: Tensor  # (N,) distance to the point nearest to the region's centre
@@ -69,7 +70,8 @@ def make_rays(dataset: Dataset, frames: Tensor, pixels: Tensor, crossing: int) -
     """Rays through pixels (N,) of frames (N,), the first `crossing` of which cross the region."""
     origins, directions = dataset.rays(frames, pixels)
     near, far, _, closest = region_span(origins, directions)
-    return Rays(origins, directions, near[:crossing], far[:crossing], closest, crossing)
+    terms = direction_terms(directions)
+    return Rays(origins, directions, terms, near[:crossing], far[:crossing], closest, crossing)
 
 
 def _spread(rows: int, count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -135,19 +137,20 @@ def transmittance(alpha: Tensor) -> Tensor:
 
 
 def render_surface(
-    model: SurfaceModel, features: Tensor, distances: Tensor, directions: Tensor, sharpness: float
+    model: SurfaceModel, rays: Rays, features: Tensor, distances: Tensor, sharpness: float
 ) -> tuple[Tensor, Tensor]:
-    """RGB (B, 3), not yet over a background, and transmittance (B,) of rays.
+    """RGB (crossing, 3), not yet over a background, and transmittance (crossing,).
 
-    features: (B, K, C) at the samples; distances: (B, K); directions: (B, 3).
+    features: (crossing * K, C) at K samples a ray; distances: (crossing, K).
     """
     alpha = surface_alpha(distances, sharpness)
     light = transmittance(alpha)
     weights = alpha * light[:, :-1]
     ray, interval = torch.nonzero(weights.detach() > MIN_WEIGHT, as_tuple=True)
-    between = 0.5 * (features[ray, interval] + features[ray, interval + 1])
-    colours = weights[ray, interval, None] * model.colour(between, directions[ray])
-    return torch.zeros_like(directions).index_add(0, ray, colours), light[:, -1]
+    sample = ray * distances.shape[1] + interval
+    between = 0.5 * features[torch.cat([sample, sample + 1])].view(2, len(sample), features.shape[1]).sum(0)
+    colours = weights[ray, interval, None] * model.colour(between, rays.terms[ray])
+    return features.new_zeros(rays.crossing, 3).index_add(0, ray, colours), light[:, -1]
 
 
 def render_background(
@@ -167,16 +170,10 @@ def render_background(
     shares = _spread(len(seen), behind, generator, device)
     behind_depths = 1 / ((1 - shares) / start + shares / FARTHEST)  # uniform in disparity
 
-    def points_at(ray: Tensor, depths: Tensor) -> tuple[Tensor, Tensor]:
-        directions = rays.directions[ray, None].expand(-1, depths.shape[1], 3)
-        return (rays.origins[ray, None] + directions * depths[..., None]).reshape(-1, 3), directions.reshape(-1, 3)
-
-    every = torch.arange(total, device=device)
-    front_points, front_directions = points_at(every, front_depths)
-    behind_points, behind_directions = points_at(seen, behind_depths)
-    density, colour = model.background_at(
-        torch.cat([front_points, behind_points]), torch.cat([front_directions, behind_directions])
-    )
+    ray = torch.cat([torch.arange(total, device=device).repeat_interleave(front), seen.repeat_interleave(behind)])
+    depths = torch.cat([front_depths.reshape(-1), behind_depths.reshape(-1)])
+    points = rays.origins[ray] + rays.directions[ray] * depths[:, None]
+    density, colour = model.background_at(points, rays.terms[ray])
     split = total * front
     front_rgb, front_light = _composite(
         density[:split].view(total, front), colour[:split].view(total, front, 3), (0.65 / front * end).expand(-1, front)
@@ -209,5 +206,5 @@ def render_rays(model: SurfaceModel, baked: BakedField, rays: Rays, settings: Se
     points = rays.origins[: rays.crossing, None] + directions[:, None] * depths[..., None]
     features = model.features(points.reshape(-1, 3))
     distances = model.distance(features).view(depths.shape)
-    surface, light = render_surface(model, features.view(*depths.shape, -1), distances, directions, sharpness)
+    surface, light = render_surface(model, rays, features, distances, sharpness)
     return combine(surface, light, *render_background(model, rays, light, settings, None))

@@ -92,9 +92,7 @@ class Trainer:
         features = model.features(torch.cat([samples, probes, targets]))
         distances = model.distance(features)
         count = len(samples)
-        surface, light = render_surface(
-            model, features[:count].view(*depths.shape, -1), distances[:count].view(depths.shape), directions, sharpness
-        )
+        surface, light = render_surface(model, rays, features, distances[:count].view(depths.shape), sharpness)
         background = render_background(model, rays, light, settings, self.generator)
         rendered = combine(surface, light, *background)
 
