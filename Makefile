@@ -12,7 +12,7 @@ demo: $(VENV)/.local
 
 test: lint
 	bash tests/install_colmap.sh
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

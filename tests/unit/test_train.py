@@ -279,8 +279,8 @@ def test_settings_need_no_torch(tmp_path: Path) -> None:
     assert settings.read(config) == settings.derive(3000, image_size=480, seed=7)
 
 
-def test_longer_runs_get_finer_levels() -> None:
-    assert max(settings.derive(1000).levels) < max(settings.derive(6000).levels)
+def test_longer_runs_end_sharper() -> None:
+    assert settings.derive(1000).sharpness_end < settings.derive(6000).sharpness_end
 
 
 @pytest.mark.parametrize(
