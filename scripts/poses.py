@@ -94,12 +94,13 @@ class Attempt(NamedTuple):
 def main() -> None:
     args = parse_arguments()
     check_arguments(args)
-    # A stopped workflow sends SIGTERM: leave as on Ctrl-C, which ends COLMAP and removes the work folder.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     finals = (args.images, args.cameras, args.image_poses, args.points, args.summary)
     with outputs(*finals) as (images, cameras, image_poses, points, summary), work_folder() as folder:
-        frames = unpack_frames(args.frames, args.frames_json, folder / "frames", args.threads)
         backend = create_backend(args.backend, folder, args.threads, args.seed)
+        # On SIGTERM leave as on Ctrl-C, which ends COLMAP and removes the work folder. This comes after the backend,
+        # because pycolmap sets a handler of its own that prints a stack trace and aborts.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        frames = unpack_frames(args.frames, args.frames_json, folder / "frames", args.threads)
         with timed(f"features {len(frames.names)} frames"):
             backend.extract(args.max_image_size, args.max_features)
         attempts = climb_ladder(backend, folder, frames, args.min_registered)

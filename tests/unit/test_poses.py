@@ -516,10 +516,11 @@ def test_a_stopped_run_ends_colmap_and_leaves_nothing(
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-def test_a_stopped_run_with_pycolmap_leaves_nothing(tmp_path: Path, orbit: list[bytes]) -> None:
-    process = start(store(tmp_path, orbit * 2), signal.SIGINT, "--backend", "pycolmap")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_with_pycolmap_leaves_nothing(tmp_path: Path, orbit: list[bytes], number: signal.Signals) -> None:
+    process = start(store(tmp_path, orbit * 2), number, "--backend", "pycolmap")
     wait_for(lambda: any((tmp_path / "tmp").glob("poses-*/database.db")))
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.wait(30) == 130
     assert list((tmp_path / "out").iterdir()) == []
     assert list((tmp_path / "tmp").iterdir()) == []
@@ -532,7 +533,7 @@ def start(folder: Path, number: signal.Signals, *flags: str, **changes: str) -> 
         env=environment(folder, **changes),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(number, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
 
 
