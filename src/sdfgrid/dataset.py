@@ -154,10 +154,10 @@ def read_transforms(path: Path) -> dict[str, Any]:
 
 def _is_finite(value: Any, shape: tuple[int, ...]) -> bool:
     try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
         return False
-    return array.shape == shape and bool(np.isfinite(array).all())
+    return array.shape == shape and array.dtype.kind in "iuf" and bool(np.isfinite(array).all())
 
 
 def read_images(
@@ -217,7 +217,10 @@ def _read_points(path: Path | None, center: np.ndarray, radius: float, frames: i
         raise EngineError(f"{path}: lacks the array {error}; run the region step again")
     except (ValueError, OSError, zipfile.BadZipFile) as error:
         raise EngineError(f"{path}: not a readable .npz file ({error}); run the region step again")
-    if len(observers) and observers.max() >= frames:
+    count = len(xyz) if xyz.ndim else 0
+    if [xyz.shape, errors.shape, track.shape, observers.shape[:1]] != [(count, 3), (count,), (count,), (count,)]:
+        raise EngineError(f"{path}: its arrays do not hold one row for each point; run the region step again")
+    if observers.size and observers.max() >= frames:
         raise EngineError(f"{path}: names frame {observers.max()} of {frames}; it belongs to another transforms.json")
     unit = (xyz - center) / radius
     good = (np.linalg.norm(unit, axis=1) < 1) & (errors < MAX_ERROR) & (track >= MIN_TRACK)

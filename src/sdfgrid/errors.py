@@ -25,9 +25,26 @@ def run(main: Callable[[], None]) -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+    except MemoryError:
+        _exit_out_of_memory()
+    except RuntimeError as error:
+        if not any(words in str(error) for words in ("out of memory", "can't allocate memory")):  # PyTorch's two ways
+            raise
+        _exit_out_of_memory()
     except KeyboardInterrupt:
         print("interrupted: nothing was written", file=sys.stderr)
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output (`| head`) went away; nobody is left to be told
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        print(f"error: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _exit_out_of_memory() -> None:
+    print(
+        "error: out of memory; lower train.image_size or mesh.resolution, or use a machine with more memory",
+        file=sys.stderr,
+    )
+    sys.exit(1)

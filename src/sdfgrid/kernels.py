@@ -31,6 +31,11 @@ def _compile(parallel: bool = False) -> Callable[[Callable], Any]:
     return wrap
 
 
+def set_threads(count: int) -> None:
+    """Use at most so many threads; Numba cannot have more than it found cores at its start."""
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+
+
 @_compile()
 def _along(coordinate: Any, cells: Any) -> Any:
     """A coordinate in [-1, 1] in units of cells, kept within the grid; 0 if it is not a number."""

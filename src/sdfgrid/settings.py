@@ -65,6 +65,9 @@ class Settings:
             values = getattr(self, name)
             good = len(values) >= 2 and values[0] >= 2 and sorted(set(values)) == list(values)
             _check(good, name, values, "at least two increasing numbers of cells")
+        _check(
+            self.levels[1] <= self.dense_up_to, "levels", self.levels, f"{self.dense_up_to} or less in the first two"
+        )
         starts = self.level_starts
         good = len(starts) == len(self.levels) and sorted(starts) == list(starts) and starts[1] == 0.0
         _check(good, "level_starts", starts, "one share per level, increasing, the first two 0")

@@ -17,6 +17,7 @@ from sdfgrid import checkpoint
 from sdfgrid.dataset import load
 from sdfgrid.errors import EngineError
 from sdfgrid.files import outputs
+from sdfgrid.grid import kernels
 from sdfgrid.settings import Settings, read
 from sdfgrid.trainer import Trainer
 
@@ -43,13 +44,19 @@ def main(args: argparse.Namespace) -> None:
     set_threads(args.threads)
     previous = checkpoint.read(args.resume, device) if args.resume else None
     check_schedule(args, settings, previous)
+    for path in (args.checkpoint, args.metrics):
+        check_writable(path)
     dataset = load(args.transforms, args.images, args.points, settings.image_size, device)
     trainer = Trainer(settings, dataset, device)
     if previous is not None:
         check_same_scene(args, previous, dataset.fingerprint)
         trainer.resume(previous)
         del previous
-    trainer.train(args.iterations, Progress(trainer.iteration, args.iterations))
+    progress = Progress(trainer.iteration, args.iterations)
+    try:
+        trainer.train(args.iterations, progress)
+    finally:
+        progress.close()
     with outputs(args.metrics, args.checkpoint) as (metrics_part, checkpoint_part):
         metrics_part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in trainer.metrics))
         checkpoint.save(checkpoint_part, trainer.content())
@@ -78,6 +85,15 @@ def check_schedule(args: argparse.Namespace, settings: Settings, previous: dict[
         )
 
 
+def check_writable(path: Path) -> None:
+    """Refuse now what would fail after all the work is done."""
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK) or path.is_dir():
+        raise EngineError(f"{path}: cannot be written ({folder} is not a folder that this user may write to)")
+
+
 def check_same_scene(args: argparse.Namespace, previous: dict[str, Any], fingerprint: str) -> None:
     if previous["fingerprint"] != fingerprint:
         raise EngineError(
@@ -100,6 +116,8 @@ def set_threads(count: int | None) -> None:
     # Threads inherit the setting when they start.
     torch.set_flush_denormal(True)
     torch.set_num_threads(count or len(os.sched_getaffinity(0)))
+    if kernels is not None:
+        kernels.set_threads(torch.get_num_threads())
 
 
 class Progress:
@@ -109,6 +127,7 @@ class Progress:
         self.start, self.stop = start, stop
         self.began = self.last = time.perf_counter()
         self.terminal = sys.stderr.isatty()
+        self.open_line = False
 
     def __call__(self, iteration: int, metrics: dict[str, Any]) -> None:
         now = time.perf_counter()
@@ -121,5 +140,14 @@ class Progress:
             f"train: iteration {iteration} of {self.stop} ({100 * iteration // self.stop} %), {rate:.1f} it/s, "
             f"{int(left) // 60}:{int(left) % 60:02d} left, PSNR {metrics['psnr']:.1f} dB"
         )
-        end = "\n" if not self.terminal or iteration == self.stop else ""
-        print(f"\r{line}\033[K" if self.terminal else line, end=end, file=sys.stderr, flush=True)
+        if self.terminal:
+            print(f"\r{line}\033[K", end="", file=sys.stderr, flush=True)
+            self.open_line = True
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Leave the line, so that what follows begins a new one."""
+        if self.open_line:
+            print(file=sys.stderr)
+            self.open_line = False

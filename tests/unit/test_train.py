@@ -262,6 +262,13 @@ def test_interrupting_leaves_nothing(scene: Scene) -> None:
     assert not scene.out.exists()
 
 
+def test_output_that_cannot_be_written(scene: Scene) -> None:
+    """Found out before the work, not after it."""
+    scene.out.write_text("a file where the folder should be")
+    code, said = command(scene.arguments(40))
+    assert code == 1 and said.startswith("error: ") and "cannot be written" in said and "checkpoint.pt" in said
+
+
 # --- settings
 
 
@@ -293,6 +300,7 @@ def test_longer_runs_end_sharper() -> None:
         ({"iterations": 3}, ["iterations", "at least"]),
         ({"image_size": 9}, ["image_size", "32 to 4096"]),
         ({"levels": [8]}, ["levels", "increasing"]),
+        ({"levels": [8, 128, 256]}, ["levels", "first two"]),
         ({"level_starts": [0.0]}, ["level_starts", "one share per level"]),
         ({"curvature_weight": "much"}, ["curvature_weight", "'much'", "number"]),
     ],
@@ -352,6 +360,7 @@ def test_broken_files(scene: Scene) -> None:
         ({"frames": [{"file_path": "images/a.jpg", "transform_matrix": [[1]]}] * 5}, ["a.jpg", "4 x 4"]),
         ({"sphere_radius": 0}, ["sphere_radius", "more than 0"]),
         ({"sphere_radius": None}, ["sphere_radius", "None", "number"]),
+        ({"sphere_radius": "2"}, ["sphere_radius", "'2'", "number"]),
         ({"sphere_center": [1, 2]}, ["sphere_center", "3 numbers"]),
         ({"w": 65}, ["64 x 64", "65 x 64", "000000.jpg"]),
         ({"sphere_center": [500, 0, 500]}, ["no pixel", "region.center"]),
@@ -399,6 +408,8 @@ def test_points_of_another_scene(scene: Scene) -> None:
     arrays = dict(np.load(scene.paths["points"]))
     np.savez(scene.paths["points"], **{**arrays, "observers": arrays["observers"] + 50})
     scene.refuse(says=["points.npz", "another transforms.json"])
+    np.savez(scene.paths["points"], **{**arrays, "track": arrays["track"][1:]})
+    scene.refuse(says=["points.npz", "one row for each point"])
     np.savez(scene.paths["points"], xyz=arrays["xyz"])
     scene.refuse(says=["points.npz", "lacks the array"])
 
