@@ -8,9 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import imageio_ffmpeg
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "config" / "demo" / "tractor.mp4"
+
+# As small as still gives a surface: the whole pipeline takes about half a minute a scene on two cores.
+SMALL = {
+    "frames": {"target": 24, "max_size": 320},
+    "train": {"iterations": 120, "milestones": [60], "image_size": 160},
+    "mesh": {"resolution": 64, "web_faces": 3000},
+}
+
 PARTS = ("Snakefile", "rules", "scripts", "src", "config", "envs", "profiles")
 
 
@@ -76,3 +86,10 @@ class Checkout:
         """Everything in the folders that hold results."""
         folders = (self.folder / name for name in ("resources", "results", "deliver"))
         return {str(path.relative_to(self.folder)) for top in folders for path in top.rglob("*") if path.is_file()}
+
+
+def make_photos(folder: Path) -> None:
+    folder.mkdir()
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(DEMO)]
+    command += ["-vf", "select='not(mod(n,4))',scale=320:-1", "-fps_mode", "passthrough", "-q:v", "2"]
+    subprocess.run([*command, str(folder / "IMG_%d.jpg")], check=True)

@@ -3,23 +3,13 @@
 import functools
 import http.server
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from checkout import ROOT, Checkout
-
-DEMO = ROOT / "config" / "demo" / "tractor.mp4"
-
-# As small as still gives a surface: the whole pipeline takes about half a minute a scene on two cores.
-SMALL = {
-    "frames": {"target": 24, "max_size": 320},
-    "train": {"iterations": 120, "milestones": [60], "image_size": 160},
-    "mesh": {"resolution": 64, "web_faces": 3000},
-}
+from checkout import DEMO, SMALL, Checkout, make_photos
 
 
 @pytest.fixture(scope="session")
@@ -63,12 +53,3 @@ def finished(tmp_path_factory: pytest.TempPathFactory, scenes: list[dict[str, ob
 @pytest.fixture
 def copy(finished: Checkout, tmp_path: Path) -> Checkout:
     return finished.copy(tmp_path / "checkout")
-
-
-def make_photos(folder: Path) -> None:
-    import imageio_ffmpeg
-
-    folder.mkdir()
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(DEMO)]
-    command += ["-vf", "select='not(mod(n,4))',scale=320:-1", "-fps_mode", "passthrough", "-q:v", "2"]
-    subprocess.run([*command, str(folder / "IMG_%d.jpg")], check=True)

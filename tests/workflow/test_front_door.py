@@ -4,9 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import DEMO, make_photos
 
-from checkout import Checkout
+from checkout import DEMO, Checkout, make_photos
 from s3_server import s3_server
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-from conftest import SMALL
 
-from checkout import ROOT, Checkout
+from checkout import ROOT, SMALL, Checkout
 
 STAGES = {
     "frames/frames.tar",
