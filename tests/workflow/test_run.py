@@ -1,5 +1,6 @@
 """The whole workflow: what it makes, how good that is, and what makes it work again."""
 
+import contextlib
 import json
 import os
 import signal
@@ -189,9 +190,13 @@ def test_killed_while_training_it_goes_on_and_nothing_is_half_written(
         log = copy.folder / "results/film/train/100000/train.log"
         log.unlink(missing_ok=True)
         workflow = subprocess.Popen(copy.command(), cwd=copy.folder, start_new_session=True, stdout=subprocess.DEVNULL)
-        wait_for(lambda log=log: log.exists() and "iteration" in log.read_text(), workflow)
-        os.killpg(workflow.pid, stop)
-        assert workflow.wait(timeout=60) != 0
+        try:
+            wait_for(lambda log=log: log.exists() and "iteration" in log.read_text(), workflow)
+            os.killpg(workflow.pid, stop)
+            assert workflow.wait(timeout=60) != 0
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(workflow.pid, signal.SIGKILL)
         left = {Path(file).name for file in copy.files() if file.startswith("results/film/train/100000/")}
         assert {name for name in left if not name.startswith(".")} <= {"train.log"}
         assert "checkpoint.pt" not in left
