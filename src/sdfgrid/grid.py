@@ -152,4 +152,4 @@ def _layout(grid: FeatureGrid, levels: int) -> tuple[Any, Any, Any]:
 
 def tasks() -> int:
     """Parallel tasks of a kernel."""
-    return torch.get_num_threads()
+    return kernels.numba.get_num_threads()

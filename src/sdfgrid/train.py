@@ -115,9 +115,10 @@ def set_threads(count: int | None) -> None:
     # Light that fades to nothing makes numbers below 1e-38, with which a CPU is a hundred times slower than with 0.
     # Threads inherit the setting when they start.
     torch.set_flush_denormal(True)
-    torch.set_num_threads(count or len(os.sched_getaffinity(0)))
+    count = count or len(os.sched_getaffinity(0))
+    torch.set_num_threads(int(os.environ.get("TT", count)))
     if kernels is not None:
-        kernels.set_threads(torch.get_num_threads())
+        kernels.set_threads(count)
 
 
 class Progress:
