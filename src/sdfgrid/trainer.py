@@ -229,7 +229,6 @@ class Trainer:
             indexing="ij",
         )
         pixels = (y * width + x).reshape(-1)
-        sharpness_at(self.settings, self.progress)
         whole, region = [], []
         for view in views:
             frames = torch.full_like(pixels, view)
