@@ -1,0 +1,20 @@
+"""A stand-in of OVHcloud's AI Training platform and of its command `ovhai`, for tests on one machine without network.
+
+The platform's whole state lies in one folder, the platform folder, named by the environment variable OVHAI_STANDIN.
+Tests use the class ovhai_standin.platform.Platform; ../README.md says how to use the stand-in by hand.
+
+    cli.py        the command: arguments, output, exit codes
+    folder.py     the files of a platform folder, their lock, the log of calls
+    settings.py   every setting with its default
+    records.py    a job's record: its shape, its changes of state, the quota
+    flavors.py    kinds of machines
+    volumes.py    the grammar of --volume
+    runner.py     the process that takes one job through its states
+    sandbox.py    mount and process namespaces in which a job's command runs
+    sync.py       copies between buckets and volumes
+    buckets.py    `ovhai datastore` and `ovhai bucket`
+    faults.py     rules that make the platform misbehave
+    platform.py   the face for tests
+
+"Platform" is always the stand-in, "command" what a job runs, "call" one use of the `ovhai` command.
+"""

@@ -1,0 +1,103 @@
+"""The files of a platform folder.
+
+settings.json     the platform's settings
+faults.json       rules of faults
+fault_counts.json how often each rule was met and has fired
+calls.jsonl       each call of the `ovhai` command
+lock              held (fcntl) while files are read and changed
+jobs/ID.json      one record per job: {"job": what the platform shows, "private": what only the stand-in knows}
+logs/ID.log       lines as `ovhai job logs` prints them
+runners/ID.log    what went wrong in the stand-in itself
+files/ID/         a job's volumes, /workspace and /tmp, until it has ended
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ovhai_standin import settings as platform_settings
+
+VARIABLE = "OVHAI_STANDIN"
+
+
+class PlatformFolder:
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.jobs = self.path / "jobs"
+        self.logs = self.path / "logs"
+        self.runners = self.path / "runners"
+        self.files = self.path / "files"
+
+    def create(self, **settings: Any) -> None:
+        for folder in (self.jobs, self.logs, self.runners, self.files):
+            folder.mkdir(parents=True, exist_ok=True)
+        self.write("settings.json", platform_settings.merged(platform_settings.DEFAULTS, settings))
+        self.write("faults.json", [])
+        self.write("fault_counts.json", {})
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held by one process at a time; not to be taken twice by one. A forked child does not inherit it."""
+        with (self.path / "lock").open("w") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX)
+            yield
+
+    def read(self, name: str) -> Any:
+        return json.loads((self.path / name).read_text())
+
+    def write(self, name: str, content: Any) -> None:
+        """Readers without the lock see the old content or the new, never a part."""
+        target = self.path / name
+        with tempfile.NamedTemporaryFile("w", dir=target.parent, prefix=".", suffix=".tmp", delete=False) as file:
+            json.dump(content, file, indent=1)
+        os.replace(file.name, target)
+
+    def settings(self) -> dict[str, Any]:
+        return {**platform_settings.DEFAULTS, **self.read("settings.json")}
+
+    def change_settings(self, **changes: Any) -> None:
+        with self.lock():
+            self.write("settings.json", platform_settings.merged(self.settings(), changes))
+
+    def add_call(self, argv: list[str]) -> None:
+        line = json.dumps({"time": time.time(), "argv": argv, "pid": os.getpid()}) + "\n"
+        with (self.path / "calls.jsonl").open("a") as file:
+            file.write(line)
+
+    def calls(self) -> list[dict[str, Any]]:
+        file = self.path / "calls.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def record(self, job_id: str) -> dict[str, Any] | None:
+        try:
+            return dict(self.read(f"jobs/{job_id}.json"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write_record(self, record: dict[str, Any]) -> None:
+        self.write(f"jobs/{record['job']['id']}.json", record)
+
+    @contextlib.contextmanager
+    def changing(self, job_id: str) -> Iterator[dict[str, Any]]:
+        """The record of a job under the lock, written at the end. Raises FileNotFoundError if the job was deleted."""
+        with self.lock():
+            record = dict(self.read(f"jobs/{job_id}.json"))
+            yield record
+            self.write_record(record)
+
+    def records(self) -> list[dict[str, Any]]:
+        """All records, oldest first."""
+        found = [self.record(file.stem) for file in self.jobs.glob("[!.]*.json")]
+        return sorted((record for record in found if record), key=lambda record: record["private"]["number"])
+
+    def log(self, job_id: str) -> Path:
+        return self.logs / f"{job_id}.log"
+
+    def job_files(self, job_id: str) -> Path:
+        return self.files / job_id
