@@ -40,6 +40,7 @@ class PlatformFolder:
         self.write("settings.json", platform_settings.merged(platform_settings.DEFAULTS, settings))
         self.write("faults.json", [])
         self.write("fault_counts.json", {})
+        self.write("next_number.json", 0)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -76,9 +77,10 @@ class PlatformFolder:
 
     def record(self, job_id: str) -> dict[str, Any] | None:
         try:
-            return dict(self.read(f"jobs/{job_id}.json"))
+            record = dict(self.read(f"jobs/{job_id}.json"))
         except (FileNotFoundError, NotADirectoryError):
             return None
+        return None if is_gone(record) else record
 
     def write_record(self, record: dict[str, Any]) -> None:
         self.write(f"jobs/{record['job']['id']}.json", record)
@@ -96,8 +98,20 @@ class PlatformFolder:
         found = [self.record(file.stem) for file in self.jobs.glob("[!.]*.json")]
         return sorted((record for record in found if record), key=lambda record: record["private"]["number"])
 
+    def next_number(self) -> int:
+        """0, 1, 2, ... Needs the lock."""
+        number = int(self.read("next_number.json"))
+        self.write("next_number.json", number + 1)
+        return number
+
     def log(self, job_id: str) -> Path:
         return self.logs / f"{job_id}.log"
 
     def job_files(self, job_id: str) -> Path:
         return self.files / job_id
+
+
+def is_gone(record: dict[str, Any]) -> bool:
+    """Whether a job that was deleted has left the platform, which takes some time."""
+    moment = record["private"]["gone_at"]
+    return moment is not None and time.time() >= moment

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import s3_server
-
-from ovhai_standin import faults, processes
+from ovhai_standin import faults, processes, records
 from ovhai_standin.folder import VARIABLE, PlatformFolder
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "bin"
@@ -81,13 +80,14 @@ class Platform:
         return faults.fired(self.folder, rule_id)
 
     def jobs(self) -> list[dict[str, Any]]:
-        return [record["job"] for record in self.folder.records()]
+        settings = self.folder.settings()
+        return [records.shown(record["job"], settings) for record in self.folder.records()]
 
     def job(self, job_id: str) -> dict[str, Any]:
         record = self.folder.record(job_id)
         if record is None:
             raise KeyError(f"no job {job_id}")
-        return dict(record["job"])
+        return records.shown(record["job"], self.folder.settings())
 
     def wait(self, job_id: str, *states: str, seconds: float = 20) -> dict[str, Any]:
         def reached(job: dict[str, Any]) -> bool:

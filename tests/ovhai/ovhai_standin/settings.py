@@ -22,6 +22,8 @@ DEFAULTS: dict[str, Any] = {
     "clock_skew": 0,
     # Seconds between SIGTERM and SIGKILL for a job that is stopped or has run out of time.
     "stop_grace": 10,
+    # Real seconds until a deleted job has left the list.
+    "delete_seconds": 0,
     # Regular expression searched in a command (its words joined by blanks) -> seconds in RUNNING before it starts.
     "simulate": {},
     # Regular expression searched in an image's name -> {"path": PATH in the job} or {"pull": "fail" or "backoff"}.

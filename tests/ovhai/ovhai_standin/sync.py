@@ -1,0 +1,162 @@
+"""Copies between buckets and volumes: in before the command, back after it."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Size and time of change of each file after it was pulled: what differs later was changed by the job.
+Snapshot = dict[str, tuple[int, int]]
+
+
+class SyncError(Exception):
+    """A copy failed; the code is one of the platform's DATASYNC_ codes."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass
+class Counters:
+    total: int = 0
+    processed: int = 0
+    completed: int = 0
+    skipped: int = 0
+    failed: int = 0
+    deleted: int = 0
+    transferred: int = 0  # bytes
+
+
+@dataclass
+class BucketFolder:
+    """Objects of a bucket under a prefix, which stands for a folder: `a` does not cover `ab/c`."""
+
+    store: dict[str, str]  # endpoint, region, access_key, secret_key
+    bucket: str
+    prefix: str | None
+    client: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.client = s3_client(self.store)
+
+    def create_if_missing(self) -> None:
+        names = [bucket["Name"] for bucket in self.client.list_buckets()["Buckets"]]
+        if self.bucket not in names:
+            self.client.create_bucket(Bucket=self.bucket)
+
+    def objects(self) -> "Iterator[tuple[str, int]]":
+        """Names below the prefix, with sizes."""
+        start = f"{self.prefix}/" if self.prefix else ""
+        for entry in list_objects(self.client, self.bucket, start):
+            if name := entry["Key"].removeprefix(start):
+                yield name, entry["Size"]
+
+    def key(self, name: str) -> str:
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+
+def s3_client(store: dict[str, str]) -> Any:
+    # Imported late: it takes longer than everything else that a call does.
+    import boto3
+    import botocore.config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=store["endpoint"],
+        region_name=store["region"],
+        aws_access_key_id=store["access_key"],
+        aws_secret_access_key=store["secret_key"],
+        config=botocore.config.Config(connect_timeout=5, retries={"max_attempts": 2}),
+    )
+
+
+def list_objects(client: Any, bucket: str, prefix: str) -> "Iterator[dict[str, Any]]":
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        yield from page.get("Contents", [])
+
+
+def pull(source: BucketFolder, volume: Path) -> Counters:
+    """Copy all objects into the volume, over what is there."""
+    counters = Counters()
+    source.create_if_missing()
+    for name, size in source.objects():
+        counters.total += 1
+        target = volume / name
+        if not is_below(target, volume):
+            counters.skipped += 1
+        elif name.endswith("/"):
+            target.mkdir(parents=True, exist_ok=True)
+            counters.completed += 1
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source.client.download_file(source.bucket, source.key(name), str(target))
+            counters.completed += 1
+            counters.transferred += size
+        counters.processed += 1
+    return counters
+
+
+def is_below(path: Path, folder: Path) -> bool:
+    return Path(os.path.normpath(path)).is_relative_to(folder)
+
+
+def push(volume: Path, target: BucketFolder, pulled: Snapshot, unchanged_too: bool, delete: bool) -> Counters:
+    """Copy new and changed files into the bucket; delete: afterwards the bucket holds no other objects.
+
+    Deletion looks at the bucket and not at what was pulled, so that of two jobs on one prefix the last one deletes
+    what the other has written: such a loss was reported.
+    """
+    counters = Counters()
+    target.create_if_missing()
+    files = snapshot(volume)
+    for name, state in files.items():
+        counters.total += 1
+        counters.processed += 1
+        if pulled.get(name) == state and not unchanged_too:
+            counters.skipped += 1
+            continue
+        target.client.upload_file(str(volume / name), target.bucket, target.key(name))
+        counters.completed += 1
+        counters.transferred += state[0]
+    if delete:
+        for name, _ in list(target.objects()):
+            if name not in files:
+                target.client.delete_object(Bucket=target.bucket, Key=target.key(name))
+                counters.deleted += 1
+    return counters
+
+
+def snapshot(volume: Path) -> Snapshot:
+    """Regular files only: object stores have neither links nor empty folders."""
+    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in regular_files(volume)}
+
+
+def regular_files(volume: Path) -> "Iterator[tuple[str, os.stat_result]]":
+    for folder, _, names in os.walk(volume):
+        for name in sorted(names):
+            path = Path(folder, name)
+            if path.is_file() and not path.is_symlink():
+                yield str(path.relative_to(volume)), path.stat()
+
+
+def as_sync_error(error: Exception) -> SyncError:
+    """What the platform says about an error of the S3 client."""
+    code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+    if code in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied", "403"):
+        return SyncError("DATASYNC_AUTHENTICATE_FAILED", f"authentication failed: {error}")
+    if code in ("InvalidBucketName", "NoSuchBucket") or type(error).__name__ == "ParamValidationError":
+        return SyncError("DATASYNC_INVALID_CONTAINER", f"invalid container: {error}")
+    return SyncError("DATASYNC_FAILED", str(error))
+
+
+def save_snapshot(files: Snapshot, path: Path) -> None:
+    path.write_text(json.dumps(files))
+
+
+def load_snapshot(path: Path) -> Snapshot:
+    return {name: (size, time) for name, (size, time) in json.loads(path.read_text()).items()}
