@@ -5,8 +5,8 @@ A rule is a map:
     when         the call (`job run`, `job list`, `me`, `bucket list`, ...; `*`: any call), the state that a job
                  enters (`QUEUED`, `INITIALIZING`, `PENDING`, `RUNNING`, `FINALIZING`, `INTERRUPTING`, `TIMEOUT`),
                  or a copy of its data (`pull`, `push`)
-    match        regular expression, searched in the arguments of the call and in the job's name, image, labels as
-                 NAME=VALUE and command (optional: always)
+    match        regular expression, searched in the arguments of the call (one line) and in the job's name, image,
+                 labels as NAME=VALUE and command (a line each); ^ and $ are those of a line (optional: always)
     skip         how many occasions pass before it fires (default 0)
     count        how often it fires at most (default: always)
     probability  that it fires on an occasion, drawn with `seed` (default 1)
@@ -95,7 +95,7 @@ def rule_key(rule: Rule) -> str:
 
 def meets(rule: Rule, when: str, text: str) -> bool:
     any_call = rule["when"] == "*" and when.islower() and when not in ("pull", "push")
-    return (rule["when"] == when or any_call) and re.search(rule.get("match", ""), text) is not None
+    return (rule["when"] == when or any_call) and re.search(rule.get("match", ""), text, re.MULTILINE) is not None
 
 
 def fires(rule: Rule, count: dict[str, int]) -> bool:

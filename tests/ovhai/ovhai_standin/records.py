@@ -55,7 +55,13 @@ def new(folder: PlatformFolder, spec: dict[str, Any], settings: dict[str, Any]) 
         },
     }
     enter(job, "QUEUED", settings)
-    private = {"number": folder.next_number(), "runner": None, "stop": False, "syncs": [], "gone_at": None}
+    private: dict[str, Any] = {
+        "number": folder.next_number(),
+        "runner": None,
+        "stop": False,
+        "syncs": [],
+        "gone_at": None,
+    }
     return {"job": job, "private": private}
 
 

@@ -110,9 +110,8 @@ class Runner:
         except Stopped:
             self.interrupt()
         except Stuck:
-            if not self.leave_stuck():
-                return
-            self.interrupt()
+            if self.was_asked_to_stop():
+                self.interrupt()
         except Ended as end:
             self.end(end)
         except Exception as error:
@@ -121,8 +120,8 @@ class Runner:
             self.enter("ERROR", "JOB_ERROR", str(error), last=True)
         self.remove_files()
 
-    def leave_stuck(self) -> bool:
-        """Whether the job was asked to stop meanwhile; if not, a later `job stop` sees that there is no runner."""
+    def was_asked_to_stop(self) -> bool:
+        """If not, a later `job stop` sees that the job has no runner."""
         with self.folder.changing(self.id) as record:
             if not record["private"]["stop"]:
                 record["private"]["runner"] = None
@@ -216,6 +215,8 @@ class Runner:
             self.finish("INTERRUPTED", exit_code=self.exit_code)
         except Ended as end:
             self.end(end)
+        except Stuck:
+            return
         self.remove_files()
 
     def end(self, end: Ended) -> None:
@@ -266,7 +267,7 @@ class Runner:
                 simulated += rule["seconds"]
             else:
                 limits.append((time.monotonic() + rule.get("seconds", 0) / self.settings["time_scale"], rule))
-        limit, rule = min(limits, key=lambda entry: entry[0])
+        limit, ending = min(limits, key=lambda entry: entry[0])
         starts_at = time.monotonic() + simulated / self.settings["time_scale"]
         while time.monotonic() < min(starts_at, limit):
             if self.wait_for_signal(min(starts_at, limit)) == signal.SIGUSR1:
@@ -281,8 +282,8 @@ class Runner:
                     break
         if self.exit_code is not None:
             return
-        if rule is not None:
-            raise ended_by(rule)
+        if ending is not None:
+            raise ended_by(ending)
         self.time_out()
 
     def time_out(self) -> None:
@@ -309,7 +310,8 @@ class Runner:
 
     def sandbox(self) -> Sandbox:
         user = self.settings["job_uid"] if os.geteuid() == 0 else None
-        mounts = [Mount(path, path) for path in interpreter_folders()]
+        hidden = [*USER_FOLDERS, self.folder.path, *map(Path, self.settings["hidden"])]
+        mounts = [Mount(path, path) for path in interpreter_folders(hidden)]
         for name, mode in (("workspace", 0o755), ("tmp", 0o1777), ("root", 0o755)):
             folder = self.files / name
             folder.mkdir(parents=True, exist_ok=True)
@@ -327,7 +329,7 @@ class Runner:
             root=self.files / "root",
             errors=self.files / "sandbox_errors",
             mounts=mounts,
-            hidden=[*USER_FOLDERS, self.folder.path, *map(Path, self.settings["hidden"])],
+            hidden=hidden,
             user=user,
             mount_parents_writable=self.settings["mount_parents_writable"],
             working_folder=Path("/workspace"),
@@ -394,7 +396,9 @@ class Runner:
         return self.volume_folder(volume).with_suffix(".json")
 
     def has_pulled(self) -> bool:
-        return bool(self.job["status"]["dataSync"])
+        """Whether the volumes are complete, so that they may go back."""
+        syncs = self.job["status"]["dataSync"]
+        return any(entry["spec"]["direction"] == "pull" and entry["status"]["state"] == "DONE" for entry in syncs)
 
     def pull(self) -> None:
         if self.job["spec"]["volumes"]:
@@ -485,7 +489,7 @@ class Runner:
 
     def remove_files(self) -> None:
         """Data that could not be copied back is kept: the user may try again."""
-        if self.job["status"]["state"] != "SYNC_FAILED":
+        if records.has_ended(self.job) and self.job["status"]["state"] != "SYNC_FAILED":
             shutil.rmtree(self.files, ignore_errors=True)
 
 
@@ -503,10 +507,10 @@ def log_line(source: str, text: str, settings: dict[str, Any]) -> str:
     return f"{records.timestamp(settings)[:19]}Z [{source}] {text}\n"
 
 
-def interpreter_folders() -> list[Path]:
+def interpreter_folders(hidden: list[Path]) -> list[Path]:
     """Folders of the Python that runs the tests, if they lie in a hidden folder such as a user's home."""
     folders = {Path(sys.prefix), Path(sys.base_prefix)}
-    return [path for path in sorted(folders) if any(path.is_relative_to(hidden) for hidden in USER_FOLDERS)]
+    return [path for path in sorted(folders) if any(path.is_relative_to(folder) for folder in hidden)]
 
 
 def account_file(name: str, user: int, files: Path) -> Path:
