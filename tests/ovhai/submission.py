@@ -1,6 +1,8 @@
 """Helpers for tests of the stand-in."""
 
 import json
+import time
+from collections.abc import Callable
 from typing import Any
 
 from ovhai_standin.platform import Platform
@@ -18,6 +20,13 @@ def submit(platform: Platform, *options: str, command: str = "true", units: tupl
 def run(platform: Platform, *options: str, command: str = "true") -> dict[str, Any]:
     """Submit a job and wait for its end; answers the job."""
     return platform.wait(submit(platform, *options, command=command))
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
 
 
 def texts(platform: Platform, job: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ Tests use the class ovhai_standin.platform.Platform; ../README.md says how to us
     flavors.py    kinds of machines
     volumes.py    the grammar of --volume
     runner.py     the process that takes one job through its states
+    command.py    a job's command, its environment and its log
     sandbox.py    mount and process namespaces in which a job's command runs
     sync.py       copies between buckets and volumes
     buckets.py    `ovhai datastore` and `ovhai bucket`

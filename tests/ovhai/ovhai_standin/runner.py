@@ -11,21 +11,18 @@ import re
 import shutil
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ovhai_standin import faults, processes, records, sync
+from ovhai_standin.command import Command, SandboxError, add_log_line, image_settings, job_user, volume_folder
 from ovhai_standin.folder import PlatformFolder
-from ovhai_standin.sandbox import Mount, Sandbox
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD)
-USER_FOLDERS = [Path("/root"), Path("/home"), Path("/tmp"), Path("/var/tmp")]
-SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class Stopped(Exception):
@@ -91,9 +88,7 @@ class Runner:
         self.job: records.Job = record["job"]
         self.number: int = record["private"]["number"]
         self.files = folder.job_files(job_id)
-        self.supervisor: int | None = None  # the sandbox's process while the command runs
-        self.exit_code: int | None = None
-        self.output: threading.Thread | None = None
+        self.command = Command(folder, self.job, self.settings)
 
     def run(self) -> None:
         try:
@@ -106,7 +101,7 @@ class Runner:
             self.stay("PENDING")
             self.enter("RUNNING")
             self.run_command()
-            self.finish("DONE" if self.exit_code == 0 else "FAILED", exit_code=self.exit_code)
+            self.finish("DONE" if self.command.exit_code == 0 else "FAILED", exit_code=self.command.exit_code)
         except Stopped:
             self.interrupt()
         except Stuck:
@@ -114,9 +109,12 @@ class Runner:
                 self.interrupt()
         except Ended as end:
             self.end(end)
+        except SandboxError as error:
+            traceback.print_exc()
+            self.enter("ERROR", "JOB_CREATE_CONTAINER_ERROR", str(error).splitlines()[-1], last=True)
         except Exception as error:
             traceback.print_exc()
-            self.kill_command()
+            self.command.kill()
             self.enter("ERROR", "JOB_ERROR", str(error), last=True)
         self.remove_files()
 
@@ -149,12 +147,15 @@ class Runner:
             if rule["action"] == "delay":
                 seconds += rule["seconds"]
             elif rule["action"] == "stuck":
-                self.change(lambda job, rule=rule: tell(job, rule))  # type: ignore[misc]
-                raise Stuck
+                self.get_stuck(rule)
             else:
                 self.pause(rule.get("seconds", 0), stoppable)
                 raise ended_by(rule)
         self.pause(seconds, stoppable)
+
+    def get_stuck(self, rule: faults.Rule) -> NoReturn:
+        self.change(lambda job: tell(job, rule))
+        raise Stuck
 
     def delay(self, state: str) -> float:
         bounds = self.settings["delays"].get(state, 0)
@@ -212,7 +213,7 @@ class Runner:
             self.enter("INTERRUPTING")
             self.terminate_command()
             self.stay("INTERRUPTING", stoppable=False)
-            self.finish("INTERRUPTED", exit_code=self.exit_code)
+            self.finish("INTERRUPTED", exit_code=self.command.exit_code)
         except Ended as end:
             self.end(end)
         except Stuck:
@@ -220,12 +221,14 @@ class Runner:
         self.remove_files()
 
     def end(self, end: Ended) -> None:
-        self.kill_command()
+        self.command.kill()
         if end.push:
             try:
                 self.finish(end.state, end.code, end.message, end.exit_code)
             except Ended as failed_push:
                 self.end(failed_push)
+            except Stuck:
+                pass
             return
 
         def leave(job: records.Job) -> None:
@@ -237,19 +240,13 @@ class Runner:
         self.change(leave)
 
     def pull_image(self) -> None:
-        pull = self.image_settings().get("pull")
+        pull = image_settings(self.job, self.settings).get("pull")
         if pull == "fail":
             raise Ended("FAILED", "JOB_IMAGE_PULL", "Error image pull", push=False, exit_code=None)
         if pull == "backoff":
             message = f"Back-off pulling image {self.job['spec']['image']}"
             self.change(lambda job: records.set_info(job, "JOB_IMAGE_PULL_BACKOFF", message))
             raise Stuck
-
-    def image_settings(self) -> dict[str, str]:
-        for pattern, entry in self.settings["images"].items():
-            if re.search(pattern, self.job["spec"]["image"]):
-                return dict(entry)
-        return {}
 
     # The command
 
@@ -261,8 +258,7 @@ class Runner:
         simulated = self.delay("RUNNING") + self.simulated_seconds()
         for rule in self.faults("RUNNING", faults.STATE_ACTIONS):
             if rule["action"] == "stuck":
-                self.change(lambda job, rule=rule: tell(job, rule))  # type: ignore[misc]
-                raise Stuck
+                self.get_stuck(rule)
             if rule["action"] == "delay":
                 simulated += rule["seconds"]
             else:
@@ -273,14 +269,14 @@ class Runner:
             if self.wait_for_signal(min(starts_at, limit)) == signal.SIGUSR1:
                 self.copy_now()
         if time.monotonic() < limit:
-            self.start_command()
-            while not self.command_has_ended():
+            self.command.start()
+            while not self.command.has_ended():
                 received = self.wait_for_signal(limit)
                 if received == signal.SIGUSR1:
                     self.copy_now()
                 elif received is None:
                     break
-        if self.exit_code is not None:
+        if self.command.exit_code is not None:
             return
         if ending is not None:
             raise ended_by(ending)
@@ -291,114 +287,22 @@ class Runner:
         self.terminate_command()
         self.stay("TIMEOUT", stoppable=False)
         code = self.settings["timeout_exit_code"]
-        state = self.settings["timeout_state"]
-        raise Ended(state, "JOB_TIMEOUT", None, push=True, exit_code=self.exit_code if code == "real" else code)
+        code = self.command.exit_code if code == "real" else code
+        raise Ended(self.settings["timeout_state"], "JOB_TIMEOUT", None, push=True, exit_code=code)
+
+    def terminate_command(self) -> None:
+        self.command.terminate(self.settings["stop_grace"] / self.settings["time_scale"])
 
     def simulated_seconds(self) -> float:
         command = " ".join(self.job["spec"]["command"] or [])
         found = [seconds for pattern, seconds in self.settings["simulate"].items() if re.search(pattern, command)]
         return float(found[0]) if found else 0.0
 
-    def start_command(self) -> None:
-        sandbox = self.sandbox()
-        reading, writing = os.pipe()
-        command = self.job["spec"]["command"] or ["true"]  # the image's own command is not known here
-        self.supervisor = sandbox.start(command, self.environment(), writing)
-        os.close(writing)
-        self.output = threading.Thread(target=self.write_log, args=(reading,), daemon=True)
-        self.output.start()
-
-    def sandbox(self) -> Sandbox:
-        user = self.settings["job_uid"] if os.geteuid() == 0 else None
-        hidden = [*USER_FOLDERS, self.folder.path, *map(Path, self.settings["hidden"])]
-        mounts = [Mount(path, path) for path in interpreter_folders(hidden)]
-        for name, mode in (("workspace", 0o755), ("tmp", 0o1777), ("root", 0o755)):
-            folder = self.files / name
-            folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(mode)
-        mounts += [Mount(self.files / "workspace", Path("/workspace")), Mount(self.files / "tmp", Path("/tmp"))]
-        if user is not None:
-            mounts += [Mount(account_file(name, user, self.files), Path("/etc", name)) for name in ("passwd", "group")]
-            os.chown(self.files / "workspace", user, user)
-        for volume in self.job["spec"]["volumes"]:
-            folder = self.volume_folder(volume)
-            if user is not None:
-                give(folder, user)
-            mounts.append(Mount(folder, Path(volume["mountPath"]), volume["permission"] == "RO"))
-        return Sandbox(
-            root=self.files / "root",
-            errors=self.files / "sandbox_errors",
-            mounts=mounts,
-            hidden=hidden,
-            user=user,
-            mount_parents_writable=self.settings["mount_parents_writable"],
-            working_folder=Path("/workspace"),
-        )
-
-    def environment(self) -> dict[str, str]:
-        """Never the environment of the caller: keys that leak into a job would not be noticed."""
-        path = self.image_settings().get("path") or f"{Path(sys.executable).parent}:{SYSTEM_PATH}"
-        environment = {"PATH": path}
-        if self.settings["home"]:
-            environment["HOME"] = self.settings["home"]
-        return environment | {entry["name"]: entry["value"] for entry in self.job["spec"]["envVars"] or []}
-
-    def write_log(self, reading: int) -> None:
-        with os.fdopen(reading, "rb") as output, self.folder.log(self.id).open("a") as log:
-            for line in output:
-                log.write(log_line("job", line.decode(errors="replace").rstrip("\r\n"), self.settings))
-                log.flush()
-
-    def command_has_ended(self) -> bool:
-        """Sets the exit code."""
-        if self.supervisor is not None and os.waitid(os.P_PID, self.supervisor, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            self.reap_command()
-        return self.supervisor is None
-
-    def reap_command(self) -> None:
-        assert self.supervisor is not None and self.output is not None
-        _, status = os.waitpid(self.supervisor, 0)
-        self.supervisor = None
-        self.output.join(timeout=5)
-        errors = self.files / "sandbox_errors"
-        if errors.exists():
-            message = errors.read_text()
-            print(message, file=sys.stderr)
-            raise Ended("ERROR", "JOB_CREATE_CONTAINER_ERROR", message.splitlines()[-1], push=False, exit_code=None)
-        code = os.waitstatus_to_exitcode(status)
-        self.exit_code = code if code >= 0 else 128 - code
-
-    def terminate_command(self) -> None:
-        """SIGTERM, and after the grace time SIGKILL."""
-        if self.supervisor is None:
-            return
-        os.kill(self.supervisor, signal.SIGTERM)
-        deadline = time.monotonic() + self.settings["stop_grace"] / self.settings["time_scale"]
-        while not self.command_has_ended() and time.monotonic() < deadline:
-            signal.sigtimedwait([signal.SIGCHLD], max(0.0, deadline - time.monotonic()))
-        self.kill_command()
-
-    def kill_command(self) -> None:
-        if self.supervisor is not None:
-            os.kill(self.supervisor, signal.SIGKILL)
-            with contextlib.suppress(Ended):
-                self.reap_command()
-
     # Data
-
-    def volume_folder(self, volume: dict[str, Any]) -> Path:
-        number = [entry["mountPath"] for entry in self.job["spec"]["volumes"]].index(volume["mountPath"])
-        folder = self.files / "volumes" / str(number)
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def snapshot_file(self, volume: dict[str, Any]) -> Path:
-        return self.volume_folder(volume).with_suffix(".json")
 
     def has_pulled(self) -> bool:
         """Whether the volumes are complete, so that they may go back."""
-        syncs = self.job["status"]["dataSync"]
-        return any(entry["spec"]["direction"] == "pull" and entry["status"]["state"] == "DONE" for entry in syncs)
+        return any(entry["state"] == "PENDING" for entry in self.job["status"]["history"])
 
     def pull(self) -> None:
         if self.job["spec"]["volumes"]:
@@ -407,9 +311,14 @@ class Runner:
     def pull_volume(self, volume: dict[str, Any]) -> sync.Counters:
         if "publicGit" in volume:
             raise sync.SyncError("DATASYNC_ERROR", "the stand-in has no git volumes")
-        folder = self.volume_folder(volume)
-        counters = sync.pull(self.bucket_folder(volume), folder) if "dataStore" in volume else sync.Counters()
-        sync.save_snapshot(sync.snapshot(folder), self.snapshot_file(volume))
+        folder = volume_folder(self.files, self.job, volume)
+        user = job_user(self.settings)
+        counters = sync.Counters()
+        if "dataStore" in volume:
+            counters, pulled = sync.pull(self.bucket_folder(volume), folder, user)
+            sync.add_to_snapshot(pulled, snapshot_file(folder))
+        if user is not None:
+            give_folders(folder, user)
         return counters
 
     def push(self) -> None:
@@ -417,11 +326,11 @@ class Runner:
             self.copy("push", self.push_volume)
 
     def push_volume(self, volume: dict[str, Any]) -> sync.Counters:
-        folder = self.volume_folder(volume)
-        pulled = sync.load_snapshot(self.snapshot_file(volume))
+        folder = volume_folder(self.files, self.job, volume)
+        known = sync.load_snapshot(snapshot_file(folder))
         delete = volume["permission"] == "RWD"
-        counters = sync.push(folder, self.bucket_folder(volume), pulled, self.settings["push_unchanged"], delete)
-        sync.save_snapshot(sync.snapshot(folder), self.snapshot_file(volume))
+        counters, pushed = sync.push(folder, self.bucket_folder(volume), known, self.settings["push_unchanged"], delete)
+        sync.add_to_snapshot(pushed, snapshot_file(folder))
         return counters
 
     def writable_volumes(self) -> list[dict[str, Any]]:
@@ -467,7 +376,7 @@ class Runner:
         records.end_data_sync(data_sync, error.code if error else None, str(error or ""), self.settings)
         self.change(lambda job: records.replace_data_sync(job, data_sync))
         if error and not (failing or {}).get("keep_state"):
-            raise Ended("SYNC_FAILED", "JOB_SYNC_FAILED", str(error), push=False, exit_code=self.exit_code)
+            raise Ended("SYNC_FAILED", "JOB_SYNC_FAILED", str(error), push=False, exit_code=self.command.exit_code)
 
     def add_progress(
         self, data_sync: dict[str, Any], volume: dict[str, Any], counters: sync.Counters, error: sync.SyncError | None
@@ -477,8 +386,7 @@ class Runner:
         records.add_progress(data_sync, volume, place, asdict(counters), error.code if error else None, self.settings)
         if self.settings["sync_log_lines"]:
             text = f"{data_sync['spec']['direction']} {place}: {counters.completed} of {counters.total}"
-            with self.folder.log(self.id).open("a") as log:
-                log.write(log_line("sync", text, self.settings))
+            add_log_line(self.folder.log(self.id), "sync", text, self.settings)
 
     def bucket_folder(self, volume: dict[str, Any]) -> sync.BucketFolder:
         source = volume["dataStore"]
@@ -503,24 +411,10 @@ def ended_by(rule: faults.Rule) -> Ended:
     return Ended(state, rule.get("code"), rule.get("message"), rule.get("push", False), rule.get("exit_code"))
 
 
-def log_line(source: str, text: str, settings: dict[str, Any]) -> str:
-    return f"{records.timestamp(settings)[:19]}Z [{source}] {text}\n"
+def snapshot_file(volume: Path) -> Path:
+    return volume.with_suffix(".json")
 
 
-def interpreter_folders(hidden: list[Path]) -> list[Path]:
-    """Folders of the Python that runs the tests, if they lie in a hidden folder such as a user's home."""
-    folders = {Path(sys.prefix), Path(sys.base_prefix)}
-    return [path for path in sorted(folders) if any(path.is_relative_to(folder) for folder in hidden)]
-
-
-def account_file(name: str, user: int, files: Path) -> Path:
-    """/etc/passwd or /etc/group with the platform's user, called ovh."""
-    line = {"passwd": f"ovh:x:{user}:{user}::/workspace:/bin/bash", "group": f"ovh:x:{user}:"}[name]
-    file = files / name
-    file.write_text(Path("/etc", name).read_text() + line + "\n")
-    return file
-
-
-def give(folder: Path, user: int) -> None:
-    for path in [folder, *folder.rglob("*")]:
-        os.chown(path, user, user, follow_symlinks=False)
+def give_folders(volume: Path, user: int) -> None:
+    for folder, _, _ in os.walk(volume):
+        os.chown(folder, user, user)

@@ -1,5 +1,6 @@
 """Copies between buckets and volumes: in before the command, back after it."""
 
+import contextlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Size and time of change of each file after it was pulled: what differs later was changed by the job.
+# Size and time of change of files when they were copied: what differs later was changed by the job.
 Snapshot = dict[str, tuple[int, int]]
 
 
@@ -80,9 +81,13 @@ def list_objects(client: Any, bucket: str, prefix: str) -> "Iterator[dict[str, A
         yield from page.get("Contents", [])
 
 
-def pull(source: BucketFolder, volume: Path) -> Counters:
-    """Copy all objects into the volume, over what is there."""
+def pull(source: BucketFolder, volume: Path, user: int | None) -> tuple[Counters, Snapshot]:
+    """Copy all objects into the volume, over what is there; answers also the state of the copies.
+
+    Their owner is the user, if given; a running job never sees a part of a file, or one that it may not change.
+    """
     counters = Counters()
+    pulled: Snapshot = {}
     source.create_if_missing()
     for name, size in source.objects():
         counters.total += 1
@@ -94,19 +99,28 @@ def pull(source: BucketFolder, volume: Path) -> Counters:
             counters.completed += 1
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
-            source.client.download_file(source.bucket, source.key(name), str(target))
+            part = target.with_name(f"{target.name}.part")
+            source.client.download_file(source.bucket, source.key(name), str(part))
+            if user is not None:
+                os.chown(part, user, user)
+            part.replace(target)
+            pulled[name] = file_state(target)
             counters.completed += 1
             counters.transferred += size
         counters.processed += 1
-    return counters
+    return counters, pulled
 
 
 def is_below(path: Path, folder: Path) -> bool:
     return Path(os.path.normpath(path)).is_relative_to(folder)
 
 
-def push(volume: Path, target: BucketFolder, pulled: Snapshot, unchanged_too: bool, delete: bool) -> Counters:
+def push(
+    volume: Path, target: BucketFolder, known: Snapshot, unchanged_too: bool, delete: bool
+) -> tuple[Counters, Snapshot]:
     """Copy new and changed files into the bucket; delete: afterwards the bucket holds no other objects.
+
+    Known: files that are in the bucket already. Answers also the state of the files that were copied.
 
     Deletion looks at the bucket and not at what was pulled, so that of two jobs on one prefix the last one deletes
     what the other has written: such a loss was reported.
@@ -114,13 +128,19 @@ def push(volume: Path, target: BucketFolder, pulled: Snapshot, unchanged_too: bo
     counters = Counters()
     target.create_if_missing()
     files = snapshot(volume)
+    pushed: Snapshot = {}
     for name, state in files.items():
         counters.total += 1
         counters.processed += 1
-        if pulled.get(name) == state and not unchanged_too:
+        if known.get(name) == state and not unchanged_too:
             counters.skipped += 1
             continue
-        target.client.upload_file(str(volume / name), target.bucket, target.key(name))
+        try:
+            target.client.upload_file(str(volume / name), target.bucket, target.key(name))
+        except FileNotFoundError:  # a running job has deleted it meanwhile
+            counters.failed += 1
+            continue
+        pushed[name] = state
         counters.completed += 1
         counters.transferred += state[0]
     if delete:
@@ -128,20 +148,23 @@ def push(volume: Path, target: BucketFolder, pulled: Snapshot, unchanged_too: bo
             if name not in files:
                 target.client.delete_object(Bucket=target.bucket, Key=target.key(name))
                 counters.deleted += 1
-    return counters
+    return counters, pushed
 
 
 def snapshot(volume: Path) -> Snapshot:
     """Regular files only: object stores have neither links nor empty folders."""
-    return {name: (stat.st_size, stat.st_mtime_ns) for name, stat in regular_files(volume)}
-
-
-def regular_files(volume: Path) -> "Iterator[tuple[str, os.stat_result]]":
+    files: Snapshot = {}
     for folder, _, names in os.walk(volume):
-        for name in sorted(names):
-            path = Path(folder, name)
-            if path.is_file() and not path.is_symlink():
-                yield str(path.relative_to(volume)), path.stat()
+        for path in (Path(folder, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                if path.is_file() and not path.is_symlink():
+                    files[str(path.relative_to(volume))] = file_state(path)
+    return files
+
+
+def file_state(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns
 
 
 def as_sync_error(error: Exception) -> SyncError:
@@ -154,9 +177,11 @@ def as_sync_error(error: Exception) -> SyncError:
     return SyncError("DATASYNC_FAILED", str(error))
 
 
-def save_snapshot(files: Snapshot, path: Path) -> None:
-    path.write_text(json.dumps(files))
+def add_to_snapshot(files: Snapshot, path: Path) -> None:
+    path.write_text(json.dumps({**load_snapshot(path), **files}))
 
 
 def load_snapshot(path: Path) -> Snapshot:
+    if not path.exists():
+        return {}
     return {name: (size, time) for name, (size, time) in json.loads(path.read_text()).items()}
