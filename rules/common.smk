@@ -60,6 +60,12 @@ def get_setting(key):
     return get_value
 
 
+def get_image(name):
+    """The container image of a step, as Snakemake writes it. It is the same for all scenes."""
+    settings = next(iter(SCENES.values()))
+    return f"docker://{settings['images'][name]}"
+
+
 def get_code(program):
     """A checksum over a program and the modules that it imports.
 
@@ -113,7 +119,7 @@ def get_footage(wildcards):
     source = SCENES[wildcards.scene]["video"]
     name = urlsplit(source).path if "://" in source else source  # an address may go on with ?...
     photos = Path(source).is_dir() or name.lower().endswith((".zip", ".tar"))
-    return f"resources/videos/{wildcards.scene}.{'images.tar' if photos else 'mp4'}"
+    return f"resources/videos/{wildcards.scene}/{'photos.tar' if photos else 'video.mp4'}"
 
 
 def get_selection_arguments(wildcards):

@@ -11,6 +11,8 @@ rule frames:
         "results/{scene}/frames/frames.log",
     conda:
         "../envs/workflow.yaml"
+    container:
+        get_image("colmap")
     threads: 8
     params:
         selection=get_selection_arguments,

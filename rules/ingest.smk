@@ -1,11 +1,11 @@
-# A scene's source, wherever it is, becomes one file in resources/videos.
+# A scene's source, wherever it is, becomes one file in a folder of its own: a remote job gets whole folders.
 
 
 rule ingest_video:
     input:
         get_source_files,
     output:
-        video="resources/videos/{scene}.mp4",
+        video="resources/videos/{scene}/video.mp4",
     log:
         "results/{scene}/ingest/ingest.log",
     localrule: True
@@ -25,4 +25,4 @@ rule ingest_video:
 
 use rule ingest_video as ingest_photos with:
     output:
-        video="resources/videos/{scene}.images.tar",
+        video="resources/videos/{scene}/photos.tar",

@@ -13,6 +13,8 @@ rule mesh:
         "results/{scene}/mesh/{iteration}/mesh.log",
     conda:
         "../envs/workflow.yaml"
+    container:
+        get_image("pytorch")
     threads: 8
     params:
         resolution=get_setting("mesh.resolution"),

@@ -15,6 +15,8 @@ rule poses:
         "results/{scene}/poses/poses.log",
     conda:
         "../envs/workflow.yaml"
+    container:
+        get_image("colmap")
     threads: 8
     params:
         backend=get_setting("poses.backend"),

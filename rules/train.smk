@@ -3,9 +3,9 @@
 
 rule train_config:
     output:
-        config="results/{scene}/train/config.yaml",
+        config="results/{scene}/train/config/config.yaml",
     log:
-        "results/{scene}/train/config.log",
+        "results/{scene}/train/config/config.log",
     localrule: True
     conda:
         "../envs/workflow.yaml"
@@ -30,7 +30,7 @@ rule train:
         images="results/{scene}/poses/images.tar",
         transforms="results/{scene}/region/transforms.json",
         points="results/{scene}/region/points.npz",
-        config="results/{scene}/train/config.yaml",
+        config="results/{scene}/train/config/config.yaml",
         previous=get_previous_checkpoint,
     output:
         checkpoint="results/{scene}/train/{iteration}/checkpoint.pt",
@@ -39,6 +39,8 @@ rule train:
         "results/{scene}/train/{iteration}/train.log",
     conda:
         "../envs/workflow.yaml"
+    container:
+        get_image("pytorch")
     threads: 8
     params:
         resume=get_resume_arguments,

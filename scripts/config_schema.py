@@ -13,6 +13,7 @@ import jsonschema
 import yaml
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "config" / "schemas"
+GLOBAL = ("scenes", "images.colmap", "images.pytorch")  # settings that are no column of the table of scenes
 INVALID = object()  # the value of a setting that has an error of its own, so that no second error follows from it
 
 Leaf = Mapping[str, Any]  # the JSON schema of one setting
@@ -113,7 +114,7 @@ def allowed(leaf: Leaf) -> str:
     if "enum" in leaf:
         return join_words(leaf["enum"])
     if "string" in types:
-        return "a path"
+        return "the name of an image" if leaf.get("format") == "image" else "a path"
     if "array" in types:
         count = "three numbers" if leaf.get("maxItems") == 3 else "different whole numbers"
         text = f"{count} {limits(leaf['items'])}, separated by commas"

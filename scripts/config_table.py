@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from config_schema import (
+    GLOBAL,
     INVALID,
     Leaves,
     Setting,
@@ -111,7 +112,7 @@ def check_header(header: Sequence[str], place: str, leaves: Leaves) -> tuple[lis
     if len(header) == 1 and separator:
         advice = "Save it as tab-separated text, or put one tab between the cells of every line."
         return [], [f"{place}: the columns are separated by {separator}, not by tabs. {advice}"]
-    known = ["scene", "video", *(key for key in leaves if key != "scenes")]
+    known = ["scene", "video", *(key for key in leaves if key not in GLOBAL)]
     columns: list[str] = []
     errors = []
     for position, name in enumerate(header, start=1):

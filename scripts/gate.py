@@ -44,7 +44,7 @@ LIMITS = {
     "exposure_range": Limit(0.15, None, "above", "share", "NA-05", "range of mean brightness, 5th to 95th percentile"),
     # structure from motion
     "registered_share": Limit(0.8, 0.5, "below", "share", "NA-07", "share of frames whose camera pose was found"),
-    "reprojection_error": Limit(1.0, 2.0, "above", "px", "NA-07", "mean reprojection error of the sparse points"),
+    "reprojection_error": Limit(1.5, 2.0, "above", "px", "NA-07", "mean reprojection error of the sparse points"),
     "track_length": Limit(3.0, None, "below", "observations", "NA-07", "mean number of frames that see a point"),
     "points_per_image": Limit(300, None, "below", "points", "NA-07", "mean number of points seen in a frame"),
     "models": Limit(1, None, "above", "models", "NA-06", "separate models with more than 5 % of the frames"),

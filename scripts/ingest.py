@@ -1,6 +1,6 @@
 """Bring a scene's video, or its photos, into the workflow: copied, never linked, and checked on arrival.
 
-A source is a path on this machine, an address (https:// or http://) or gdrive://ID. If --output ends in .images.tar
+A source is a path on this machine, an address (https:// or http://) or gdrive://ID. If --output ends in .tar
 the source holds photos: a folder, a .zip or an uncompressed .tar. Anything else must turn out to be a video.
 """
 
@@ -29,7 +29,7 @@ from urllib3.exceptions import ReadTimeoutError
 from frames import MIN_FRAMES, PHOTO_SUFFIXES, natural_key, open_photo, probe
 from stage import StageError, outputs, run
 
-PHOTOS_END = ".images.tar"  # of an --output for photos
+PHOTOS_END = ".tar"  # of an --output for photos
 TRIES = 3
 CONNECT_SECONDS, READ_SECONDS = 20, 60  # to wait for a connection, and for the next bytes
 PROGRESS_SECONDS = 5
@@ -53,7 +53,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scene", required=True, help="name of the scene, for messages")
     parser.add_argument("--source", required=True, help="path, https://..., http://... or gdrive://ID")
-    parser.add_argument("--output", type=Path, required=True, help="file to write; photos if it ends in .images.tar")
+    parser.add_argument("--output", type=Path, required=True, help="file to write; photos if it ends in .tar")
     return parser.parse_args()
 
 

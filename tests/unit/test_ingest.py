@@ -78,7 +78,7 @@ def test_a_missing_video(tmp_path: Path, output: Path) -> None:
 
 
 def test_a_folder_or_device_instead_of_a_video(tmp_path: Path, output: Path) -> None:
-    refuse(tmp_path, output, ["a folder, where a video was expected", ".images.tar"])
+    refuse(tmp_path, output, ["a folder, where a video was expected", "ending in .tar"])
     refuse("/dev/null", output, ["neither a file nor a folder"])
 
 

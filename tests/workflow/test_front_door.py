@@ -77,23 +77,25 @@ def test_videos_from_a_bucket_a_server_and_a_zip_come_in(checkout: Checkout, web
     with s3_server(store) as server:
         server.client().create_bucket(Bucket="films")
         server.client().upload_file(str(DEMO), "films", "from/tractor.mp4")
-        targets = ["resources/videos/bucket.mp4", "resources/videos/server.mp4", "resources/videos/archive.images.tar"]
+        targets = [
+            f"resources/videos/{name}" for name in ("bucket/video.mp4", "server/video.mp4", "archive/photos.tar")
+        ]
         run = checkout.snakemake(*targets, **server.environment)
         assert run.returncode == 0, run.stdout
         for film in targets[:2]:
             assert (checkout.folder / film).read_bytes() == DEMO.read_bytes()
             assert not (checkout.folder / film).is_symlink()
-        run = checkout.snakemake("resources/videos/missing.mp4", **server.environment)
+        run = checkout.snakemake("resources/videos/missing/video.mp4", **server.environment)
         assert run.returncode == 1
         assert "scene=missing" in run.stdout and "s3://films/from/nothing.mp4" in run.stdout
-    run = checkout.snakemake("resources/videos/page.mp4")
+    run = checkout.snakemake("resources/videos/page/video.mp4")
     assert run.returncode == 1
     assert "scene page" in run.stdout and "web page" in run.stdout
     assert {file for file in checkout.files() if not file.endswith(".log")} == set(targets)
 
 
 def test_a_changed_source_makes_the_scene_stale(checkout: Checkout, web: str) -> None:
-    target = "resources/videos/film.mp4"
+    target = "resources/videos/film/video.mp4"
     checkout.configure([{"scene": "film", "video": f"{web}/tractor.mp4"}])
     assert checkout.snakemake(target).returncode == 0
     assert checkout.planned(target) == {}

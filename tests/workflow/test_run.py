@@ -28,7 +28,7 @@ STAGES = {
     "region/points.npz",
     "region/gate.json",
     "region/gate.pass",
-    "train/config.yaml",
+    "train/config/config.yaml",
 }
 AFTER_REGION = {"region", "gate", "gate_decision", "train", "mesh", "web_mesh", "deliver"}
 
@@ -43,7 +43,7 @@ def without_logs(files: set[str]) -> set[str]:
 
 
 def test_every_stage_leaves_its_files(finished: Checkout) -> None:
-    expected = {"resources/videos/film.mp4", "resources/videos/web.mp4", "resources/videos/photos.images.tar"}
+    expected = {f"resources/videos/{name}" for name in ("film/video.mp4", "web/video.mp4", "photos/photos.tar")}
     for scene, milestones in (("film", (60, 120)), ("web", (60, 120)), ("photos", (120,))):
         files = STAGES.union(*(milestone_files(iteration) for iteration in milestones))
         expected |= {f"results/{scene}/{file}" for file in files}
