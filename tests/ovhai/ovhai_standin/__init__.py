@@ -3,7 +3,12 @@
 The platform's whole state lies in one folder, the platform folder, named by the environment variable OVHAI_STANDIN.
 Tests use the class ovhai_standin.platform.Platform; ../README.md says how to use the stand-in by hand.
 
-    cli.py        the command: arguments, output, exit codes
+    cli.py        the command: from its arguments to its exit code, with the faults of calls
+    arguments.py  kinds of arguments
+    answers.py    forms of output
+    jobs.py       `ovhai job`
+    account.py    `ovhai me`, `ovhai login`, `ovhai capabilities`
+    buckets.py    `ovhai datastore`, `ovhai bucket`
     folder.py     the files of a platform folder, their lock, the log of calls
     settings.py   every setting with its default
     records.py    a job's record: its shape, its changes of state, the quota
@@ -13,7 +18,6 @@ Tests use the class ovhai_standin.platform.Platform; ../README.md says how to us
     command.py    a job's command, its environment and its log
     sandbox.py    mount and process namespaces in which a job's command runs
     sync.py       copies between buckets and volumes
-    buckets.py    `ovhai datastore` and `ovhai bucket`
     faults.py     rules that make the platform misbehave
     platform.py   the face for tests
 

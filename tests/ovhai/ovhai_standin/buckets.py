@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ovhai_standin import sync
+from ovhai_standin.answers import Refusal, table
 from ovhai_standin.folder import PlatformFolder
 
 SWIFT = ("GRA", "BHS", "DE", "SBG", "SGP", "UK", "WAW")  # built in; the stand-in has no Swift behind them
-
-
-class Failure(Exception):
-    """The data store answers with an error."""
 
 
 def datastore_list(folder: PlatformFolder, arguments: argparse.Namespace) -> str:
@@ -35,7 +32,7 @@ def datastore_add(folder: PlatformFolder, arguments: argparse.Namespace) -> str:
         "secret_key": arguments.secret_key,
     }
     if arguments.alias in folder.settings()["data_stores"]:
-        raise Failure(f"error: 409: data store {arguments.alias} already exists")
+        raise Refusal(f"error: 409: data store {arguments.alias} already exists")
     folder.change_settings(data_stores={arguments.alias: store})
     return f"Data store {arguments.alias} added\n"
 
@@ -81,7 +78,7 @@ def object_upload(folder: PlatformFolder, arguments: argparse.Namespace) -> str:
 def typed_files(paths: Iterable[str]) -> Iterable[Path]:
     for path in map(Path, paths):
         if not path.exists():
-            raise Failure(f"error: {path}: no such file or directory")
+            raise Refusal(f"error: {path}: no such file or directory")
         yield from sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
 
 
@@ -108,7 +105,7 @@ def chosen_keys(client: Any, bucket: str, arguments: argparse.Namespace) -> list
     if arguments.objects:
         return list(arguments.objects)
     if not (arguments.prefix or arguments.all):
-        raise Failure("error: name objects, a prefix or --all")
+        raise Refusal("error: name objects, a prefix or --all")
     return [entry["Key"] for entry in called(lambda: list(sync.list_objects(client, bucket, arguments.prefix)))]
 
 
@@ -116,7 +113,7 @@ def store_of(folder: PlatformFolder, place: str) -> dict[str, str]:
     alias = place.rpartition("@")[2]
     stores = folder.settings()["data_stores"]
     if alias not in stores:
-        raise Failure(f"error: 404: data store {alias} not found")
+        raise Refusal(f"error: 404: data store {alias} not found")
     return dict(stores[alias])
 
 
@@ -128,7 +125,7 @@ def bucket_of(folder: PlatformFolder, place: str) -> tuple[Any, str]:
     """container@data_store."""
     bucket, at, _ = place.rpartition("@")
     if not bucket or not at:
-        raise Failure(f"error: '{place}' is not container@data_store")
+        raise Refusal(f"error: '{place}' is not container@data_store")
     return client_of(folder, place), bucket
 
 
@@ -139,14 +136,7 @@ def called(function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     except OSError:
         raise
     except Exception as error:
-        raise Failure(f"error: {error}")
-
-
-def table(titles: list[str], rows: list[list[str]]) -> str:
-    lines = [titles, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
-    aligned = ("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)) for line in lines)
-    return "".join(f"{line.rstrip()}\n" for line in aligned)
+        raise Refusal(f"error: {error}")
 
 
 def datastore_list_parser(parser: argparse.ArgumentParser) -> None:
