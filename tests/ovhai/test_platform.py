@@ -419,6 +419,7 @@ def test_volume_grammar(text: str, expected: dict) -> None:
         ["job", "run", "--time", "1h", "ubuntu"],
         ["job", "run", "ubuntu", "ls", "-l"],
         ["job", "get"],
+        ["job", "stop", "one", "two"],
         ["job", "describe", "x"],
     ],
 )

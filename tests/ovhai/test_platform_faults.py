@@ -65,9 +65,11 @@ def run_stuck(platform: Platform, **options: str) -> list[str]:
     return states(platform.job(job_id))
 
 
-@pytest.mark.parametrize("rule", [{"when": "job list", "action": "explode"}, {"action": "fail"}])
+@pytest.mark.parametrize(
+    "rule", [{"when": "job list", "action": "explode"}, {"action": "fail"}, {"when": "QUEUED", "action": "hide"}]
+)
 def test_a_wrong_rule_is_refused(platform: Platform, rule: dict) -> None:
-    with pytest.raises(ValueError, match="a rule needs"):
+    with pytest.raises(ValueError, match="no such"):
         platform.fault(**rule)
 
 
@@ -293,6 +295,23 @@ def test_a_failed_push_can_be_repeated(platform: Platform, bucket: str, s3: s3_s
     pushed = platform.wait_for(job["id"], lambda job: job["status"]["dataSync"][-1]["status"]["state"] == "DONE")
     assert pushed["status"]["dataSync"][-1]["spec"]["manual"]
     assert contents(s3, bucket) == {"file": "1\n"}
+
+
+def test_data_of_a_stuck_job_can_be_copied(platform: Platform, bucket: str, s3: s3_server.S3Server) -> None:
+    platform.fault(when="RUNNING", action="stuck")
+    job_id = submit(platform, "-v", f"{bucket}@S3GRA:/data:rw")
+    platform.wait(job_id, "RUNNING")
+    wait_until(lambda: not has_runner(platform, job_id))
+    put(s3, bucket, late="1")
+    assert platform.ovhai("job", "pull-data", job_id).returncode == 0
+    job = platform.wait_for(job_id, lambda job: len(job["status"]["dataSync"]) == 2)
+    assert job["status"]["dataSync"][1]["spec"] | {"jobId": ""} == {
+        "direction": "pull",
+        "manual": True,
+        "jobId": "",
+        "volume": None,
+    }
+    wait_until(lambda: platform.job(job_id)["status"]["dataSync"][1]["status"]["state"] == "DONE")
 
 
 def test_a_job_can_be_done_although_its_push_failed(platform: Platform, bucket: str, s3: s3_server.S3Server) -> None:

@@ -54,12 +54,25 @@ REPLY_ACTIONS = {"lose_reply", "garbage", "truncate", "empty", "stdout"}
 VIEW_ACTIONS = {"hide", "drop", "change"}
 STATE_ACTIONS = {"stuck", "delay", "end"}
 SYNC_ACTIONS = {"fail", "delay"}
-ACTIONS = CALL_ACTIONS | REPLY_ACTIONS | VIEW_ACTIONS | STATE_ACTIONS | SYNC_ACTIONS
+STATES = ("QUEUED", "INITIALIZING", "PENDING", "RUNNING", "FINALIZING", "INTERRUPTING", "TIMEOUT")
+
+
+def possible_actions(when: str) -> set[str]:
+    from ovhai_standin.cli import COMMANDS  # which itself needs this module
+
+    if when in STATES:
+        return STATE_ACTIONS
+    if when in ("pull", "push"):
+        return SYNC_ACTIONS
+    if when in ("job list", "job get"):
+        return CALL_ACTIONS | REPLY_ACTIONS | VIEW_ACTIONS
+    return CALL_ACTIONS | REPLY_ACTIONS if when == "*" or when in COMMANDS else set()
 
 
 def add(folder: PlatformFolder, rule: Rule) -> str:
-    if rule.get("action") not in ACTIONS or "when" not in rule:
-        raise ValueError(f"a rule needs `when` and an `action` of {', '.join(sorted(ACTIONS))}: {rule}")
+    possible = possible_actions(str(rule.get("when")))
+    if rule.get("action") not in possible:
+        raise ValueError(f"no such occasion, or no such action then (possible: {sorted(possible)}): {rule}")
     re.compile(rule.get("match", ""))
     rule = {"id": str(uuid.uuid4()), **rule}
     with folder.lock():
@@ -81,8 +94,10 @@ def take(folder: PlatformFolder, when: str, text: str, actions: set[str]) -> lis
     if not folder.read("faults.json"):
         return []
     with folder.lock():
-        counts = folder.read("fault_counts.json")
         rules = [rule for rule in folder.read("faults.json") if rule["action"] in actions and meets(rule, when, text)]
+        if not rules:
+            return []
+        counts = folder.read("fault_counts.json")
         firing = [rule for rule in rules if fires(rule, counts.setdefault(rule_key(rule), {"met": 0, "fired": 0}))]
         folder.write("fault_counts.json", counts)
     return firing

@@ -118,10 +118,9 @@ def log_lines(folder: PlatformFolder, arguments: argparse.Namespace) -> list[str
 
 
 def followed_lines(folder: PlatformFolder, arguments: argparse.Namespace) -> Iterator[str]:
-    """All lines that the last N are followed by, until the job has ended."""
-    yield from (lines := log_lines(folder, arguments))
-    arguments.tail = None
-    printed = len(log_lines(folder, arguments)) if lines else 0
+    """The last N lines, or all, and those that come until the job has ended."""
+    tail, arguments.tail = arguments.tail, None
+    printed = 0 if tail is None else max(0, len(log_lines(folder, arguments)) - tail)
     while True:
         record = folder.record(arguments.id)
         ended = record is None or records.has_ended(record["job"])  # looked at before the log, which is then complete
@@ -134,12 +133,11 @@ def followed_lines(folder: PlatformFolder, arguments: argparse.Namespace) -> Ite
 
 
 def job_stop(folder: PlatformFolder, arguments: argparse.Namespace) -> str:
-    for job_id in arguments.ids:
-        if records.has_ended(job_record(folder, job_id)["job"]):
-            raise Refusal(f"error: 400: job {job_id} has already ended")
-        with folder.changing(job_id) as record:
-            record["private"]["stop"] = True
-            wake(folder, record, signal.SIGTERM, "stop")
+    if records.has_ended(job_record(folder, arguments.id)["job"]):
+        raise Refusal(f"error: 400: job {arguments.id} has already ended")
+    with folder.changing(arguments.id) as record:
+        record["private"]["stop"] = True
+        wake(folder, record, signal.SIGTERM, "stop")
     return ""
 
 
@@ -169,7 +167,7 @@ def copy_data(direction: str) -> Callable[[PlatformFolder, argparse.Namespace], 
             raise Refusal(f"error: 400: job {arguments.id} is {state}")
         with folder.changing(arguments.id) as record:
             record["private"]["syncs"].append(direction)
-            wake(folder, record, signal.SIGUSR1, "push")
+            wake(folder, record, signal.SIGUSR1, "copy")
         return ""
 
     return handler
@@ -266,7 +264,7 @@ COMMANDS = {
     "job list": (job_list_parser, job_list),
     "job get": (job_get_parser, job_get),
     "job logs": (job_logs_parser, job_logs),
-    "job stop": (ids_parser, job_stop),
+    "job stop": (id_parser, job_stop),
     "job delete": (ids_parser, job_delete),
     "job push-data": (id_parser, copy_data("push")),
     "job pull-data": (id_parser, copy_data("pull")),

@@ -42,7 +42,7 @@ class Ended(Exception):
 
 
 def start(folder: PlatformFolder, job_id: str, task: str) -> processes.Process:
-    """Start a runner that outlives this process. Task: `run` all states, `stop` a job without a runner, or `push`."""
+    """Start a runner that outlives this process. Task: `run`, or, for a job without a runner, `stop` or `copy`."""
     sys.stdout.flush()
     sys.stderr.flush()
     # Blocked before the fork: a signal that comes at once must wait until the runner listens.
@@ -68,7 +68,7 @@ def run_detached(folder: PlatformFolder, job_id: str, task: str) -> None:
         os.dup2(log, 2)
         os.closerange(3, 256)
         runner = Runner(folder, job_id)
-        {"run": runner.run, "stop": runner.interrupt, "push": runner.push_again}[task]()
+        {"run": runner.run, "stop": runner.interrupt, "copy": runner.copy_now}[task]()
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -344,11 +344,6 @@ class Runner:
         for direction in directions:
             with contextlib.suppress(Ended):
                 self.copy(direction, self.pull_volume if direction == "pull" else self.push_volume, manual=True)
-
-    def push_again(self) -> None:
-        """Copy data of a job that has ended, but whose last copy failed."""
-        with contextlib.suppress(Ended):
-            self.copy("push", self.push_volume, manual=True)
 
     def copy(
         self, direction: str, copy_volume: Callable[[dict[str, Any]], sync.Counters], manual: bool = False
