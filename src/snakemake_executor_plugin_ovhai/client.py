@@ -4,7 +4,8 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,27 @@ class Client:
 
     def list_jobs(self) -> list[Job]:
         """All jobs of the project, ended ones too."""
+        return [job for job in map(read_job, self.list_records()) if job]
+
+    def list_records(self) -> list[object]:
+        """The same, as the platform describes them."""
         records = self.read("job", "list", "-a", "-o", "json")
         if not isinstance(records, list):
             raise OvhaiError("the reply to `ovhai job list` is not a list")
-        return [job for job in map(read_job, records) if job]
+        return records
 
     def get_job(self, job_id: str) -> Job:
         job = read_job(self.read("job", "get", job_id, "-o", "json"))
         if job is None or job.id != job_id:
             raise OvhaiError(f"the reply to `ovhai job get {job_id}` does not show this job")
         return job
+
+    def get_record(self, job_id: str) -> dict[str, Any]:
+        """A job as the platform describes it."""
+        record = self.read("job", "get", job_id, "-o", "json")
+        if not isinstance(record, dict):
+            raise OvhaiError(f"the reply to `ovhai job get {job_id}` does not show this job")
+        return record
 
     def stop(self, job_id: str) -> None:
         self.call("job", "stop", job_id)
@@ -92,6 +104,35 @@ class Client:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for the head alone
             )
+
+    def stream_logs(self, job_id: str) -> Iterator[str]:
+        """Lines of the job's log as they come, until it ends."""
+        with tempfile.TemporaryFile() as said:
+            try:
+                process = subprocess.Popen(
+                    [self.program, "job", "logs", "--follow", job_id],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=said,
+                    text=True,
+                    errors="replace",
+                )
+            except OSError as error:
+                raise OvhaiError(f"`{self.program} job logs` could not be started: {error}") from None
+            assert process.stdout
+            try:
+                for line in process.stdout:
+                    yield line.rstrip("\n")
+                code = process.wait()
+            finally:
+                process.kill()
+                process.wait()
+                process.stdout.close()
+            if code:
+                said.seek(0)
+                words = said.read().decode(errors="replace").strip()[-500:]
+                kind = classify(words, code)
+                raise kind(f"`{self.program} job logs` failed with exit code {code}: {words or 'no message'}")
 
     def list_flavors(self) -> list[dict[str, Any]]:
         return read_records(self.read("capabilities", "flavor", "list", "-o", "json"))
