@@ -21,6 +21,7 @@ from submission import contents, listed, put, run, states, submit, texts, wait_u
 
 import s3_server
 
+LONG = 1000 + os.getpid()  # seconds that only a command of this test run sleeps
 HAPPY = ["QUEUED", "INITIALIZING", "PENDING", "RUNNING", "FINALIZING", "DONE"]
 
 
@@ -103,18 +104,18 @@ def test_a_stopped_command_gets_sigterm_and_its_outputs_are_kept(
 
 def test_a_command_that_ignores_sigterm_is_killed_with_its_children(platform: Platform) -> None:
     platform.set(stop_grace=0.3)
-    script = "trap '' TERM; setsid sleep 987.65 & echo ready; sleep 987.65; sleep 987.65"
+    script = f"trap '' TERM; setsid sleep {LONG}.1 & echo ready; sleep {LONG}.1; sleep {LONG}.1"
     job_id = submit(platform, command=script)
     wait_for_line(platform, job_id, "ready")
-    assert count_processes("987.65") >= 2
+    assert count_processes(f"{LONG}.1") >= 2
     platform.ovhai("job", "stop", job_id)
     assert platform.wait(job_id)["status"]["exitCode"] == 137
-    assert count_processes("987.65") == 0
+    assert count_processes(f"{LONG}.1") == 0
 
 
 def test_no_process_outlives_the_command(platform: Platform) -> None:
-    run(platform, command="setsid sleep 876.54 & sleep 0.1")
-    assert count_processes("876.54") == 0
+    run(platform, command=f"setsid sleep {LONG}.2 & sleep 0.1")
+    assert count_processes(f"{LONG}.2") == 0
 
 
 @pytest.mark.parametrize(
@@ -138,22 +139,22 @@ def test_a_job_out_of_time_ends_as_the_variant_says(
 
 
 def test_a_killed_runner_leaves_a_job_that_can_only_be_stopped(platform: Platform) -> None:
-    job_id = submit(platform, command="sleep 765.43")
+    job_id = submit(platform, command=f"sleep {LONG}.3")
     platform.wait(job_id, "RUNNING")
     platform.kill_runner(job_id)
-    wait_until(lambda: count_processes("765.43") == 0)
+    wait_until(lambda: count_processes(f"{LONG}.3") == 0)
     assert platform.job(job_id)["status"]["state"] == "RUNNING"
     assert platform.ovhai("job", "stop", job_id).returncode == 0
     assert platform.wait(job_id)["status"]["state"] == "INTERRUPTED"
 
 
 def test_stop_everything_ends_runners_and_commands(platform: Platform) -> None:
-    job_id = submit(platform, command="sleep 654.32")
-    wait_until(lambda: count_processes("654.32") == 1)
+    job_id = submit(platform, command=f"sleep {LONG}.4")
+    wait_until(lambda: count_processes(f"{LONG}.4") == 1)
     record = platform.folder.record(job_id)
     platform.stop_everything()
     assert record and not processes.is_alive(record["private"]["runner"])
-    wait_until(lambda: count_processes("654.32") == 0)
+    wait_until(lambda: count_processes(f"{LONG}.4") == 0)
 
 
 # What a command sees
@@ -504,6 +505,20 @@ def test_the_quota_holds_for_submissions_at_once(platform: Platform) -> None:
         calls = [pool.submit(platform.ovhai, "job", "run", "-c", "1", "ubuntu") for _ in range(6)]
     assert sorted(call.result().returncode for call in calls) == [0, 0, 0, 1, 1, 1]
     assert len(platform.jobs()) == 3
+
+
+def test_a_submission_waits_for_the_platforms_lock(platform: Platform) -> None:
+    """Between the look at the quota and the new record no other submission may come."""
+    with platform.folder.lock():
+        process = subprocess.Popen(
+            ["ovhai", "job", "run", "-c", "1", "ubuntu"],
+            env={**os.environ, **platform.environment},
+            stdout=subprocess.DEVNULL,
+        )
+        time.sleep(0.7)
+        assert (process.poll(), platform.jobs()) == (None, [])
+    assert process.wait(timeout=20) == 0
+    assert len(platform.jobs()) == 1
 
 
 # Queries
