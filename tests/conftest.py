@@ -1,7 +1,52 @@
-"""Settings for all tests."""
+"""Settings for all tests, and fixtures of the stand-in platform."""
 
 import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from heads import Head
+from ovhai_standin.platform import Platform
+
+import s3_server
 
 # A test run in the background of a shell inherits an ignored SIGINT, and so would every program that it starts: the
 # tests that press Ctrl-C could not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.S3Server]:
+    with s3_server.s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def platform(tmp_path: Path, s3: s3_server.S3Server) -> Iterator[Platform]:
+    platform = Platform.start(tmp_path / "platform", s3)
+    yield platform
+    platform.stop_everything()
+
+
+@pytest.fixture
+def bucket(s3: s3_server.S3Server) -> Iterator[str]:
+    """The name of an empty bucket. It is deleted afterwards, because the server has room for few buckets at once."""
+    name = f"b-{uuid.uuid4()}"
+    s3.client().create_bucket(Bucket=name)
+    yield name
+    for present in s3.client().list_buckets()["Buckets"]:
+        delete_bucket(s3, present["Name"])
+
+
+@pytest.fixture
+def head(tmp_path: Path, platform: Platform, s3: s3_server.S3Server, bucket: str) -> Head:
+    """A head of a small workflow that has run nothing yet."""
+    return Head(tmp_path / "head", platform, s3, bucket).write()
+
+
+def delete_bucket(s3: s3_server.S3Server, name: str) -> None:
+    client = s3.client()
+    for entry in client.list_objects_v2(Bucket=name).get("Contents", []):
+        client.delete_object(Bucket=name, Key=entry["Key"])
+    client.delete_bucket(Bucket=name)

@@ -31,13 +31,13 @@ class ExecutorSettings(ExecutorSettingsBase):
         default=240,
         metadata={"help": "minutes after which a job of a rule without the resource `runtime` is ended", "type": int},
     )
-    queued_limit: int = field(
-        default=60,
-        metadata={"help": "minutes that a job may be QUEUED before it is given up", "type": int},
+    queued_limit: float = field(
+        default=60.0,
+        metadata={"help": "minutes that a job may be QUEUED before it is given up", "type": float},
     )
-    pending_limit: int = field(
-        default=30,
-        metadata={"help": "minutes that a job may be PENDING (image download) before it is given up", "type": int},
+    pending_limit: float = field(
+        default=30.0,
+        metadata={"help": "minutes that a job may be PENDING (image download) before it is given up", "type": float},
     )
     min_interval: float = field(
         default=5.0,

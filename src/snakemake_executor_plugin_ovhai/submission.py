@@ -105,16 +105,17 @@ def get_script(request: Request) -> str:
     return f"""\
 cd {WORKDIR} || exit 1
 mkdir -p -- {" ".join(map(shlex.quote, sorted(folders)))} || exit 1
-{remove}
+remove_outputs() {{ {remove}; }}
+remove_outputs
 set -m
 (
 {request.command}
 {checks})&
 command=$!
-trap 'kill -TERM -- "-$command" 2> /dev/null; wait "$command"; {remove}; exit 143' TERM INT
+trap 'kill -TERM -- "-$command" 2> /dev/null; wait "$command"; remove_outputs; exit 143' TERM INT
 wait "$command"
 code=$?
-[ "$code" -eq 0 ] || {remove}
+[ "$code" -eq 0 ] || remove_outputs
 exit "$code"
 """
 

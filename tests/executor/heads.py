@@ -32,7 +32,7 @@ rule make:
     resources:
         runtime=10,
     shell:
-        "echo working on {wildcards.scene} attempt {resources.attempt} | tee {log:q};"
+        "echo working on {wildcards.scene:q} | tee {log:q};"
         " MAKE seq 3 > {output:q}"
 
 rule add:
@@ -74,7 +74,7 @@ class Head:
 
     def write(self, make: str = "", add: str = "", snakefile: str = SNAKEFILE) -> "Head":
         """make and add: shell commands put before those of the rules, such as `sleep 5;`."""
-        text = snakefile.replace("MAKE", make).replace("ADD", add).replace("attempt {resources.attempt}", "")
+        text = snakefile.replace("MAKE", make).replace("ADD", add)
         (self.folder / "Snakefile").write_text(text)
         (self.folder / "programs").mkdir(exist_ok=True)
         (self.folder / "programs" / "add.py").write_text(PROGRAM)
