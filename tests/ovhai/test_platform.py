@@ -140,7 +140,7 @@ def test_a_job_out_of_time_ends_as_the_variant_says(
 
 def test_a_killed_runner_leaves_a_job_that_can_only_be_stopped(platform: Platform) -> None:
     job_id = submit(platform, command=f"sleep {LONG}.3")
-    platform.wait(job_id, "RUNNING")
+    wait_until(lambda: count_processes(f"{LONG}.3") == 1)
     platform.kill_runner(job_id)
     wait_until(lambda: count_processes(f"{LONG}.3") == 0)
     assert platform.job(job_id)["status"]["state"] == "RUNNING"
