@@ -5,7 +5,7 @@ after it. So a job gets the folders of the files that it reads and writes, and n
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 WORKDIR = PurePosixPath("/workspace")
@@ -43,15 +43,18 @@ class Volume:
 def plan_volumes(reads: Iterable[StoredFile], writes: Iterable[StoredFile], root: str = "") -> list[Volume]:
     """The fewest folders that hold all files, none inside another; those that are written are writable.
 
-    root: the prefix of the whole workflow. A file directly in it would bring everything into the job: VolumeError.
+    root: the prefix of the whole workflow. A file in it or above it would bring everything into the job: VolumeError.
     """
-    volumes: dict[tuple[str, str], Volume] = {}
+    volumes: dict[str, Volume] = {}
     for files, writable in ((writes, True), (reads, False)):
         for file in files:
             volume = get_volume(file, writable, root.strip("/"))
-            known = volumes.setdefault((volume.bucket, volume.mount), volume)
-            if known.prefix != volume.prefix:
-                raise VolumeError(f"{file.uri}: {known.prefix} and {volume.prefix} would both appear at {volume.mount}")
+            known = volumes.setdefault(volume.mount, volume)
+            if (known.bucket, known.prefix) != (volume.bucket, volume.prefix):
+                raise VolumeError(
+                    f"{file.uri}: s3://{known.bucket}/{known.prefix} and s3://{volume.bucket}/{volume.prefix} "
+                    f"would both appear at {volume.mount}"
+                )
     return merge(volumes.values())
 
 
@@ -60,31 +63,34 @@ def get_volume(file: StoredFile, writable: bool, root: str) -> Volume:
     if key.is_absolute() or ".." in key.parts or ".." in PurePosixPath(file.path).parts:
         raise VolumeError(f"{file.uri}: a file of a job must not leave its folder by '..' or a leading '/'")
     prefix = "" if str(key.parent) == "." else str(key.parent)
-    if prefix in ("", root):
+    mount = str((WORKDIR / file.path).parent)
+    if not prefix or f"{root}/".startswith(f"{prefix}/"):
         place = f"the prefix {root}" if root else "the bucket"
         raise VolumeError(
             f"{file.uri}: lies at the top of {place}, all of which would have to be copied into the job; "
             "put it into a folder"
         )
-    if not set(":@,").isdisjoint(prefix):
+    if not set(":@,").isdisjoint(prefix + mount):
         raise VolumeError(f"{file.uri}: the folder of a file of a job must not have ':', '@' or ',' in its name")
-    return Volume(file.bucket, prefix, str((WORKDIR / file.path).parent), writable)
+    return Volume(file.bucket, prefix, mount, writable)
 
 
 def merge(volumes: Iterable[Volume]) -> list[Volume]:
     """A folder inside another comes with it; if the inner one is written, the outer one has to be writable."""
     merged: list[Volume] = []
     for volume in sorted(volumes, key=lambda volume: (volume.bucket, PurePosixPath(volume.prefix).parts)):
-        outer = merged[-1] if merged else None
-        if outer and outer.bucket == volume.bucket and is_inside(volume, outer):
-            merged[-1] = Volume(outer.bucket, outer.prefix, outer.mount, outer.writable or volume.writable)
-        else:
+        place = next((place for place, outer in enumerate(merged) if is_inside(volume, outer)), None)
+        if place is None:
             merged.append(volume)
+        elif volume.writable:
+            merged[place] = replace(merged[place], writable=True)
     return merged
 
 
 def is_inside(inner: Volume, outer: Volume) -> bool:
     """In the bucket, and at the same place under the mount."""
+    if inner.bucket != outer.bucket:
+        return False
     try:
         below = PurePosixPath(inner.prefix).relative_to(outer.prefix)
     except ValueError:

@@ -70,6 +70,15 @@ def test_no_more_is_brought_than_the_folders_of_the_files(reads: list[str], writ
     assert not any(volume.writable for volume in plan_volumes(map(store, reads), [], ROOT))
 
 
+@given(st.lists(keys, min_size=1, max_size=20, unique=True), st.integers(1, 3))
+def test_no_other_scene_is_shown(all_keys: list[str], count: int) -> None:
+    scene = all_keys[0].split("/")[3]
+    ours = [key for key in all_keys if key.split("/")[3] == scene]
+    volumes = plan_volumes(map(store, ours[count:]), map(store, ours[:count]), ROOT)
+    others = [key for key in all_keys if key.split("/")[3] != scene]
+    assert not any(is_below(key, volume.prefix) for key in others for volume in volumes)
+
+
 @given(key_lists, key_lists, st.randoms())
 def test_the_order_of_files_does_not_matter(reads: list[str], writes: list[str], random: object) -> None:
     volumes = plan_volumes(map(store, reads), map(store, writes), ROOT)
