@@ -29,6 +29,10 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
+def wait_for_line(platform: Platform, job_id: str, text: str) -> None:
+    wait_until(lambda: any(line.endswith(text) for line in platform.log(job_id)))
+
+
 def texts(platform: Platform, job: dict[str, Any]) -> list[str]:
     """What a job has printed."""
     return [line.partition("] ")[2] for line in platform.log(job["id"])]
