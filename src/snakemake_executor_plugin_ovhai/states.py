@@ -4,6 +4,7 @@ Fields and states: the job object of the AI Training API. Everything may be miss
 None, and a state that nobody knows counts as live, so that the job is watched on.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -74,14 +75,15 @@ class Job:
 
 def read_job(record: object) -> Job | None:
     """A job from the JSON of the platform, None if there is no id in it."""
-    if not isinstance(record, Mapping) or not isinstance(record.get("id"), str):
+    if not isinstance(record, Mapping) or not get_text(record, "id"):
         return None
     spec, status = get_map(record, "spec"), get_map(record, "status")
     resources, info = get_map(spec, "resources"), get_map(status, "info")
     states = [get_text(entry, "state") for entry in get_list(status, "history") if isinstance(entry, Mapping)]
     code = get_text(info, "code")
     state = get_text(status, "state").upper()
-    pushes = [get_map(sync, "status") for sync in get_list(status, "dataSync") if is_push(sync)]
+    # Only those of the platform itself: one that a user has asked for says nothing about the end.
+    pushes = [get_map(sync, "status") for sync in get_list(status, "dataSync") if is_push(sync) and not is_manual(sync)]
     return Job(
         id=record["id"],
         state=state,
@@ -102,7 +104,12 @@ def read_job(record: object) -> Job | None:
 
 
 def is_push(sync: object) -> bool:
+    """Whether it copies from the job to the bucket."""
     return isinstance(sync, Mapping) and get_text(get_map(sync, "spec"), "direction").lower() == "push"
+
+
+def is_manual(sync: Mapping[str, Any]) -> bool:
+    return get_map(sync, "spec").get("manual") is True
 
 
 def get_map(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -124,15 +131,17 @@ def read_int(value: object) -> int | None:
     """A number, which some versions of the platform send as text."""
     try:
         return int(value)  # type: ignore[call-overload, no-any-return]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # JSON of Python may hold Infinity
         return None
 
 
 def read_time(value: object) -> datetime | None:
-    """RFC 3339, cut to seconds as fractions have had up to nine digits."""
-    if not isinstance(value, str) or len(value) < 19:
+    """RFC 3339 with any number of digits after the second (nine have been seen), as UTC."""
+    found = re.match(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(\.\d{1,6})?", value) if isinstance(value, str) else None
+    if not found:
         return None
+    date, clock, fraction = found.groups()
     try:
-        return datetime.strptime(value[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+        return datetime.strptime(f"{date} {clock} {fraction or '.0'}", "%Y-%m-%d %H:%M:%S .%f").replace(tzinfo=UTC)
     except ValueError:
         return None
