@@ -175,7 +175,7 @@ class Executor(RemoteExecutor):
             if self.settings.detach:
                 self.watcher.leave()
             else:
-                self.watcher.cancel()
+                self.watcher.cancel(self.settings.stop_limit * 60)
 
     def shutdown(self) -> None:
         super().shutdown()

@@ -39,6 +39,8 @@ class NotFoundError(RefusedError):
 ERRORS: list[tuple[str, type[OvhaiError]]] = [
     (r"not authenticated|unauthori[sz]ed|\b401\b|token (has )?expired|please log ?in", NotAuthenticatedError),
     (r"\b402\b|quota", QuotaError),
+    # A network that is down may say "no such host" or "invalid certificate".
+    (r"\b50[0-4]\b|\bdns\b|no such host|lookup|connection|certificate|gateway|timed? ?out", OvhaiError),
     (r"\b404\b|not found|does not exist|no such", NotFoundError),
     (r"\b(400|403|409|413|422)\b|forbidden|invalid|bad request|unexpected argument", RefusedError),
 ]
@@ -190,14 +192,17 @@ def classify(words: str, code: int) -> type[OvhaiError]:
 
 
 def read_json(text: str, arguments: Sequence[str] = ()) -> Any:
-    """The JSON in a reply, which other lines may precede."""
+    """The JSON in a reply, before and after which there may be other lines."""
     lines = text.splitlines(keepends=True)
     for start, line in enumerate(lines):
         if line.startswith(("{", "[")):
+            rest = "".join(lines[start:])
             try:
-                return json.JSONDecoder().raw_decode("".join(lines[start:]))[0]
+                value, end = json.JSONDecoder().raw_decode(rest)
             except ValueError:
                 continue
+            if not rest[end:].partition("\n")[0].strip():  # else a message that begins like "[2026] new version"
+                return value
     what = " ".join([PROGRAM, *arguments[:2]])
     raise OvhaiError(f"the reply to `{what}` is not JSON: {text.strip()[:80]!r}")
 

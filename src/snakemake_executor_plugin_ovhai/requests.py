@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from snakemake.shell import shell
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 from .submission import Request, Resources, SubmissionError
@@ -83,7 +84,7 @@ def get_request(
         rule="-".join(dict.fromkeys(member.rule.name for member in members)),
         wildcards=wildcards,
         attempt=job.attempt,
-        command="\n".join(f"( {member.shellcmd}\n) || exit" for member in members),
+        command="\n".join(["set -e", *(f"(\n{get_shell_prefix()}{member.shellcmd}\n)" for member in members)]),
         image=images.pop(),
         params=[get_params(member) for member in members],
         resources=resources,
@@ -94,6 +95,11 @@ def get_request(
         volumes=(*volumes, *sources),
         inner=inner,
     )
+
+
+def get_shell_prefix() -> str:
+    """What Snakemake puts before each command: bash's strict mode, or the workflow's own `shell.prefix(...)`."""
+    return str(shell._get_process_prefix("bash"))
 
 
 def get_stored(file: Any) -> StoredFile:

@@ -39,6 +39,10 @@ class ExecutorSettings(ExecutorSettingsBase):
         default=30.0,
         metadata={"help": "minutes that a job may be PENDING (image download) before it is given up", "type": float},
     )
+    stop_limit: float = field(
+        default=3.0,
+        metadata={"help": "minutes that Ctrl-C waits until the platform confirms that all jobs stopped", "type": float},
+    )
     min_interval: float = field(
         default=5.0,
         metadata={"help": "seconds between two looks at the jobs while something changes", "type": float},

@@ -401,7 +401,7 @@ class Watcher:
                 self.stopping[job_id] = time.monotonic()
                 self.ask_to_stop(job_id)
 
-    def cancel(self, patience: float = 120.0) -> None:
+    def cancel(self, patience: float) -> None:
         """Stop everything and wait for the platform's word; say what is still running after `patience` seconds."""
         self.cancelled = True
         self.pool.shutdown(wait=True)  # a submission that is on its way has to be known, to be stopped

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import time
 
 import pytest
@@ -156,14 +157,7 @@ def test_a_command_that_holds_a_key_is_refused(head: Head) -> None:
     assert head.platform.jobs() == []
 
 
-def test_a_missing_program_or_storage_is_one_clear_message(head: Head) -> None:
-    command = [word for word in head.command() if word not in ("--default-storage-provider", "s3")]
-    place = command.index("--default-storage-prefix")
-    del command[place : place + 2]
-    import subprocess
-
-    run = subprocess.run(command, cwd=head.folder, env=head.environment, capture_output=True, text=True)
-    assert run.returncode == 1 and "needs S3 as default storage" in run.stderr and "Traceback" not in run.stderr
+def test_a_missing_program_is_one_clear_message(head: Head) -> None:
     environment = {**head.environment, "PATH": "/usr/bin:/bin"}
     run = subprocess.run(head.command(), cwd=head.folder, env=environment, capture_output=True, text=True)
     assert run.returncode == 1 and "not on PATH" in run.stderr and "Traceback" not in run.stderr
@@ -173,7 +167,7 @@ def test_retries_reach_resources_and_stop_where_they_are_of_no_use(head: Head) -
     flavors = SNAKEFILE.replace(
         'flavor="ai1-1-gpu"', 'flavor=lambda w, attempt: ["ai1-1-gpu", "l4-1-gpu"][attempt - 1]'
     )
-    head.write(snakefile=flavors, add='python3 -c "import sys; print(\\"CUDA out of memory\\"); sys.exit(1)";')
+    head.write(snakefile=flavors, add="echo CUDA out of memory; exit 1;")
     run = head.run("--retries", "1")
     assert run.returncode == 1
     assert [job["spec"]["resources"]["flavor"] for job in jobs_of(head.platform, "add")] == ["ai1-1-gpu", "l4-1-gpu"]
