@@ -1,14 +1,18 @@
 # make demo: the demo video becomes a mesh in deliver/tractor. make test: checks everything.
+# make demo-ovhai: the same through `snakemake --profile ovhai`, with a stand-in of OVHcloud's platform on this machine.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo demo-ovhai test lint clean
 
 demo: $(VENV)/.local
 	$(BIN)/snakemake --profile profiles/local --configfile config/demo/config.yaml
 	@echo "The mesh is deliver/tractor/mesh.ply; deliver/tractor/mesh.glb is the small one for web pages."
+
+demo-ovhai: $(VENV)/.test
+	$(BIN)/python tests/ovhai/demo.py
 
 test: lint
 	bash tests/install_colmap.sh

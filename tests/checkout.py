@@ -21,7 +21,7 @@ SMALL = {
     "mesh": {"resolution": 64, "web_faces": 3000},
 }
 
-PARTS = ("Snakefile", "rules", "scripts", "src", "config", "envs", "profiles")
+PARTS = ("Snakefile", "rules", "scripts", "src", "config", "envs", "profiles", "ovhai")
 
 
 class Checkout:
@@ -35,7 +35,9 @@ class Checkout:
         for part in PARTS:
             source = ROOT / part
             ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
-            if source.is_dir():
+            if source.is_symlink():
+                (folder / part).symlink_to(source.readlink())
+            elif source.is_dir():
                 shutil.copytree(source, folder / part, ignore=ignore, symlinks=True)
             else:
                 folder.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,17 @@ class S3Server:
             "SNAKEMAKE_STORAGE_S3_SECRET_KEY": SECRET_KEY,
         }
 
+    def profile_environment(self, bucket: str) -> dict[str, str]:
+        """What a user exports for profiles/ovhai."""
+        return {
+            "OVHAI_DATASTORE": "S3GRA",
+            "OVHAI_BUCKET": bucket,
+            "OVHAI_REGION": REGION,
+            "OVHAI_ENDPOINT": self.endpoint,
+            "SNAKEMAKE_STORAGE_S3_ACCESS_KEY": ACCESS_KEY,
+            "SNAKEMAKE_STORAGE_S3_SECRET_KEY": SECRET_KEY,
+        }
+
     def client(self) -> Any:
         return boto3.client(
             "s3",

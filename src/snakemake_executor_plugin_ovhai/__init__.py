@@ -119,6 +119,10 @@ class Executor(RemoteExecutor):
 
     def upload_sources(self) -> list[Volume]:
         volumes = []
+        try:
+            self.bucket.keep_alive(self.bucket_name, f"{self.root}/.ovhai")
+        except BucketError as error:
+            raise WorkflowError(f"{error}\nCheck everything with `snakemake-ovhai doctor`.") from None
         for name in filter(None, (self.settings.sources or "").split(",")):
             folder = Path(name)
             if folder.is_absolute() or ".." in folder.parts or not folder.is_dir():

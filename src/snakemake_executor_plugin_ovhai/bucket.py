@@ -57,6 +57,13 @@ class Bucket:
         except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, KeyError, ValueError) as error:
             raise BucketError(f"s3://{bucket}: {error}") from None
 
+    def keep_alive(self, bucket: str, prefix: str) -> None:
+        """Put a small object there: the storage plugin deletes a bucket together with its last object."""
+        try:
+            self.client.put_object(Bucket=bucket, Key=f"{prefix}/keep".lstrip("/"), Body=b"Snakemake executor ovhai\n")
+        except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+            raise BucketError(f"s3://{bucket} cannot be written to: {error}") from None
+
     def upload_sources(self, folder: Path, path: str, bucket: str, prefix: str) -> Volume:
         """Put a folder into the bucket under the checksum of its content, if it is not there yet.
 
