@@ -5,6 +5,8 @@
     OVHAI_REGION      region of the bucket, such as gra
     OVHAI_PREFIX      everything goes below it (default: meshes)
     OVHAI_ENDPOINT    address of the S3 server (default: OVHcloud's of the region)
+    OVHAI_FLAVOR      machine of the steps that need a GPU (default: ai1-1-gpu, a V100S)
+    OVHAI_GPU         how many of its GPUs a job gets (default: 1)
 
 The keys come from where the S3 storage plugin looks for them. They are not read here, only whether there are any.
 """
@@ -31,6 +33,8 @@ ALLOWED = {
     "OVHAI_REGION": r"[a-z0-9-]+",
     "OVHAI_PREFIX": r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*",
     "OVHAI_ENDPOINT": r"https?://[^\s/]+/?",
+    "OVHAI_FLAVOR": r"[a-z0-9-]+",
+    "OVHAI_GPU": r"[1-9]",
 }
 
 
@@ -41,6 +45,8 @@ class Place:
     prefix: str
     region: str
     endpoint: str
+    flavor: str
+    gpu: int
 
     @property
     def storage_prefix(self) -> str:
@@ -68,6 +74,8 @@ def read_environment() -> Place:
         region,
         # OVHcloud's documentation of data stores names this form of address.
         values["OVHAI_ENDPOINT"] or f"https://s3.{region}.io.cloud.ovh.net",
+        values["OVHAI_FLAVOR"] or "ai1-1-gpu",
+        int(values["OVHAI_GPU"] or 1),
     )
 
 

@@ -62,7 +62,7 @@ def get_labels(request: Request, workflow: str, target: str, fingerprint: str) -
         "fingerprint": fingerprint,
     }
     labels |= {f"wildcard-{name}": value for name, value in request.wildcards.items()}
-    return {LABEL_PREFIX + sanitise(name): sanitise(value) for name, value in labels.items()}
+    return {sanitise(LABEL_PREFIX + name): sanitise(value) for name, value in labels.items()}
 
 
 def get_arguments(request: Request, labels: Mapping[str, str], datastore: str) -> list[str]:

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import s3_server
 from ovhai_standin.platform import Platform
 from snakemake.common.tests import TestWorkflowsMinioPlayStorageBase
 from snakemake_interface_common.plugin_registry.plugin import TaggedSettings
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 from snakemake_storage_plugin_s3 import StorageProviderSettings
 
+import s3_server
 from snakemake_executor_plugin_ovhai import ExecutorSettings
 
 

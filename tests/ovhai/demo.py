@@ -1,6 +1,6 @@
 """make demo-ovhai: the demo through `snakemake --profile ovhai`, with the stand-in platform and a real S3 server.
 
-Everything lies in a folder of its own (default: demo-ovhai): a copy of the checkout, the platform, the S3 server's data.
+Everything lies in a folder of its own (default: demo-ovhai): a checkout's copy, the platform, the S3 server's data.
 """
 
 import argparse
@@ -13,9 +13,10 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS), str(TESTS / "ovhai")]
 
+from ovhai_standin.platform import Platform  # noqa: E402
+
 import s3_server  # noqa: E402
 from checkout import ROOT, Checkout  # noqa: E402
-from ovhai_standin.platform import Platform  # noqa: E402
 
 BUCKET = "videos-and-meshes"
 # Seconds a job spends in each state, so that the table of jobs shows something of a platform.

@@ -1,0 +1,174 @@
+"""`snakemake --profile ovhai`: the whole workflow on the stand-in platform, with a real S3 server."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trimesh
+from heads import labels
+from ovhai_standin.platform import Platform
+
+import s3_server
+from checkout import DEMO, ROOT, SMALL, Checkout
+
+# What the variables of the tutorial's Makefile become, all in one run.
+ENVIRONMENT = {"OVHAI_PREFIX": "experiments", "OVHAI_FLAVOR": "l4-1-gpu", "OVHAI_GPU": "2"}
+ROW = {
+    "scene": "lego",
+    "video": "film.mp4",
+    "scene_type": "object",
+    "frames.downsample": 4,
+    "train.iterations": 100,
+    "mesh.resolution": 48,
+}
+
+
+@dataclass
+class Remote:
+    checkout: Checkout
+    platform: Platform
+    environment: dict[str, str]
+    bucket: str
+    s3: s3_server.S3Server
+
+    def run(self, *arguments: str, **environment: str) -> Any:
+        snakemake = self.checkout.command()[0]
+        command = [snakemake, "--profile", "ovhai", "--configfile", "settings.yaml", "--ovhai-min-interval", "0.5"]
+        return self.checkout.run([*command, *arguments], **{**self.environment, **environment})
+
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        return {labels(job, "rule"): job for job in self.platform.jobs()}
+
+    def load(self, name: str) -> Any:
+        content = self.s3.client().get_object(Bucket=self.bucket, Key=f"experiments/results/lego/{name}")
+        return json.loads(content["Body"].read())
+
+    def command(self, rule: str) -> str:
+        return str(self.jobs()[rule]["spec"]["command"][-1])
+
+    def prefixes(self, rule: str) -> set[str]:
+        return {volume["dataStore"]["prefix"] for volume in self.jobs()[rule]["spec"]["volumes"]}
+
+
+@pytest.fixture(scope="module")
+def remote(tmp_path_factory: pytest.TempPathFactory, s3: s3_server.S3Server) -> Any:
+    """A finished run of one scene. Tests may start more runs that do little."""
+    folder = tmp_path_factory.mktemp("remote")
+    bucket = "videos-and-meshes"
+    s3.client().create_bucket(Bucket=bucket)
+    platform = Platform.start(folder / "platform", s3, hidden=[str(ROOT)])
+    checkout = Checkout.make(folder / "checkout")
+    shutil.copy(DEMO, checkout.folder / "film.mp4")
+    settings = {name: dict(section) for name, section in SMALL.items()}
+    settings["train"]["milestones"] = []
+    checkout.configure([ROW], **settings)
+    environment = {**platform.environment, **s3.profile_environment(bucket), **ENVIRONMENT}
+    remote = Remote(checkout, platform, environment, bucket, s3)
+    run = remote.run()
+    assert run.returncode == 0, run.stdout
+    yield remote
+    platform.stop_everything()
+
+
+def test_the_mesh_is_delivered_and_everything_else_stays_in_the_bucket(remote: Remote, s3: s3_server.S3Server) -> None:
+    assert remote.checkout.files() == {"deliver/lego/mesh.ply", "deliver/lego/mesh.glb"}
+    mesh = trimesh.load(remote.checkout.folder / "deliver/lego/mesh.ply", process=False)
+    assert len(mesh.faces) > 3000
+    stored = s3.client().list_objects_v2(Bucket=remote.bucket, Prefix="experiments/results/lego/")["Contents"]
+    names = {entry["Key"].removeprefix("experiments/results/lego/") for entry in stored}
+    assert {"region/transforms.json", "train/100/checkpoint.pt", "mesh/100/mesh.ply", "mesh/100/mesh.log"} <= names
+    assert [job["status"]["state"] for job in remote.platform.jobs()] == ["DONE"] * 4
+
+
+def test_nothing_is_done_twice_and_a_change_costs_only_what_depends_on_it(remote: Remote) -> None:
+    assert "Nothing to be done" in remote.run("--dry-run").stdout
+    fresh = remote.checkout.copy(remote.checkout.folder.parent / "changed")
+    settings = {name: dict(section) for name, section in SMALL.items()}
+    settings["train"]["milestones"] = []
+    fresh.configure([ROW | {"mesh.resolution": 40}], **settings)
+    run = Remote(fresh, remote.platform, remote.environment, remote.bucket, remote.s3).run("--dry-run")
+    assert set(re.findall(r"^(?:local)?rule (\w+):", run.stdout, re.MULTILINE)) == {
+        "mesh",
+        "web_mesh",
+        "deliver",
+        "all",
+    }
+
+
+def test_no_job_sees_more_than_its_inputs(remote: Remote) -> None:
+    def stages(rule: str) -> set[str]:
+        return {re.sub("^experiments/(results/lego/)?", "", prefix) for prefix in remote.prefixes(rule)} - sources
+
+    sources = {prefix.removeprefix("experiments/") for prefix in remote.prefixes("frames") if ".ovhai" in prefix}
+    assert len(sources) == 2
+    assert stages("frames") == {"resources/videos/lego", "frames"}
+    assert stages("poses") == {"frames", "poses"}
+    assert stages("train") == {"poses", "region", "train/config", "train/100"}
+    assert stages("mesh") == {"train/100", "poses", "region", "mesh/100"}
+
+
+CHECKS: dict[str, Callable[[Remote], bool]] = {
+    "GROUP": lambda remote: all(prefix.startswith("experiments/") for prefix in remote.prefixes("train")),
+    "MODEL": lambda remote: labels(remote.jobs()["train"], "wildcard-scene") == "lego",
+    "DOWNSAMPLE_RATE": lambda remote: "--downsample 4" in remote.command("frames"),
+    "SCENE_TYPE": lambda remote: remote.load("region/region.json")["scene_type"]["used"] == "object",
+    "DATASTORE": lambda remote: remote.jobs()["train"]["spec"]["volumes"][0]["dataStore"]["alias"] == "S3GRA",
+    "BUCKET_NAME": lambda remote: (
+        remote.jobs()["train"]["spec"]["volumes"][0]["dataStore"]["container"] == remote.bucket
+    ),
+    "FLAVOR": lambda remote: remote.jobs()["train"]["spec"]["resources"]["flavor"] == "l4-1-gpu",
+    "GPU": lambda remote: remote.jobs()["train"]["spec"]["resources"]["gpu"] == 2,
+    "ITERATIONS": lambda remote: "--iterations 100" in remote.command("train"),
+    "RESOLUTION": lambda remote: "--resolution 48" in remote.command("mesh"),
+    "BLOCK_RES": lambda remote: "block" not in remote.command("mesh"),  # not needed any more
+}
+
+
+def test_every_variable_of_the_tutorial_has_its_place(remote: Remote) -> None:
+    page = (ROOT / "docs" / "ovhcloud.md").read_text()
+    table = page.split("## The tutorial's variables")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE)
+    assert rows == list(CHECKS)
+    assert [name for name, check in CHECKS.items() if not check(remote)] == []
+
+
+def test_steps_without_gpu_get_cpus(remote: Remote) -> None:
+    for rule in ("frames", "poses"):
+        resources = remote.jobs()[rule]["spec"]["resources"]
+        assert resources["gpu"] == 0 and resources["flavor"] == "ai1-1-cpu" and resources["cpu"] >= 4
+
+
+def test_missing_settings_are_all_named_before_anything_happens(remote: Remote, tmp_path: Path) -> None:
+    checkout = Checkout.make(tmp_path / "checkout")
+    names = ["OVHAI_DATASTORE", "OVHAI_BUCKET", "OVHAI_REGION"]
+    keys = ["SNAKEMAKE_STORAGE_S3_ACCESS_KEY", "SNAKEMAKE_STORAGE_S3_SECRET_KEY"]
+    command = [checkout.command()[0], "--profile", "ovhai"]
+    empty = dict.fromkeys([*names, *keys], "") | {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
+    run = checkout.run(command, **{**remote.environment, **empty})
+    assert run.returncode == 1 and "Traceback" not in run.stdout
+    assert all(f"{name} is not set" in run.stdout for name in [*names, *keys])
+    assert not (checkout.folder / ".snakemake").exists()
+    wrong = {"OVHAI_BUCKET": "Not_A_Bucket", "OVHAI_GPU": "many"}
+    run = checkout.run(command, **{**remote.environment, **wrong})
+    assert (
+        run.returncode == 1 and "OVHAI_BUCKET is 'Not_A_Bucket'" in run.stdout and "OVHAI_GPU is 'many'" in run.stdout
+    )
+
+
+def test_a_capture_that_fails_the_gate_costs_no_gpu(remote: Remote) -> None:
+    checkout = remote.checkout.copy(remote.checkout.folder.parent / "gate")
+    settings = {name: dict(section) for name, section in SMALL.items()}
+    settings["gate"] = {"frame_count": {"warn": None, "fail": 90}}
+    settings["train"]["milestones"] = []
+    checkout.configure([ROW], **settings)
+    before = len(remote.platform.jobs())
+    run = Remote(checkout, remote.platform, remote.environment, remote.bucket, remote.s3).run("--forcerun", "gate")
+    assert run.returncode == 1 and "frame_count" in run.stdout
+    assert len(remote.platform.jobs()) == before
+    assert os.path.exists(checkout.folder / "deliver/lego/mesh.ply")
