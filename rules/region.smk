@@ -82,6 +82,7 @@ rule gate_decision:
     log:
         "results/{scene}/region/gate_decision.log",
     localrule: True
+    retries: 0
     conda:
         "../envs/workflow.yaml"
     params:
