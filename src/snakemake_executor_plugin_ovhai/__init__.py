@@ -13,7 +13,9 @@ from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings
+from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
 from .bucket import Bucket, BucketError
 from .client import Client, OvhaiError
@@ -40,13 +42,17 @@ common_settings = CommonSettings(
 
 
 class Executor(RemoteExecutor):
-    watcher: Watcher | None = None  # the watching thread starts before __post_init__
+    def __init__(self, workflow: WorkflowExecutorInterface, logger: LoggerExecutorInterface) -> None:
+        # The watching thread starts in super().__init__(), before __post_init__: an attribute that it misses would end
+        # it, and Snakemake would wait for ever.
+        self.watcher: Watcher | None = None
+        self.look_lock = threading.Lock()
+        self.fresh = threading.Event()
+        super().__init__(workflow, logger)
 
     def __post_init__(self) -> None:
         settings = self.workflow.executor_settings
         self.settings: ExecutorSettings = settings
-        self.look_lock = threading.Lock()
-        self.fresh = threading.Event()
         self.retries: dict[JobExecutorInterface, Retry] = {}
         self.free_retries: dict[JobExecutorInterface, int] = {}
 

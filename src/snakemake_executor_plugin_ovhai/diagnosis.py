@@ -114,7 +114,8 @@ def diagnose(job: Job, log: str, signatures: Sequence[Signature], limit: int) ->
             "The process was killed, most often since the machine's memory was full.",
             "Choose a flavor with more memory or more units of it; it may depend on attempt.",
         )
-    return Failure(f"failed{code}", job.info if "exit code" not in job.info else "", "Its log tells more.")
+    says_more = not re.search(r"failed with (exit )?code", job.info)
+    return Failure(f"failed{code}", job.info if says_more else "", "Its log tells more.")
 
 
 def get_message(name: str, job_id: str, failure: Failure, log: str, path: Path) -> str:

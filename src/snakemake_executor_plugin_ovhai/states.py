@@ -44,6 +44,7 @@ class Job:
     info: str = ""
     timed_out: bool = False
     finalized: bool = False
+    stop_ordered: bool = False
     push_failed: bool = False
     flavor: str = ""
     units: int = 0
@@ -61,7 +62,8 @@ class Job:
 
     @property
     def ending(self) -> bool:
-        return self.state in ENDING and not self.ended
+        """It will not end well; a job that was stopped goes on to FINALIZING, as one does that has done its work."""
+        return (self.state in ENDING or (self.state == "FINALIZING" and self.stop_ordered)) and not self.ended
 
     @property
     def live(self) -> bool:
@@ -95,6 +97,7 @@ def read_job(record: object) -> Job | None:
         info=get_text(info, "message"),
         timed_out=state == "TIMEOUT" or "TIMEOUT" in states or code == "JOB_TIMEOUT",
         finalized=bool(status.get("finalizedAt")) or bool(pushes and get_text(pushes[-1], "state") == "DONE"),
+        stop_ordered="INTERRUPTING" in states,
         push_failed=bool(pushes and get_text(pushes[-1], "state") in {"FAILED", "ERROR"}),
         flavor=get_text(resources, "flavor"),
         units=read_int(resources.get("gpu")) or read_int(resources.get("cpu")) or 0,

@@ -93,6 +93,9 @@ def get_script(request: Request) -> str:
 
     Folders of outputs and logs are made, old outputs removed, and outputs of a failed or stopped command too: what lies
     in a volume at the end is copied to the bucket, where it would count as complete.
+
+    The outer shell says nothing itself: bash would write the whole command into the log when it fails, where texts in
+    it would pass for messages of known errors.
     """
     outputs = [file for file in request.outputs if file not in request.kept]
     paths = " ".join(shlex.quote(file.path) for file in outputs)
@@ -112,6 +115,7 @@ set -m
 {request.command}
 {checks})&
 command=$!
+exec 2> /dev/null
 trap 'kill -TERM -- "-$command" 2> /dev/null; wait "$command"; remove_outputs; exit 143' TERM INT
 wait "$command"
 code=$?

@@ -64,6 +64,7 @@ class Work:
     since: float = 0.0  # when this head saw the state for the first time, on its own clock
     looks_missing: int = 0
     looks_for_outputs: int = 0
+    given_up: Failure | None = None  # the failure to report once the job has stopped
 
     @property
     def claim(self) -> Claim:
@@ -218,7 +219,7 @@ class Watcher:
         if work.job_id == job.id:
             return
         lost_reply = get_label(job, "submission") == work.submission
-        work.job_id, work.submission = job.id, None
+        work.job_id, work.submission, work.given_up = job.id, None, None
         how = "was started after all" if lost_reply else "is already there"
         self.logger.info(
             f"{work.request.name}: job {job.id} {how} ({job.state}); going on with it. {self.say_log(work)}"
@@ -235,13 +236,15 @@ class Watcher:
             self.followers.follow(job.id, self.get_log(work))
         limit = {"QUEUED": self.limits.queued, "PENDING": self.limits.pending}.get(job.state)
         if limit is not None and now - work.since > limit:
-            return self.give_up(work, job, limit)
+            self.give_up(work, job, limit)
+        if work.given_up:
+            self.stop(job.id, "it does not start")
         if job.state == "TIMEOUT" and now - work.since > TIMEOUT_GRACE:
             return self.end(work, replace(job, finalized=True))
         return None
 
-    def give_up(self, work: Work, job: Job, limit: float) -> Result:
-        self.stop(job.id, "it does not start")
+    def give_up(self, work: Work, job: Job, limit: float) -> None:
+        """Reported once the job has ended: an order to stop may be lost, and the next attempt must not find it live."""
         if job.state == "QUEUED":
             cause, remedy = (
                 "no machine of its flavor is free",
@@ -249,7 +252,7 @@ class Watcher:
             )
         else:
             cause, remedy = job.info or "its image is being loaded", "Check the image's name, size and registry."
-        return self.fail(work, Failure(f"was {job.state} for more than {limit / 60:g} minutes", cause, remedy))
+        work.given_up = Failure(f"was {job.state} for more than {limit / 60:g} minutes", cause, remedy)
 
     def find_missing(self, work: Work) -> Result | None:
         """A list may lack a job for a while: only the platform's word on this very job says that it is lost."""
@@ -332,6 +335,8 @@ class Watcher:
     def end(self, work: Work, job: Job) -> Result | None:
         if is_success(job):
             return self.verify(work, job)
+        if work.given_up:
+            return self.fail(work, work.given_up)
         path = self.get_log(work)
         log = self.followers.finish(job.id, path)
         return self.fail(work, diagnose(job, log, self.signatures, work.request.resources.runtime), log)
