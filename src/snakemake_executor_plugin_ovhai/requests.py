@@ -1,5 +1,6 @@
 """From Snakemake's jobs to requests: files, command, image, resources. Only this file reads Snakemake's job objects."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -68,6 +69,11 @@ def get_request(
         raise SubmissionError(
             f"its resources gpu, runtime (both numbers) and flavor (text) cannot be read: {dict(job.resources)}"
         )
+    if any("<TBD>" in member.shellcmd for member in members):
+        raise SubmissionError(
+            "its command uses a resource that only the machine of the job knows, such as {resources.tmpdir}; "
+            "write /tmp or a variable of the shell instead"
+        )
     inputs = unique(file for member in members for file in map(get_stored, member.input))
     outputs = unique(file for member in members for file in map(get_stored, member.output))
     kept = unique(get_stored(file) for member in members for file in member.output if file.flags.get("update"))
@@ -107,8 +113,14 @@ def get_stored(file: Any) -> StoredFile:
 
 
 def get_params(job: JobExecutorInterface) -> list[str]:
+    """As text that is the same in every process: sets in order, objects without their address."""
     named = {index: name for name, (index, _) in getattr(job.params, "_names", {}).items()}
-    return [f"{named.get(index, '')}={value}" for index, value in enumerate(job.params)]
+    return [f"{named.get(index, '')}={get_text(value)}" for index, value in enumerate(job.params)]
+
+
+def get_text(value: Any) -> str:
+    text = repr(sorted(map(repr, value))) if isinstance(value, (set, frozenset)) else repr(value)
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def unique(files: Iterable[StoredFile]) -> tuple[StoredFile, ...]:

@@ -72,7 +72,7 @@ def get_arguments(request: Request, labels: Mapping[str, str], datastore: str) -
     for name, value in labels.items():
         arguments += ["--label", f"{name}={value}"]
     # The job runs as a user without a home; many programs write caches there.
-    arguments += ["--env", "HOME=/tmp"]
+    arguments += ["--env", "HOME=/tmp", "--env", f"SNAKEMAKE_ATTEMPT={request.attempt}"]
     for volume in request.volumes:
         arguments += ["--volume", volume.argument(datastore)]
     arguments += ["--gpu", str(resources.gpu)] if resources.gpu else ["--cpu", str(resources.cpu)]

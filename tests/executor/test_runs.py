@@ -172,6 +172,7 @@ def test_retries_reach_resources_and_stop_where_they_are_of_no_use(head: Head) -
     assert run.returncode == 1
     assert [job["spec"]["resources"]["flavor"] for job in jobs_of(head.platform, "add")] == ["ai1-1-gpu", "l4-1-gpu"]
     assert [labels(job, "attempt") for job in jobs_of(head.platform, "add")] == ["1", "2"]
+    assert {"name": "SNAKEMAKE_ATTEMPT", "value": "2"} in jobs_of(head.platform, "add")[1]["spec"]["envVars"]
     assert "The GPU has too little memory" in run.stdout and "attempt" in run.stdout
     assert head.stored("results/a/add/sum.txt") is None
 
@@ -190,3 +191,19 @@ def test_outputs_of_a_failed_command_do_not_count(head: Head) -> None:
     assert head.stored("results/a/make/numbers.txt") is None
     assert "failed with exit code 3" in run.stdout and "The end of its log" in run.stdout
     assert "working on a" in run.stdout
+
+
+def test_a_resource_that_only_the_job_knows_is_refused(head: Head) -> None:
+    run = head.write(make="echo {resources.tmpdir};").run()
+    assert run.returncode == 1 and "{resources.tmpdir}" in run.stdout and "/tmp" in run.stdout
+    assert head.platform.jobs() == []
+
+
+def test_params_without_an_order_do_not_change_the_fingerprint(head: Head) -> None:
+    """Each head is a process with other addresses and another order of sets."""
+    params = '    params:\n        names={"b", "a", "d", "c"},\n        made=object(),\n    threads: 2\n'
+    head.write(snakefile=SNAKEFILE.replace("    threads: 2\n", params))
+    assert head.run().returncode == 0
+    assert head.run("--forcerun", "make").returncode == 0
+    first, second = jobs_of(head.platform, "make")
+    assert labels(first, "fingerprint") == labels(second, "fingerprint")
