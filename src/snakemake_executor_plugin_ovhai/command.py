@@ -84,7 +84,7 @@ def get_parser() -> argparse.ArgumentParser:
         names = variables.split(" or ")
         default = next((os.environ[variable] for variable in names if os.environ.get(variable)), None)
         doctor.add_argument(f"--{name}", metavar=value, default=default, help=f"{text} (default: {variables})")
-    doctor.add_argument("--flavor", metavar="ID", nargs="+", action="extend", default=[], help="flavors to be used")
+    doctor.add_argument("--flavor", metavar="ID", nargs="+", help="flavors to be used (default: OVHAI_FLAVOR)")
 
     jobs = add("jobs", run_jobs, "list the jobs of workflows, live ones only; times are since the start of the job")
     jobs.add_argument("--all", action="store_true", help="ended jobs too; their times are how long they ran")
@@ -119,7 +119,7 @@ def run_doctor(arguments: argparse.Namespace, client: Client) -> int:
         arguments.prefix,
         arguments.endpoint,
         arguments.region,
-        arguments.flavor,
+        arguments.flavor or [*filter(None, [os.environ.get("OVHAI_FLAVOR")])],
     ):
         findings.append(finding)
         if not arguments.json:

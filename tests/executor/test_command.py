@@ -101,6 +101,24 @@ def test_doctor_takes_places_from_the_environment(run: Run, bucket: str, monkeyp
     assert all(finding["ok"] and not finding["remedy"] for finding in findings.values())
 
 
+def test_doctor_takes_the_server_from_the_variables_of_the_profile(
+    run: Run, bucket: str, s3: s3_server.S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = ("doctor", "--datastore", "S3GRA", "--bucket", bucket)
+    monkeypatch.setenv("SNAKEMAKE_STORAGE_S3_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("OVHAI_ENDPOINT", s3.endpoint)
+    monkeypatch.setenv("OVHAI_FLAVOR", "ai1-1-gpu")
+    code, out, _ = run(*places)
+    assert (code, get_wrong(out)) == (0, [])
+    assert "ai1-1-gpu is known" in out
+    monkeypatch.delenv("OVHAI_ENDPOINT")
+    monkeypatch.delenv("SNAKEMAKE_STORAGE_S3_ENDPOINT_URL")
+    monkeypatch.setenv("OVHAI_REGION", "gra")
+    code, out, _ = run(*places[:3])  # without a bucket: OVHcloud itself is not asked
+    assert code == 1
+    assert "Snakemake's storage is at https://s3.gra.io.cloud.ovh.net" in get_wrong(out)[0]
+
+
 def test_doctor_without_the_program_still_checks_the_bucket(
     examine: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -77,7 +77,7 @@ def test_a_complete_record() -> None:
     assert read_job(RECORD) == Job(
         id="0d916855-1cd4-4b66-8803-000000000001",
         state="DONE",
-        created=datetime(2026, 7, 30, 8, 45, 1, tzinfo=UTC),
+        created=datetime(2026, 7, 30, 8, 45, 1, 297780, tzinfo=UTC),
         name="add-tea",
         labels={"snakemake-rule": "add", "ovh/type": "job"},
         exit_code=0,
@@ -153,6 +153,13 @@ def test_a_copy_that_the_user_has_asked_for_is_not_that_of_the_end() -> None:
     assert not read(state="RUNNING", dataSync=[sync("FAILED", manual=True)]).push_failed
 
 
+def test_a_job_that_copies_its_outputs_back_after_a_stop_is_not_live() -> None:
+    history = [{"state": "RUNNING"}, {"state": "INTERRUPTING"}, {"state": "FINALIZING"}]
+    assert read(state="FINALIZING", history=history).ending
+    assert read(state="FINALIZING", history=history[:1]).live
+    assert read(state="INTERRUPTED", history=history).ended
+
+
 @pytest.mark.parametrize(
     ("status", "timed_out"),
     [
@@ -213,7 +220,7 @@ def test_numbers(value: object, number: int | None) -> None:
     ("value", "time"),
     [
         ("2026-07-30T08:45:01Z", datetime(2026, 7, 30, 8, 45, 1, tzinfo=UTC)),
-        ("2026-07-30T08:45:01.123456789Z", datetime(2026, 7, 30, 8, 45, 1, tzinfo=UTC)),
+        ("2026-07-30T08:45:01.123456789Z", datetime(2026, 7, 30, 8, 45, 1, 123456, tzinfo=UTC)),
         ("2026-02-30T08:45:01Z", None),
         ("2026-07-30", None),
         ("", None),
