@@ -12,6 +12,7 @@ from .states import IMAGE_PROBLEMS, PREEMPTED, Job
 
 Retry = Literal["yes", "no", "free"]
 TAIL = 20  # lines of the log that a message shows
+SEARCHED = 200  # lines at its end that tell the cause; before them there are warnings that a program has survived
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def load_signatures(path: Path) -> list[Signature]:
     """ValueError names the file, the entry and what is wrong with it."""
     try:
         entries = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ValueError(f"signatures {path}: {error}") from None
     if not isinstance(entries, list):
         raise ValueError(f"signatures {path}: a list of entries is expected")
@@ -47,20 +48,19 @@ def read_signature(entry: Any, place: str) -> Signature:
     names = {"pattern", "cause", "remedy", "retry"}
     if not isinstance(entry, dict) or set(entry) != names:
         raise ValueError(f"{place}: needs exactly {', '.join(sorted(names))}")
-    retries: dict[Any, Retry] = {
-        True: "yes",
-        False: "no",
-        "yes": "yes",
-        "no": "no",
-        "free": "free",
-    }  # YAML: yes is true
-    if entry["retry"] not in retries:
-        raise ValueError(f"{place}: retry is {entry['retry']!r}; allowed are yes, no, free")
+    for name in ("pattern", "cause", "remedy"):
+        if not isinstance(entry[name], str) or not entry[name]:
+            raise ValueError(f"{place}: {name} is {entry[name]!r}; a text is expected")
+    retry = entry["retry"]
+    if isinstance(retry, bool):  # YAML's own reading of yes and no without quotes
+        retry = "yes" if retry else "no"
+    if retry not in ("yes", "no", "free"):
+        raise ValueError(f"{place}: retry is {retry!r}; allowed are yes, no, free")
     try:
-        pattern = re.compile(str(entry["pattern"]), re.MULTILINE)
+        pattern = re.compile(entry["pattern"], re.MULTILINE)
     except re.error as error:
         raise ValueError(f"{place}: pattern {entry['pattern']!r}: {error}") from None
-    return Signature(pattern, str(entry["cause"]), str(entry["remedy"]), retries[entry["retry"]])
+    return Signature(pattern, entry["cause"], entry["remedy"], retry)
 
 
 def is_success(job: Job) -> bool:
@@ -105,8 +105,9 @@ def diagnose(job: Job, log: str, signatures: Sequence[Signature], limit: int) ->
         )
     if job.state == "ERROR":
         return Failure("lost by an error of the platform", job.info, "Nothing to do; it is tried again.", "yes")
+    end = "\n".join(log.splitlines()[-SEARCHED:])
     for signature in signatures:
-        if signature.pattern.search(log) or signature.pattern.search(job.info):
+        if signature.pattern.search(end) or signature.pattern.search(job.info):
             return Failure(f"failed{code}", signature.cause, signature.remedy, signature.retry)
     if job.exit_code in (137, -9):
         return Failure(
