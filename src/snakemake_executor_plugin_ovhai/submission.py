@@ -110,14 +110,14 @@ cd {WORKDIR} || exit 1
 mkdir -p -- {" ".join(map(shlex.quote, sorted(folders)))} || exit 1
 remove_outputs() {{ {remove}; }}
 remove_outputs
+stop() {{ [ -z "$!" ] || {{ kill -TERM -- "-$!"; wait "$!"; }}; remove_outputs; exit 143; }}
+trap stop TERM INT
 set -m
 (
 {request.command}
 {checks})&
-command=$!
 exec 2> /dev/null
-trap 'kill -TERM -- "-$command" 2> /dev/null; wait "$command"; remove_outputs; exit 143' TERM INT
-wait "$command"
+wait "$!"
 code=$?
 [ "$code" -eq 0 ] || remove_outputs
 exit "$code"

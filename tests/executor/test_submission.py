@@ -122,7 +122,7 @@ def test_options_image_dashes_and_command() -> None:
     assert get_options(arguments) == {
         "--name": ["add"],
         "--label": ["a=1", "b=2"],
-        "--env": ["HOME=/tmp"],
+        "--env": ["HOME=/tmp", "SNAKEMAKE_ATTEMPT=1"],
         "--volume": ["b@S3GRA/work/r:/workspace/r:rw"],
         "--gpu": ["2"],
         "--flavor": ["ai1-1-gpu"],
