@@ -25,6 +25,7 @@ from .states import KNOWN, Job
 from .submission import LABEL_PREFIX, Request, SubmissionError, check_secrets, get_arguments, get_labels
 
 SUBMISSIONS = 4  # at a time; one takes a second or two
+SUBMISSIONS_PER_LOOK = 8  # the list from which it follows that nobody does the work must not be old
 LOOKS_BEFORE_MISSING = 3  # lists without a job before it is asked for by its id
 LOOKS_FOR_OUTPUTS = 5  # a bucket may show a new object a little late
 TIMEOUT_GRACE = 600.0  # seconds in which a job in state TIMEOUT has to show that its outputs are copied
@@ -183,7 +184,7 @@ class Watcher:
         if results:  # there is room again
             for work in self.works:
                 work.not_before = 0.0 if work.waits_for_quota else work.not_before
-        return results + self.submit_all(submissions)
+        return results + self.submit_all(submissions[:SUBMISSIONS_PER_LOOK])
 
     def advance(self, work: Work, decision: Decision, submissions: list[Work]) -> Result | None:
         if decision.action != "ended":
@@ -219,7 +220,7 @@ class Watcher:
         if work.job_id == job.id:
             return
         lost_reply = get_label(job, "submission") == work.submission
-        work.job_id, work.submission, work.given_up = job.id, None, None
+        work.job_id, work.submission, work.given_up, work.state = job.id, None, None, ""
         how = "was started after all" if lost_reply else "is already there"
         self.logger.info(
             f"{work.request.name}: job {job.id} {how} ({job.state}); going on with it. {self.say_log(work)}"

@@ -68,7 +68,7 @@ def make(tmp_path: Path) -> Make:
         ("dns error: no such host is known", 1, OvhaiError),
         ("dns error: host not found, failed to lookup address information", 1, OvhaiError),
         ("invalid peer certificate: Expired", 1, OvhaiError),
-        ("504 Gateway Timeout: upstream not found", 1, OvhaiError),
+        ("504: upstream not found", 1, OvhaiError),
         ("connection refused (os error 111), service not found", 1, OvhaiError),
         # Numbers in ids are none.
         ("job 0d916855-0402-4044-8400-000000000401 is lost", 1, OvhaiError),
@@ -129,7 +129,17 @@ def test_binary_output_is_no_error_by_itself(make: Make) -> None:
 
 
 def test_no_question_waits_for_an_answer(make: Make) -> None:
-    assert make('read -r answer; echo "${answer:-none}"').call("me") == "none\n"
+    """Nor does it take what is meant for somebody else."""
+    reading, writing = os.pipe()
+    os.write(writing, b"typed\n")
+    before = os.dup(0)
+    os.dup2(reading, 0)
+    try:
+        assert make('read -r answer; echo "${answer:-none}"').call("me") == "none\n"
+    finally:
+        os.dup2(before, 0)
+        for descriptor in (reading, writing, before):
+            os.close(descriptor)
 
 
 # Replies
