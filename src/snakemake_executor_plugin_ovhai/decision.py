@@ -83,9 +83,13 @@ def find_mine(claim: Claim, jobs: Sequence[Job], same: Sequence[Job]) -> Job | N
 
 
 def find_finished(claim: Claim, same: Sequence[Job]) -> Job | None:
-    """A job that a head which died had started and that has ended well since then.
+    """A job that has ended well since a head which died had started this work: its own, or one of another head, whose
+    result is as good and must not be removed.
 
-    Only where Snakemake's records know of it: a user who forces a rule wants it to run again.
+    Only where Snakemake's records know of such a start: a user who forces a rule wants it to run again.
     """
-    done = [job for job in same if job.state == "DONE" and (job.id in claim.unfinished or claim.orphaned)]
+    begun = min((job.age_key for job in same if job.id in claim.unfinished), default=None)
+    done = [
+        job for job in same if job.state == "DONE" and (claim.orphaned or (begun is not None and job.age_key >= begun))
+    ]
     return max(done, key=lambda job: job.age_key, default=None)

@@ -68,8 +68,10 @@ open(sys.argv[2], "w").write(f"{total}\\n")
 class Head:
     """A working folder in which `snakemake --executor ovhai` runs; several may share one bucket and platform."""
 
-    def __init__(self, folder: Path, platform: Platform, s3: s3_server.S3Server, bucket: str) -> None:
-        self.folder, self.platform, self.s3, self.bucket = folder, platform, s3, bucket
+    def __init__(
+        self, folder: Path, platform: Platform, s3: s3_server.S3Server, bucket: str, prefix: str = "work"
+    ) -> None:
+        self.folder, self.platform, self.s3, self.bucket, self.prefix = folder, platform, s3, bucket, prefix
         folder.mkdir(parents=True, exist_ok=True)
 
     def write(self, make: str = "", add: str = "", snakefile: str = SNAKEFILE) -> "Head":
@@ -82,21 +84,22 @@ class Head:
 
     def copy(self, folder: Path) -> "Head":
         shutil.copytree(self.folder, folder)
-        return Head(folder, self.platform, self.s3, self.bucket)
+        return Head(folder, self.platform, self.s3, self.bucket, self.prefix)
 
     @property
     def environment(self) -> dict[str, str]:
         return {**os.environ, **self.s3.environment, **self.platform.environment}
 
     def command(self, *arguments: str) -> list[str]:
+        """arguments come last, so that they win."""
         return [
             str(Path(sys.executable).with_name("snakemake")),
-            *arguments,
             *("--executor", "ovhai", "--ovhai-datastore", "S3GRA", "--ovhai-sources", "programs"),
             *("--ovhai-min-interval", "0.5", "--ovhai-max-interval", "2"),
-            *("--default-storage-provider", "s3", "--default-storage-prefix", f"s3://{self.bucket}/work"),
+            *("--default-storage-provider", "s3", "--default-storage-prefix", f"s3://{self.bucket}/{self.prefix}"),
             *("--shared-fs-usage", "none", "--jobs", "20", "--keep-going", "--rerun-incomplete", "--nolock"),
             *("--latency-wait", "5"),
+            *arguments,
         ]
 
     def run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
@@ -128,7 +131,7 @@ class Head:
     def stored(self, key: str) -> str | None:
         client = self.s3.client()
         try:
-            return str(client.get_object(Bucket=self.bucket, Key=f"work/{key}")["Body"].read().decode())
+            return str(client.get_object(Bucket=self.bucket, Key=f"{self.prefix}/{key}")["Body"].read().decode())
         except client.exceptions.NoSuchKey:
             return None
 

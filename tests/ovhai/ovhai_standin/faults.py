@@ -42,6 +42,7 @@ Actions of `pull` and `push`:
 
 import random
 import re
+import time
 import uuid
 from typing import Any
 
@@ -100,6 +101,8 @@ def take(folder: PlatformFolder, when: str, text: str, actions: set[str]) -> lis
         counts = folder.read("fault_counts.json")
         firing = [rule for rule in rules if fires(rule, counts.setdefault(rule_key(rule), {"met": 0, "fired": 0}))]
         folder.write("fault_counts.json", counts)
+    for rule in firing:
+        folder.add_line("fired.jsonl", {"time": time.time(), "when": when, "action": rule["action"]})
     return firing
 
 

@@ -3,7 +3,8 @@
 settings.json     the platform's settings
 faults.json       rules of faults
 fault_counts.json how often each rule was met and has fired
-calls.jsonl       each call of the `ovhai` command
+calls.jsonl       each call of the `ovhai` command, and which process made it
+fired.jsonl       each time that a rule of faults has fired
 lock              held (fcntl) while files are read and changed
 jobs/ID.json      one record per job: {"job": what the platform shows, "private": what only the stand-in knows}
 logs/ID.log       lines as `ovhai job logs` prints them
@@ -67,12 +68,17 @@ class PlatformFolder:
             self.write("settings.json", platform_settings.merged(self.settings(), changes))
 
     def add_call(self, argv: list[str]) -> None:
-        line = json.dumps({"time": time.time(), "argv": argv, "pid": os.getpid()}) + "\n"
-        with (self.path / "calls.jsonl").open("a") as file:
-            file.write(line)
+        self.add_line("calls.jsonl", {"time": time.time(), "argv": argv, "pid": os.getpid(), "caller": os.getppid()})
 
     def calls(self) -> list[dict[str, Any]]:
-        file = self.path / "calls.jsonl"
+        return self.lines("calls.jsonl")
+
+    def add_line(self, name: str, content: dict[str, Any]) -> None:
+        with (self.path / name).open("a") as file:
+            file.write(json.dumps(content) + "\n")
+
+    def lines(self, name: str) -> list[dict[str, Any]]:
+        file = self.path / name
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     def record(self, job_id: str) -> dict[str, Any] | None:

@@ -33,10 +33,11 @@ class Platform:
     fault(**rule)                   add a rule of faults.py at any time; answers its id
     clear_faults()                  no more faults
     fired(id)                       how often a rule has fired
+    firings()                       each time that a rule has fired as {"time", "when", "action"}
     jobs(), job(id)                 what the platform knows (without faults of display), oldest job first
     wait(id, *states, seconds=20)   until the job is in one of the states; no states: until it has ended
     log(id)                         lines of the job's log, with timestamp and source
-    calls(*command)                 calls so far as {"time", "argv"}; calls("job", "list") only those
+    calls(*command)                 calls so far as {"time", "argv", "pid", "caller"}; calls("job", "list") only those
     kill_runner(id)                 kill -9 the job's runner: the job keeps its state for ever, as on a lost node
     stop_everything()               kill all jobs and runners; the records remain. Call it in the test's teardown
     """
@@ -78,6 +79,9 @@ class Platform:
 
     def fired(self, rule_id: str) -> int:
         return faults.fired(self.folder, rule_id)
+
+    def firings(self) -> list[dict[str, Any]]:
+        return self.folder.lines("fired.jsonl")
 
     def jobs(self) -> list[dict[str, Any]]:
         settings = self.folder.settings()

@@ -1,0 +1,439 @@
+"""Random faults of the platform, heads killed at random times, restarts, two heads at once: is anything lost?
+
+    python tests/executor/chaos.py --seeds 0-199 --jobs 4
+
+Each seed is one run of a small workflow: a plan of faults and kills drawn from the seed, then a last head that nothing
+disturbs. Violations, which make the exit code 1:
+
+* duplicate: two live jobs that write the same files, submitted by one head, or by two heads of which one looked at the
+  platform's jobs twice without stopping the one that came later;
+* the last head fails, or hangs;
+* a file differs from what an undisturbed run would give.
+
+Work that was done more than once is counted, but no violation: a head that dies between the end of a job and its own
+record of it can cost that, and so can two heads that start at the same time.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TESTS), str(TESTS / "ovhai"), str(TESTS / "executor")]
+
+from heads import Head, labels  # noqa: E402
+from ovhai_standin.platform import Platform  # noqa: E402
+
+import s3_server  # noqa: E402
+
+BUCKET = "chaos"
+SCENES = ("a", "b", "c")
+LAST_HEAD = 150  # seconds; undisturbed it needs about ten
+ENDS_OF_LIFE = {"INTERRUPTING", "TIMEOUT", "DONE", "FAILED", "ERROR", "INTERRUPTED", "SYNC_FAILED"}
+ARGUMENTS = (
+    *("--ovhai-min-interval", "0.3", "--ovhai-max-interval", "1", "--retries", "3"),
+    *("--ovhai-queued-limit", "0.1", "--ovhai-pending-limit", "0.1"),  # 6 s
+    *("--quiet", "rules"),
+)
+# Each output begins as something that must never be taken for a result.
+SNAKEFILE = """\
+SECONDS = {seconds}
+
+rule all:
+    input:
+        local(expand("deliver/{{scene}}.txt", scene=["a", "b", "c"])),
+
+rule one:
+    input:
+        "inputs/{{scene}}/input.txt",
+    output:
+        "results/{{scene}}/one/out.txt",
+    log:
+        "results/{{scene}}/one/log.txt",
+    container:
+        "docker://example/tools:1"
+    params:
+        seconds=lambda wildcards: SECONDS[f"{{wildcards.scene}}1"],
+    shell:
+        "date > {{log}}; echo part > {{output}}; sleep {{params.seconds}}; sha256sum < {{input}} > {{output}}"
+
+rule two:
+    input:
+        "results/{{scene}}/one/out.txt",
+    output:
+        "results/{{scene}}/two/out.txt",
+    container:
+        "docker://example/tools:1"
+    params:
+        seconds=lambda wildcards: SECONDS[f"{{wildcards.scene}}2"],
+    resources:
+        gpu=1,
+    shell:
+        "echo part > {{output}}; sleep {{params.seconds}}; sha256sum < {{input}} > {{output}}"
+
+rule three:
+    input:
+        one="results/{{scene}}/one/out.txt",
+        two="results/{{scene}}/two/out.txt",
+    output:
+        "results/{{scene}}/three/out.txt",
+    container:
+        "docker://example/tools:1"
+    params:
+        seconds=lambda wildcards: SECONDS[f"{{wildcards.scene}}3"],
+    resources:
+        gpu=1,
+    shell:
+        "echo part > {{output}}; sleep {{params.seconds}}; cat {{input.one}} {{input.two}} | sha256sum > {{output}}"
+
+rule deliver:
+    localrule: True
+    input:
+        "results/{{scene}}/three/out.txt",
+    output:
+        local("deliver/{{scene}}.txt"),
+    shell:
+        "cp {{input}} {{output}}"
+"""
+# Faults of calls that leave open whether there is a new job, with their probabilities.
+SUBMISSION_FAULTS: list[dict[str, Any]] = [
+    {"when": "job run", "action": "fail", "probability": 0.2},
+    {"when": "job run", "action": "fail", "text": "error: 402: quota exceeded", "probability": 0.2},
+    {"when": "job run", "action": "lose_reply", "probability": 0.2},
+    {"when": "job run", "action": "lose_reply", "kill": True, "probability": 0.2},
+    {"when": "job run", "action": "garbage", "probability": 0.2},
+    {"when": "job run", "action": "slow", "seconds": 1.5, "probability": 0.2},
+    {"when": "job run", "action": "not_authenticated", "probability": 0.2},
+]
+FAULTS: list[dict[str, Any]] = [
+    {"when": "job list", "action": "fail", "text": "503: service unavailable", "probability": 0.2},
+    {"when": "job list", "action": "not_authenticated", "probability": 0.1},
+    {"when": "job list", "action": "garbage", "probability": 0.2},
+    {"when": "job list", "action": "truncate", "probability": 0.2},
+    {"when": "job list", "action": "empty", "probability": 0.1},
+    {"when": "job list", "action": "slow", "seconds": 1, "probability": 0.2},
+    {"when": "job list", "action": "drop", "fields": ["status.history", "status.info"], "probability": 0.2},
+    {"when": "job get", "action": "fail", "probability": 0.5},
+    {"when": "job logs", "action": "fail", "probability": 0.3},
+    {"when": "job stop", "action": "fail", "probability": 0.4},
+    {"when": "job stop", "action": "ignore", "probability": 0.3},
+    {"when": "job stop", "action": "lose_reply", "probability": 0.3},
+    {"when": "QUEUED", "action": "stuck", "probability": 0.1},
+    {"when": "PENDING", "action": "stuck", "code": "JOB_IMAGE_PULL_BACKOFF", "probability": 0.1},
+    {"when": "INITIALIZING", "action": "delay", "seconds": 1.5, "probability": 0.3},
+    {"when": "FINALIZING", "action": "delay", "seconds": 1.5, "probability": 0.3},
+    {"when": "RUNNING", "action": "end", "state": "ERROR", "seconds": 0.5, "probability": 0.15},
+    {"when": "RUNNING", "action": "end", "state": "INTERRUPTED", "code": "JOB_EVICTED", "probability": 0.2},
+    {"when": "RUNNING", "action": "end", "state": "ERROR", "seconds": 0.5, "push": True, "probability": 0.15},
+    {"when": "pull", "action": "fail", "probability": 0.1},
+    {"when": "push", "action": "fail", "probability": 0.15},
+    {"when": "push", "action": "fail", "keep_state": True, "probability": 0.15},
+]
+# A list that lacks a job: one that no other record names is then started again by any executor, so not with kills.
+LIE = {"when": "job list", "action": "hide", "probability": 0.2}
+
+
+@dataclass
+class Plan:
+    """What happens in a seed: faults, settings, and rounds of heads with the seconds after which each is killed."""
+
+    faults: list[dict[str, Any]]
+    settings: dict[str, Any]
+    rounds: list[list[float | None]]  # None: the head is left alone
+    seconds: dict[str, float]
+    inputs: dict[str, bytes]
+
+
+@dataclass
+class Outcome:
+    seed: int
+    seconds: float
+    heads: int
+    jobs: int
+    fired: int
+    repeated: int
+    left: int
+    longest: float
+    violations: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        what = "; ".join(self.violations) or "ok"
+        return (
+            f"seed {self.seed}: {what} ({self.seconds:.0f} s, {self.heads} heads, {self.jobs} jobs, "
+            f"{self.fired} faults, {self.repeated} done again, {self.left} left, longest overlap {self.longest:.1f} s)"
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--seeds", default="0-199", help="first and last one (%(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="seeds at a time (%(default)s)")
+    parser.add_argument("--keep", type=Path, help="leave the files of each seed with violations in this folder")
+    arguments = parser.parse_args()
+    first, _, last = arguments.seeds.partition("-")
+    with tempfile.TemporaryDirectory() as scratch:
+        outcomes = list(
+            run_seeds(range(int(first), int(last or first) + 1), arguments.jobs, Path(scratch), arguments.keep)
+        )
+    broken = [outcome for outcome in outcomes if outcome.violations]
+    print(
+        f"{len(outcomes)} seeds, {sum(outcome.heads for outcome in outcomes)} heads, "
+        f"{sum(outcome.jobs for outcome in outcomes)} jobs, {sum(outcome.fired for outcome in outcomes)} faults: "
+        f"{len(broken)} with violations; work done again: {sum(outcome.repeated for outcome in outcomes)}, "
+        f"jobs left: {sum(outcome.left for outcome in outcomes)}, "
+        f"longest overlap of two heads' jobs: {max(outcome.longest for outcome in outcomes):.1f} s"
+    )
+    for outcome in broken:
+        print(f"again: python tests/executor/chaos.py --seeds {outcome.seed}-{outcome.seed} --keep /tmp/chaos")
+    sys.exit(bool(broken))
+
+
+def run_seeds(seeds: range, jobs: int, folder: Path, keep: Path | None) -> Iterator[Outcome]:
+    with s3_server.s3_server(make_folder(folder / "s3")) as s3, ThreadPoolExecutor(jobs) as pool:
+        s3.client().create_bucket(Bucket=BUCKET)
+        for outcome in pool.map(lambda seed: run_seed(seed, folder, s3, keep), seeds):
+            print(outcome, flush=True)
+            yield outcome
+
+
+def make_folder(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return folder
+
+
+def run_seed(seed: int, folder: Path, s3: s3_server.S3Server, keep: Path | None = None) -> Outcome:
+    """folder: for what the seed writes; removed unless there are violations and keep is given."""
+    chaos = Chaos(seed, make_folder(folder / f"seed-{seed}"), s3)
+    try:
+        outcome = chaos.run()
+    finally:
+        chaos.clean_up()
+    if outcome.violations and keep:
+        shutil.copytree(chaos.folder, keep / f"seed-{seed}", symlinks=True, dirs_exist_ok=True)
+    shutil.rmtree(chaos.folder, ignore_errors=True)
+    return outcome
+
+
+def make_plan(seed: int) -> Plan:
+    draw = random.Random(seed)
+    lies = draw.random() < 0.15
+    pool = [*FAULTS, LIE] if lies else [*FAULTS, *SUBMISSION_FAULTS]
+    faults = [{**fault, "seed": draw.random()} for fault in pool if draw.random() < 0.3]
+    settings = {
+        "delays": {state: [0, draw.choice([0, 0.3, 1])] for state in ("QUEUED", "PENDING", "FINALIZING")},
+        "quota": {"gpu": draw.choice([1, 2, 4]), "cpu": 20},
+        "stop_grace": 3,
+        "seed": seed,
+    }
+    rounds: list[list[float | None]] = []
+    for _ in range(draw.randint(1, 4)):
+        heads = 2 if draw.random() < 0.35 else 1
+        rounds.append([None if lies or draw.random() < 0.2 else draw.uniform(1.5, 8) for _ in range(heads)])
+    return Plan(
+        faults,
+        settings,
+        rounds[:1] if lies else rounds,
+        {f"{scene}{rule}": round(draw.uniform(0, 2), 2) for scene in SCENES for rule in (1, 2, 3)},
+        {scene: draw.randbytes(100) for scene in SCENES},
+    )
+
+
+def get_expected(plan: Plan) -> dict[str, str]:
+    """What an undisturbed run makes, by its name in the bucket."""
+    expected = {}
+    for scene, content in plan.inputs.items():
+        one = hash_as_sha256sum(content)
+        two = hash_as_sha256sum(one.encode())
+        outputs = {"one": one, "two": two, "three": hash_as_sha256sum((one + two).encode())}
+        expected |= {f"results/{scene}/{rule}/out.txt": text for rule, text in outputs.items()}
+    return expected
+
+
+def hash_as_sha256sum(content: bytes) -> str:
+    return f"{hashlib.sha256(content).hexdigest()}  -\n"
+
+
+class Chaos:
+    """One seed."""
+
+    def __init__(self, seed: int, folder: Path, s3: s3_server.S3Server) -> None:
+        self.seed, self.folder, self.s3 = seed, folder, s3
+        self.plan = make_plan(seed)
+        self.platform = Platform.start(folder / "platform", s3, **self.plan.settings)
+        self.prefix = f"seed-{seed}"
+        self.heads = [self.make_head(name) for name in ("first", "second")]
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def make_head(self, name: str) -> Head:
+        head = Head(self.folder / name, self.platform, self.s3, BUCKET, self.prefix)
+        return head.write(snakefile=SNAKEFILE.format(seconds=self.plan.seconds))
+
+    def run(self) -> Outcome:
+        started = time.monotonic()
+        for scene, content in self.plan.inputs.items():
+            self.s3.client().put_object(Bucket=BUCKET, Key=f"{self.prefix}/inputs/{scene}/input.txt", Body=content)
+        for fault in self.plan.faults:
+            self.platform.fault(**fault)
+        for kills in self.plan.rounds:
+            self.run_round(kills)
+        self.platform.clear_faults()
+        problem = self.run_last_head()
+        violations = [problem] if problem else self.find_wrong_files()
+        duplicates, longest = find_duplicates(self.platform)
+        return Outcome(
+            self.seed,
+            time.monotonic() - started,
+            len(self.processes),
+            len(self.platform.jobs()),
+            len(self.platform.firings()),
+            count_repeated(self.platform.jobs()),
+            sum(not job["status"]["finalizedAt"] for job in self.platform.jobs()),
+            longest,
+            violations + duplicates,
+        )
+
+    def run_round(self, kills: list[float | None]) -> None:
+        """Heads that are left alone go on for 20 s, in which most of them end."""
+        begin = time.monotonic()
+        running = [(self.start(head), kill) for head, kill in zip(self.heads, kills, strict=False)]
+        for process, kill in sorted(running, key=lambda entry: entry[1] or 20):
+            wait(process, begin + (kill or 20) - time.monotonic())
+            kill_group(process)
+
+    def start(self, head: Head) -> "subprocess.Popen[bytes]":
+        process = head.start(*ARGUMENTS)
+        self.processes.append(process)
+        return process
+
+    def run_last_head(self) -> str:
+        """What is wrong with it, if anything is."""
+        process = self.start(self.heads[0])
+        wait(process, LAST_HEAD)
+        if process.poll() is None:
+            return f"the last head hangs for {LAST_HEAD} s"
+        return f"the last head ends with exit code {process.returncode}" if process.returncode else ""
+
+    def find_wrong_files(self) -> list[str]:
+        expected = get_expected(self.plan)
+        found = {name: self.heads[0].stored(name) for name in expected}
+        for scene in SCENES:
+            expected[f"deliver/{scene}.txt"] = expected[f"results/{scene}/three/out.txt"]
+            found[f"deliver/{scene}.txt"] = (self.heads[0].folder / "deliver" / f"{scene}.txt").read_text()
+        return [f"{name} is {found[name]!r}" for name in expected if found[name] != expected[name]]
+
+    def clean_up(self) -> None:
+        for process in self.processes:
+            kill_group(process)
+        self.platform.stop_everything()
+        client = self.s3.client()
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{self.prefix}/"):
+            for entry in page.get("Contents", []):
+                client.delete_object(Bucket=BUCKET, Key=entry["Key"])
+
+
+def wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+    try:
+        process.wait(max(0.0, seconds))
+    except subprocess.TimeoutExpired:
+        return
+
+
+def kill_group(process: "subprocess.Popen[bytes]") -> None:
+    """kill -9 of a head and all that it has started; a call of `ovhai` that is under way has a group of its own."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+# What the platform's records say -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Life:
+    """When a job could write its files, and which process submitted it (1: that process has died meanwhile)."""
+
+    job: str
+    target: str
+    begin: float
+    end: float
+    head: int
+
+
+def find_duplicates(platform: Platform) -> tuple[list[str], float]:
+    """Violations, and the longest time in seconds for which two heads' jobs for the same files were live."""
+    by_target: dict[str, list[Life]] = defaultdict(list)
+    for life in get_lives(platform):
+        by_target[life.target].append(life)
+    looks = [(call["time"], call["caller"]) for call in platform.calls("job", "list")]
+    disturbed = [firing["time"] for firing in platform.firings() if firing["when"] in ("job list", "job stop")]
+    violations, longest = [], 0.0
+    for lives in by_target.values():
+        for one, other in combinations(lives, 2):
+            begin, end = max(one.begin, other.begin), min(one.end, other.end)
+            if begin >= end:
+                continue
+            longest = max(longest, end - begin)
+            what = f"duplicate: {one.job} and {other.job} for {end - begin:.1f} s"
+            if one.head == other.head != 1:
+                violations.append(f"{what}, both from one head")
+            elif most_looks(looks, begin, end) > 1 + sum(begin < moment < end for moment in disturbed):
+                violations.append(f"{what}, though a head looked twice")
+    return violations, longest
+
+
+def most_looks(looks: list[tuple[float, int]], begin: float, end: float) -> int:
+    """Of any one head in that time: the first shows it both jobs, and before the second it has stopped one."""
+    counts: dict[int, int] = defaultdict(int)
+    for moment, caller in looks:
+        counts[caller] += begin < moment < end
+    return max(counts.values(), default=0)
+
+
+def get_lives(platform: Platform) -> Iterator[Life]:
+    callers = {get_submission(call["argv"]): call["caller"] for call in platform.calls("job", "run")}
+    for job in platform.jobs():
+        moments = [entry["date"] for entry in job["status"]["history"] if entry["state"] in ENDS_OF_LIFE]
+        end = get_seconds(moments[0]) if moments else time.time()
+        head = callers[labels(job, "submission")]
+        yield Life(job["id"], labels(job, "target"), get_seconds(job["createdAt"]), end, head)
+
+
+def get_submission(argv: list[str]) -> str:
+    mark = "snakemake-submission="
+    return next(word.removeprefix(mark) for word in argv if word.startswith(mark))
+
+
+def get_seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment).timestamp()
+
+
+def count_repeated(jobs: list[dict[str, Any]]) -> int:
+    """Jobs that were done well, beyond the first for the same work."""
+    done: dict[str, int] = defaultdict(int)
+    for job in jobs:
+        done[labels(job, "fingerprint")] += is_done(job)
+    return sum(count - 1 for count in done.values() if count)
+
+
+def is_done(job: dict[str, Any]) -> bool:
+    pushes = [sync["status"]["state"] for sync in job["status"]["dataSync"] if sync["spec"]["direction"] == "push"]
+    return bool(job["status"]["state"] == "DONE" and pushes and pushes[-1] == "DONE")
+
+
+if __name__ == "__main__":
+    main()
