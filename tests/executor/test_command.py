@@ -284,6 +284,10 @@ def test_doctor_does_not_take_an_old_job_for_a_slow_clock(examine: Run, platform
     platform.wait(start(platform, "add", script="true"))
     code, out, _ = examine()
     assert (code, get_wrong(out)) == (0, [])
+    # Nor a duration that was counted when the job began to run.
+    platform.wait(start(platform, "add"), "RUNNING")
+    platform.fault(when="job list", action="change", fields={"status.duration": 1})
+    assert get_wrong(examine()[1]) == []
 
 
 def test_doctor_refuses_unknown_flavors(examine: Run) -> None:
@@ -295,6 +299,7 @@ def test_doctor_refuses_unknown_flavors(examine: Run) -> None:
 
 def test_doctor_counts_what_is_left_of_the_quota(examine: Run, platform: Platform) -> None:
     platform.set(quota={"gpu": 2, "cpu": 3})
+    platform.wait(submit(platform))
     stuck(platform)
     submit(platform, units=("--cpu", "2"))
     submit(platform, units=("--gpu", "1"))
@@ -345,6 +350,14 @@ def test_jobs_as_json(run: Run, platform: Platform) -> None:
         "flavor": "ai1-1-cpu",
         "units": 1,
     }
+
+
+def test_no_job_is_younger_than_now(run: Run, platform: Platform) -> None:
+    platform.set(clock_skew=300)
+    stuck(platform)
+    start(platform, "add")
+    (record,) = json.loads(run("jobs", "--json")[1])
+    assert (record["age"], record["duration"]) == (0, None)
 
 
 def test_jobs_of_one_workflow(run: Run, platform: Platform) -> None:
@@ -505,7 +518,7 @@ def test_stop_asks_again_and_bears_outages(run: Run, platform: Platform) -> None
     job = start(platform, "add")
     ignored = platform.fault(when="job stop", action="ignore", count=1)
     outage = platform.fault(when="job list", action="fail", text="503: unavailable", skip=1, count=2)
-    code, out, _ = run("stop", job)
+    code, out, _ = run("stop", job, "--wait", "20")
     assert (code, out) == (0, f"{job}  add  INTERRUPTED\n")
     assert (platform.fired(ignored), platform.fired(outage)) == (1, 2)
 
@@ -526,9 +539,9 @@ def test_stop_does_not_wait_where_the_platform_refuses(run: Run, platform: Platf
     job = start(platform, "add")
     platform.fault(when="job stop", action="fail", text="403: forbidden")
     begin = time.monotonic()
-    code, _, err = run("stop", job)
+    code, _, err = run("stop", job, "--wait", "20")
     assert code == 1 and "403: forbidden" in err and job in err
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 15
 
 
 def test_stop_of_a_job_that_vanishes(run: Run, platform: Platform) -> None:
@@ -576,6 +589,12 @@ def test_push_that_fails_says_so(run: Run, platform: Platform, running: str) -> 
     code, out, err = run("push", running)
     assert (code, out) == (1, "")
     assert "could not be copied" in err and running in err
+
+
+def test_a_push_before_does_not_count(run: Run, platform: Platform, running: str) -> None:
+    assert run("push", running)[0] == 0
+    platform.fault(when="push", action="delay", seconds=30)
+    assert run("push", running, "--wait", "0.3")[0] == 1
 
 
 def test_push_that_is_not_confirmed(run: Run, platform: Platform, running: str) -> None:
