@@ -107,7 +107,11 @@ def test_a_job_stopped_for_another_that_is_done_counts_as_done() -> None:
 def test_a_finished_job_is_taken_only_if_the_records_know_it() -> None:
     old, new = make("a", "DONE", second=1), make("b", "DONE", second=2)
     assert decide(CLAIM, [old, new]) == Decision("submit")
-    assert decide(replace(CLAIM, unfinished=["a"]), [old, new]) == Decision("ended", old)
+    assert decide(replace(CLAIM, unfinished=["a"]), [old]) == Decision("ended", old)
+    # One that another head has started since is as good, one from before is stale.
+    assert decide(replace(CLAIM, unfinished=["a"]), [old, new]) == Decision("ended", new)
+    assert decide(replace(CLAIM, unfinished=["a"]), [replace(old, state="FAILED"), new]) == Decision("ended", new)
+    assert decide(replace(CLAIM, unfinished=["b"]), [old, replace(new, state="FAILED")]) == Decision("submit")
     assert decide(replace(CLAIM, unfinished=["x"]), [old, new]) == Decision("submit")
     assert decide(replace(CLAIM, orphaned=True), [new, old]) == Decision("ended", new)
     failed = make("c", "FAILED", second=3)
@@ -215,7 +219,8 @@ def test_a_stale_job_is_never_taken_for_a_result(jobs: list[Job], claim: Claim) 
         for job in jobs
         if job.id == claim.job_id or (claim.submission and job.labels["snakemake-submission"] == claim.submission)
     ]
-    named = decision.job.id in claim.unfinished or claim.orphaned
+    begun = [job.age_key for job in get_same(jobs) if job.id in claim.unfinished]
+    named = claim.orphaned or (begun and decision.job.age_key >= min(begun))
     # A result that is neither one's own nor known to the records ended after one's own job had begun.
     if decision.job not in mine and not named:
         assert mine and decision.job.state == "DONE"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from snakemake_executor_plugin_ovhai.volumes import WORKDIR, StoredFile, Volume, VolumeError, plan_volumes
 
 ROOT = "work/videos"
-names = st.text(st.sampled_from("ab1._- é"), min_size=1, max_size=4).filter(lambda name: name not in (".", ".."))
+names = st.sampled_from(["a", "b", "ab", "a-b", "a.b", ".a", "é x", "1"])
 # Below the folders of a stage and a scene, mostly directly in them.
 keys = st.builds(
     lambda scene, stage, folders, name: "/".join([ROOT, "results", scene, stage, *folders, name]),
@@ -18,7 +18,7 @@ keys = st.builds(
     st.lists(names, max_size=2),
     names,
 )
-key_lists = st.lists(keys, max_size=8, unique=True)
+key_lists = st.lists(keys, max_size=6, unique=True)
 
 
 def store(key: str, bucket: str = "b") -> StoredFile:
@@ -70,7 +70,7 @@ def test_no_more_is_brought_than_the_folders_of_the_files(reads: list[str], writ
     assert not any(volume.writable for volume in plan_volumes(map(store, reads), [], ROOT))
 
 
-@given(st.lists(keys, min_size=1, max_size=20, unique=True), st.integers(1, 3))
+@given(st.lists(keys, min_size=1, max_size=10, unique=True), st.integers(1, 3))
 def test_no_other_scene_is_shown(all_keys: list[str], count: int) -> None:
     scene = all_keys[0].split("/")[3]
     ours = [key for key in all_keys if key.split("/")[3] == scene]
