@@ -77,8 +77,8 @@ def get_parser() -> argparse.ArgumentParser:
         ("datastore", "ALIAS", "alias of the S3 data store, see `ovhai datastore list`", "OVHAI_DATASTORE"),
         ("bucket", "NAME", "bucket of the workflow", "OVHAI_BUCKET"),
         ("prefix", "P", "prefix of the workflow in the bucket", "OVHAI_PREFIX"),
-        ("endpoint", "URL", "address of the S3 server", "OVHAI_ENDPOINT or SNAKEMAKE_STORAGE_S3_ENDPOINT_URL"),
-        ("region", "R", "region of the S3 server", "OVHAI_REGION or SNAKEMAKE_STORAGE_S3_REGION"),
+        ("endpoint", "URL", "address of the S3 server", "SNAKEMAKE_STORAGE_S3_ENDPOINT_URL or OVHAI_ENDPOINT"),
+        ("region", "R", "region of the S3 server", "SNAKEMAKE_STORAGE_S3_REGION or OVHAI_REGION"),
     )
     for name, value, text, variables in defaults:
         names = variables.split(" or ")

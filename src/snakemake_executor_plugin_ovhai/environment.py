@@ -73,7 +73,10 @@ def read_environment() -> Place:
         values["OVHAI_PREFIX"] or "meshes",
         region,
         # OVHcloud's documentation of data stores names this form of address.
-        values["OVHAI_ENDPOINT"] or f"https://s3.{region}.io.cloud.ovh.net",
+        # The variable of the storage plugin comes first, because it beats the profile anyway.
+        os.environ.get("SNAKEMAKE_STORAGE_S3_ENDPOINT_URL")
+        or values["OVHAI_ENDPOINT"]
+        or f"https://s3.{region}.io.cloud.ovh.net",
         values["OVHAI_FLAVOR"] or "ai1-1-gpu",
         int(values["OVHAI_GPU"] or 1),
     )

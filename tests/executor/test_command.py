@@ -105,14 +105,17 @@ def test_doctor_takes_the_server_from_the_variables_of_the_profile(
     run: Run, bucket: str, s3: s3_server.S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = ("doctor", "--datastore", "S3GRA", "--bucket", bucket)
-    monkeypatch.setenv("SNAKEMAKE_STORAGE_S3_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("OVHAI_ENDPOINT", s3.endpoint)
+    # Snakemake prefers the plugin's own variable to what the profile says.
+    monkeypatch.setenv("OVHAI_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("SNAKEMAKE_STORAGE_S3_ENDPOINT_URL", s3.endpoint)
     monkeypatch.setenv("OVHAI_FLAVOR", "ai1-1-gpu")
     code, out, _ = run(*places)
     assert (code, get_wrong(out)) == (0, [])
     assert "ai1-1-gpu is known" in out
-    monkeypatch.delenv("OVHAI_ENDPOINT")
     monkeypatch.delenv("SNAKEMAKE_STORAGE_S3_ENDPOINT_URL")
+    monkeypatch.setenv("OVHAI_ENDPOINT", s3.endpoint)
+    assert run(*places)[0] == 0
+    monkeypatch.delenv("OVHAI_ENDPOINT")
     monkeypatch.setenv("OVHAI_REGION", "gra")
     code, out, _ = run(*places[:3])  # without a bucket: OVHcloud itself is not asked
     assert code == 1
