@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-ovhai test lint clean
+.PHONY: demo demo-ovhai test chaos lint clean
 
 demo: $(VENV)/.local
 	$(BIN)/snakemake --profile profiles/local --configfile config/demo/config.yaml
@@ -17,6 +17,9 @@ demo-ovhai: $(VENV)/.test
 test: lint
 	bash tests/install_colmap.sh
 	$(BIN)/pytest -n auto --dist loadfile
+
+chaos: $(VENV)/.test # 200 runs with random faults and killed heads: most of an hour
+	$(BIN)/python tests/executor/chaos.py --seeds 0-199 --jobs 5
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

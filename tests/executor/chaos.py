@@ -1,6 +1,6 @@
 """Random faults of the platform, heads killed at random times, restarts, two heads at once: is anything lost?
 
-    python tests/executor/chaos.py --seeds 0-199 --jobs 4
+    python tests/executor/chaos.py --seeds 0-199 --jobs 5
 
 Each seed is one run of a small workflow: a plan of faults and kills drawn from the seed, then a last head that nothing
 disturbs. Violations, which make the exit code 1:
@@ -150,11 +150,11 @@ LIE = {"when": "job list", "action": "hide", "probability": 0.2}
 
 @dataclass
 class Plan:
-    """What happens in a seed: faults, settings, and rounds of heads with the seconds after which each is killed."""
+    """What happens in a seed: faults, settings, and rounds of heads that start together."""
 
     faults: list[dict[str, Any]]
     settings: dict[str, Any]
-    rounds: list[list[float | None]]  # None: the head is left alone
+    rounds: list[list[float | None]]  # seconds from the first look to the kill; None: the head is left alone
     seconds: dict[str, float]
     inputs: dict[str, bytes]
 
@@ -175,7 +175,7 @@ class Outcome:
         what = "; ".join(self.violations) or "ok"
         return (
             f"seed {self.seed}: {what} ({self.seconds:.0f} s, {self.heads} heads, {self.jobs} jobs, "
-            f"{self.fired} faults, {self.repeated} done again, {self.left} left, longest overlap {self.longest:.1f} s)"
+            f"{self.fired} faults, {self.repeated} done again, {self.left} left, overlap {self.longest:.1f} s)"
         )
 
 
@@ -183,7 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--seeds", default="0-199", help="first and last one (%(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time (%(default)s)")
-    parser.add_argument("--keep", type=Path, help="leave the files of each seed with violations in this folder")
+    parser.add_argument("--keep", type=Path, help="leave the files of each seed in this folder")
     arguments = parser.parse_args()
     first, _, last = arguments.seeds.partition("-")
     with tempfile.TemporaryDirectory() as scratch:
@@ -196,7 +196,7 @@ def main() -> None:
         f"{sum(outcome.jobs for outcome in outcomes)} jobs, {sum(outcome.fired for outcome in outcomes)} faults: "
         f"{len(broken)} with violations; work done again: {sum(outcome.repeated for outcome in outcomes)}, "
         f"jobs left: {sum(outcome.left for outcome in outcomes)}, "
-        f"longest overlap of two heads' jobs: {max(outcome.longest for outcome in outcomes):.1f} s"
+        f"longest undisturbed overlap of two heads' jobs: {max(outcome.longest for outcome in outcomes):.1f} s"
     )
     for outcome in broken:
         print(f"again: python tests/executor/chaos.py --seeds {outcome.seed}-{outcome.seed} --keep /tmp/chaos")
@@ -217,13 +217,13 @@ def make_folder(folder: Path) -> Path:
 
 
 def run_seed(seed: int, folder: Path, s3: s3_server.S3Server, keep: Path | None = None) -> Outcome:
-    """folder: for what the seed writes; removed unless there are violations and keep is given."""
+    """folder: for what the seed writes while it runs."""
     chaos = Chaos(seed, make_folder(folder / f"seed-{seed}"), s3)
     try:
         outcome = chaos.run()
     finally:
         chaos.clean_up()
-    if outcome.violations and keep:
+    if keep:
         shutil.copytree(chaos.folder, keep / f"seed-{seed}", symlinks=True, dirs_exist_ok=True)
     shutil.rmtree(chaos.folder, ignore_errors=True)
     return outcome
@@ -243,7 +243,7 @@ def make_plan(seed: int) -> Plan:
     rounds: list[list[float | None]] = []
     for _ in range(draw.randint(1, 4)):
         heads = 2 if draw.random() < 0.35 else 1
-        rounds.append([None if lies or draw.random() < 0.2 else draw.uniform(1.5, 8) for _ in range(heads)])
+        rounds.append([None if lies or draw.random() < 0.2 else draw.uniform(0, 6) for _ in range(heads)])
     return Plan(
         faults,
         settings,
@@ -309,11 +309,21 @@ class Chaos:
 
     def run_round(self, kills: list[float | None]) -> None:
         """Heads that are left alone go on for 20 s, in which most of them end."""
-        begin = time.monotonic()
         running = [(self.start(head), kill) for head, kill in zip(self.heads, kills, strict=False)]
+        self.wait_for_looks([process for process, _ in running])
+        begin = time.monotonic()
         for process, kill in sorted(running, key=lambda entry: entry[1] or 20):
             wait(process, begin + (kill or 20) - time.monotonic())
             kill_group(process)
+
+    def wait_for_looks(self, processes: "list[subprocess.Popen[bytes]]") -> None:
+        """A kill before a head has done anything would test nothing, however slow the machine is."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            callers = {call["caller"] for call in self.platform.calls("job", "list")}
+            if all(process.poll() is not None or process.pid in callers for process in processes):
+                return
+            time.sleep(0.2)
 
     def start(self, head: Head) -> "subprocess.Popen[bytes]":
         process = head.start(*ARGUMENTS)
@@ -333,7 +343,8 @@ class Chaos:
         found = {name: self.heads[0].stored(name) for name in expected}
         for scene in SCENES:
             expected[f"deliver/{scene}.txt"] = expected[f"results/{scene}/three/out.txt"]
-            found[f"deliver/{scene}.txt"] = (self.heads[0].folder / "deliver" / f"{scene}.txt").read_text()
+            delivered = self.heads[0].folder / "deliver" / f"{scene}.txt"
+            found[f"deliver/{scene}.txt"] = delivered.read_text() if delivered.exists() else None
         return [f"{name} is {found[name]!r}" for name in expected if found[name] != expected[name]]
 
     def clean_up(self) -> None:
@@ -375,7 +386,9 @@ class Life:
 
 
 def find_duplicates(platform: Platform) -> tuple[list[str], float]:
-    """Violations, and the longest time in seconds for which two heads' jobs for the same files were live."""
+    """Violations, and the longest time in seconds for which two heads' jobs for the same files were live, where lists
+    and orders to stop went through meanwhile: each of those that fails costs one more look.
+    """
     by_target: dict[str, list[Life]] = defaultdict(list)
     for life in get_lives(platform):
         by_target[life.target].append(life)
@@ -387,11 +400,12 @@ def find_duplicates(platform: Platform) -> tuple[list[str], float]:
             begin, end = max(one.begin, other.begin), min(one.end, other.end)
             if begin >= end:
                 continue
-            longest = max(longest, end - begin)
+            faults = sum(begin < moment < end for moment in disturbed)
+            longest = max(longest, 0.0 if faults else end - begin)
             what = f"duplicate: {one.job} and {other.job} for {end - begin:.1f} s"
             if one.head == other.head != 1:
                 violations.append(f"{what}, both from one head")
-            elif most_looks(looks, begin, end) > 1 + sum(begin < moment < end for moment in disturbed):
+            elif most_looks(looks, begin, end) > 1 + faults:
                 violations.append(f"{what}, though a head looked twice")
     return violations, longest
 
@@ -400,7 +414,7 @@ def most_looks(looks: list[tuple[float, int]], begin: float, end: float) -> int:
     """Of any one head in that time: the first shows it both jobs, and before the second it has stopped one."""
     counts: dict[int, int] = defaultdict(int)
     for moment, caller in looks:
-        counts[caller] += begin < moment < end
+        counts[caller] += caller != 1 and begin < moment < end
     return max(counts.values(), default=0)
 
 
