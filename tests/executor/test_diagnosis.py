@@ -65,7 +65,7 @@ def test_success_is_done_with_outputs_back(changes: dict[str, Any], success: boo
         (replace(FAILED, exit_code=137), "failed with exit code 137", "yes"),
         *(
             (Job("a", "INTERRUPTED", info_code=code), f"taken away by the platform ({code})", "free")
-            for code in PREEMPTED
+            for code in sorted(PREEMPTED)
         ),
         *(
             (
@@ -73,7 +73,7 @@ def test_success_is_done_with_outputs_back(changes: dict[str, Any], success: boo
                 f"its image could not be used ({code})",
                 "yes" if code == "JOB_REGISTRY_UNAVAILABLE" else "no",
             )
-            for code in IMAGE_PROBLEMS
+            for code in sorted(IMAGE_PROBLEMS)
         ),
     ],
 )
