@@ -76,6 +76,8 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
         "-master.volumeSizeLimitMB=64",
+        # Each bucket takes several volumes, and those of deleted buckets are not free at once; the default is 8.
+        "-volume.max=200",
         *(f"-{name}.port={port}" for name, port in ports.items()),
     ]
     log = folder / "weed.log"
