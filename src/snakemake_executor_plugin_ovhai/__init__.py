@@ -28,6 +28,8 @@ from .volumes import Volume
 from .watching import Limits, Result, Watcher, Work
 
 FREE_RETRIES = 5  # that many times a job may be taken away without this being counted as an attempt
+# Snakemake's words where it runs a job only because it runs one before it.
+ONLY_BEFORE = "input files updated by another job"
 SIGNATURES = Path(__file__).with_name("signatures.yaml")
 
 common_settings = CommonSettings(
@@ -163,6 +165,9 @@ class Executor(RemoteExecutor):
             # Its head may have died while a submission was on its way.
             work.orphaned = not records
             work.not_before = time.monotonic() + 2 * self.settings.min_interval
+        elif not job.is_group() and set(self.dag.reason(job).get_names()) == {ONLY_BEFORE}:
+            # A head elsewhere may have gone on where this one died: an earlier result for the same inputs is as good.
+            work.orphaned = True
         info.aux = {"work": work}
         self.report_job_submission(info, register_job=False)
         self.fresh.set()

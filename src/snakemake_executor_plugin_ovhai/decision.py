@@ -24,7 +24,7 @@ class Claim:
     job_id       the job that does it, as far as known
     submission   mark of the last submission whose reply was lost
     unfinished   jobs that Snakemake's records name for outputs left incomplete by a head that died
-    orphaned     the records say that there was such a job, but not which
+    orphaned     there may be an earlier job whose result is still good, but the records do not say which
     """
 
     target: str

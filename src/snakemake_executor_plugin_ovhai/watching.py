@@ -21,7 +21,7 @@ from .decision import Claim, Decision, decide, get_label
 from .diagnosis import Failure, Signature, diagnose, get_message, is_success
 from .fingerprint import get_fingerprint, get_target
 from .logs import Followers, get_log_path
-from .states import KNOWN, Job
+from .states import KNOWN, LONG_AGO, Job
 from .submission import LABEL_PREFIX, Request, SubmissionError, check_secrets, get_arguments, get_labels
 
 SUBMISSIONS = 4  # at a time; one takes a second or two
@@ -57,6 +57,7 @@ class Work:
     orphaned: bool = False
     target: str = ""
     fingerprint: str = ""
+    newest_input: datetime = LONG_AGO
     job_id: str | None = None
     submission: str | None = None
     not_before: float = 0.0
@@ -144,6 +145,7 @@ class Watcher:
                     if info is None:
                         raise SubmissionError(f"its input {file.uri} is not in the bucket")
                     checksums[file] = info.checksum
+                    work.newest_input = max(work.newest_input, info.modified)
             except BucketError as error:
                 self.say("bucket", f"The bucket does not answer; waiting. {error}")
                 continue
@@ -347,10 +349,10 @@ class Watcher:
         problem = self.find_problem(work, job)
         if problem:
             work.looks_for_outputs += 1
-            if work.looks_for_outputs < LOOKS_FOR_OUTPUTS:
+            if work.looks_for_outputs < LOOKS_FOR_OUTPUTS and not work.orphaned:
                 return None
             work.looks_for_outputs = 0
-            if job.id in work.unfinished or work.orphaned:
+            if work.unfinished or work.orphaned:
                 work.job_id, work.unfinished, work.orphaned = None, [], False  # its result has gone: start again
                 return None
             failure = Failure(f"is DONE, but {problem}", remedy="Nothing to do; it is tried again.")
@@ -361,6 +363,8 @@ class Watcher:
     def find_problem(self, work: Work, job: Job) -> str:
         submitted = get_label(job, "submitted")
         since = datetime.fromtimestamp(int(submitted) if submitted.isdigit() else 0, UTC)
+        if work.orphaned:  # an earlier job's result, which Snakemake would find stale if an input were newer
+            since = max(since, work.newest_input)
         for file in work.request.outputs:
             info = self.bucket.get_info(file)
             if info is None:

@@ -178,3 +178,14 @@ def test_attempts_carry_no_weight_in_identity(head: Head) -> None:
     finish(head)
     assert states(head, "make") == ["ERROR", "DONE"]
     assert [labels(job, "attempt") for job in jobs_of(head.platform, "make")] == ["1", "2"]
+
+
+def test_what_another_machine_did_meanwhile_is_not_done_again(head: Head, tmp_path: Path) -> None:
+    """The one that died comes back with its old records, from which all has to be made again."""
+    head.write(make="sleep 8;")
+    first = head.start()
+    wait_until(lambda: states(head, "make") == ["RUNNING"])
+    kill(first)
+    finish(Head(tmp_path / "fresh", head.platform, head.s3, head.bucket).write(make="sleep 8;"))
+    finish(head)
+    assert (states(head, "make"), states(head, "add")) == (["DONE"], ["DONE"])
