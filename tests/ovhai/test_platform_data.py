@@ -44,7 +44,7 @@ def test_new_and_changed_files_go_back_and_deletions_only_with_rwd(
 def test_the_last_rwd_job_on_a_prefix_deletes_what_another_has_written(
     platform: Platform, bucket: str, s3: s3_server.S3Server
 ) -> None:
-    platform.set(simulate={"slow": 1})
+    platform.set(simulate={"slow": 6})  # longer than the other takes, on any machine
     slow = submit(platform, "-v", f"{bucket}@S3GRA/p:/data:rwd", command="echo slow > /data/slow")
     platform.wait(slow, "RUNNING")
     run(platform, "-v", f"{bucket}@S3GRA/p:/data:rwd", command="echo quick > /data/quick")
