@@ -81,8 +81,8 @@ rule gate_decision:
         decision="results/{scene}/region/gate.pass",
     log:
         "results/{scene}/region/gate_decision.log",
-    localrule: True
     retries: 0
+    localrule: True
     conda:
         "../envs/workflow.yaml"
     params:
