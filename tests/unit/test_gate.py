@@ -153,7 +153,7 @@ def set_pose(transforms: dict[str, Any], row: int, column: int, factor: float) -
             0.4,
             "000009.jpg",
         ),
-        ("poses.json", lambda c: c.update(reprojection_error=1.5), "reprojection_error", "warn", 1.5, "zoom"),
+        ("poses.json", lambda c: c.update(reprojection_error=1.8), "reprojection_error", "warn", 1.8, "zoom"),
         ("poses.json", lambda c: c.update(reprojection_error=2.5), "reprojection_error", "fail", 2.5, "zoom"),
         ("poses.json", lambda c: c.update(track_length=2.5), "track_length", "warn", 2.5, "frames.target"),
         ("poses.json", lambda c: c.update(points_per_image=120), "points_per_image", "warn", 120, "texture"),
