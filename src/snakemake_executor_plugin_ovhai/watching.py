@@ -8,7 +8,7 @@ import random
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -172,6 +172,8 @@ class Watcher:
                 candidates = [*candidates, by_id[work.job_id]]  # its labels have been lost
             try:
                 decision = decide(work.claim, candidates)
+                if decision.action == "submit" and (unlisted := self.find_unlisted(work, by_id)):
+                    decision = decide(work.claim, [*candidates, *unlisted])
                 result = self.advance(work, decision, submissions)
             except (OvhaiError, BucketError) as error:
                 self.say(f"look {work.request.name}", f"{work.request.name}: {error}; looking again later.")
@@ -269,6 +271,16 @@ class Watcher:
             failure = Failure("is not known to the platform any more", remedy="Nothing to do; it is tried again.")
             return self.fail(work, failure)
         return self.end(work, job) if job.ended else self.watch(work, job)
+
+    def find_unlisted(self, work: Work, listed: Container[str]) -> list[Job]:
+        """Jobs that Snakemake's records name and the list lacks: each is asked for before work is paid for again."""
+        found = []
+        for job_id in [job_id for job_id in work.unfinished if job_id not in listed]:
+            try:
+                found.append(self.client.get_job(job_id))
+            except NotFoundError:
+                work.unfinished.remove(job_id)
+        return found
 
     # Start ----------------------------------------------------------------------------------------------------------
 

@@ -175,17 +175,13 @@ def test_an_arc_gives_every_output(tmp_path: Path, orbit: list[bytes], backend: 
     assert 100 < np.degrees(np.arccos((np.trace(turn) - 1) / 2)) < 125
 
 
-@pytest.mark.parametrize("threads", ["1", "2"])
-def test_the_same_frames_give_the_same_poses(tmp_path: Path, orbit: list[bytes], threads: str) -> None:
-    """pycolmap: to the byte with one thread, to rounding with more. COLMAP 3.8 matches at random on the CPU."""
+def test_the_same_frames_give_the_same_poses(tmp_path: Path, orbit: list[bytes]) -> None:
+    """pycolmap with one thread: to the byte. More may differ on a busy machine, COLMAP 3.8 always may."""
     store(tmp_path, orbit[:24:2])
     for out in ("first", "second"):
-        run_poses(tmp_path, "--backend", "pycolmap", "--seed", "3", "--threads", threads, out=out)
-    for name in OUTPUTS[:-1] if threads == "1" else []:
+        run_poses(tmp_path, "--backend", "pycolmap", "--seed", "3", "--threads", "1", out=out)
+    for name in OUTPUTS[:-1]:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes(), name
-    first, second = (read_images(tmp_path / out / "images.bin") for out in ("first", "second"))
-    for one, other in zip(first, second, strict=True):
-        np.testing.assert_allclose(one.world_to_camera, other.world_to_camera, atol=1e-6)
 
 
 def test_the_end_of_an_orbit_is_matched_with_its_start(tmp_path: Path, orbit: list[bytes]) -> None:
