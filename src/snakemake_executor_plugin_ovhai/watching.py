@@ -338,6 +338,7 @@ class Watcher:
         arguments = get_arguments(request, labels, self.datastore)
         check_secrets(arguments, self.secrets)
         self.on_start(work, None)
+        work.unfinished, work.orphaned = [], False  # from here on only the new job's result counts
         work.submission = submission
         job = self.client.submit(arguments)
         work.job_id, work.submission = job.id, None
