@@ -45,7 +45,6 @@ rule gate:
     input:
         frames="results/{scene}/frames/frames.json",
         poses="results/{scene}/poses/poses.json",
-        images="results/{scene}/poses/images.tar",
         transforms="results/{scene}/region/transforms.json",
         region="results/{scene}/region/region.json",
         points="results/{scene}/region/points.npz",
@@ -64,7 +63,6 @@ rule gate:
         " --scene {wildcards.scene:q}"
         " --frames-json {input.frames:q}"
         " --poses-json {input.poses:q}"
-        " --images {input.images:q}"
         " --transforms {input.transforms:q}"
         " --region {input.region:q}"
         " --points {input.points:q}"

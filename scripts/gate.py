@@ -7,16 +7,13 @@ and advice for the person with the camera. decide reads gate.json and lets the s
 
 import argparse
 import difflib
-import io
 import json
 import math
 import sys
-import tarfile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 import region_rules as rules
 from region_rules import Cloud, Views
@@ -124,7 +121,6 @@ def parse_arguments() -> argparse.Namespace:
     one.add_argument("--transforms", type=Path, required=True, help="transforms.json of the region stage")
     one.add_argument("--region", type=Path, required=True, help="region.json of the region stage")
     one.add_argument("--points", type=Path, required=True, help="points.npz of the region stage")
-    one.add_argument("--images", type=Path, required=True, help="images.tar of the poses stage")
     one.add_argument(
         "--thresholds",
         default="{}",
@@ -148,7 +144,7 @@ def check(args: argparse.Namespace) -> None:
         **check_camera(capture),
         **check_path(capture),
         **check_region(capture),
-        **check_images(capture, args.images),
+        **check_images(capture),
     }
     checks = [judge(name, findings[name], limits[name]) for name in LIMITS if name in findings]
     verdicts = {entry["verdict"] for entry in checks}
@@ -266,7 +262,7 @@ def _format(value: float, unit: Unit) -> str:
 
 
 def read_capture(args: argparse.Namespace) -> Capture:
-    """All inputs but the images. Raises StageError naming the file and what is wrong with it."""
+    """All inputs. Raises StageError naming the file and what is wrong with it."""
     frames = _read(args.frames_json, {"frames": list})["frames"]
     for frame in frames:
         _need(args.frames_json, frame, {"name": str, "sharpness": float, "luminance": float})
@@ -275,6 +271,9 @@ def read_capture(args: argparse.Namespace) -> Capture:
         args.poses_json,
         {**dict.fromkeys(numbers, float), "frames": int, "registered": int, "unregistered": list, "attempts": list},
     )
+    _need(args.poses_json, poses, {"images": list})
+    for image in poses["images"]:
+        _need(args.poses_json, image, {"name": str, "flaw": str})
     transforms = _read(
         args.transforms,
         {
@@ -549,25 +548,10 @@ def check_region(capture: Capture) -> dict[str, Finding]:
     return findings
 
 
-def check_images(capture: Capture, path: Path) -> dict[str, Finding]:
-    """Upstream hangs for ever on a missing or broken image, so each is decoded here, strictly (NA-14, NA-15)."""
-    size = (int(capture.transforms["w"]), int(capture.transforms["h"]))
-    found, broken = [], []
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                name = member.name.removeprefix("./")
-                file = tar.extractfile(member)
-                if file is None:
-                    continue  # a folder
-                found.append(name)
-                flaw = _image_flaw(file.read(), size)
-                if flaw:
-                    broken.append(f"{name} ({flaw})")
-    except FileNotFoundError:
-        raise StageError(f"{path}: no such file")
-    except (tarfile.TarError, OSError) as error:
-        raise StageError(f"{path}: not a complete tar archive ({error}); run the poses stage again")
+def check_images(capture: Capture) -> dict[str, Finding]:
+    """Upstream hangs for ever on a missing or broken image (NA-14, NA-15), so the poses stage decodes each of them."""
+    found = [image["name"] for image in capture.poses["images"]]
+    broken = [f"{image['name']} ({image['flaw']})" for image in capture.poses["images"] if image["flaw"]]
     missing = sorted(set(capture.names) - set(found))
     extra = sorted(set(found) - set(capture.names))
     doubled = sorted({name for name in found if found.count(name) > 1})
@@ -580,20 +564,6 @@ def check_images(capture: Capture, path: Path) -> dict[str, Finding]:
         ),
         "image_files": Finding(len(broken), again + (f" Broken: {_some(broken)}." if broken else "")),
     }
-
-
-def _image_flaw(data: bytes, size: tuple[int, int]) -> str:
-    """What is wrong with an image, "" if nothing."""
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()  # raises on truncated data: Pillow is strict unless told otherwise
-            if image.mode != "RGB":
-                return f"mode {image.mode}, not 8-bit RGB without alpha"
-            return "" if image.size == size else f"{image.width} x {image.height}, not {size[0]} x {size[1]}"
-    except UnidentifiedImageError:
-        return "not an image"
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's plugins raise these
-        return f"cannot be decoded: {error}"
 
 
 def _some(names: list[str]) -> str:

@@ -8,6 +8,7 @@ Python 3.8, numpy and pillow only, because it also runs inside the image docker.
 """
 
 import argparse
+import io
 import os
 import re
 import shutil
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, NamedTuple, Sequence, Set, Tuple, Union
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from colmap_model import Points, read_cameras, read_images, read_points
 from stage import StageError, outputs, read_json, run, write_json
@@ -113,7 +114,8 @@ def main() -> None:
         pack_images(folder / "undistorted" / "images", best.models[0].names, images)
         for name, path in [("cameras.bin", cameras), ("images.bin", image_poses), ("points3D.bin", points)]:
             shutil.copyfile(folder / "undistorted" / "sparse" / name, path)
-        write_json(summary, summarize(backend.version, frames, attempts, best))
+        content = summarize(backend.version, frames, attempts, best)
+        write_json(summary, {**content, "images": inspect_images(images, read_size(cameras))})
     say(f"model: {best.registered} of {len(frames.names)} frames, {best.models[0].reprojection_error:.2f} px")
 
 
@@ -375,6 +377,36 @@ def pack_images(folder: Path, names: Sequence[str], archive: Path) -> None:
             member.size = (folder / name).stat().st_size
             with open(folder / name, "rb") as file:
                 tar.addfile(member, file)
+
+
+def read_size(cameras: Path) -> Tuple[int, int]:
+    """Width and height in pixels of the one camera."""
+    (camera,) = read_cameras(cameras)
+    return camera.width, camera.height
+
+
+def inspect_images(archive: Path, size: Tuple[int, int]) -> List[Dict[str, str]]:
+    """Name and flaw of each image in the tar, as the gate judges them: it need not load them again, from far away."""
+    found = []
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            file = tar.extractfile(member)
+            found.append({"name": member.name, "flaw": find_flaw(file.read() if file else b"", size)})
+    return found
+
+
+def find_flaw(data: bytes, size: Tuple[int, int]) -> str:
+    """What is wrong with an image of which an engine expects width x height 8-bit RGB; "" if nothing."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()  # raises on truncated data: Pillow is strict unless told otherwise
+            if image.mode != "RGB":
+                return f"mode {image.mode}, not 8-bit RGB without alpha"
+            return "" if image.size == size else f"{image.width} x {image.height}, not {size[0]} x {size[1]}"
+    except UnidentifiedImageError:
+        return "not an image"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's plugins raise these
+        return f"cannot be decoded: {error}"
 
 
 def summarize(version: str, frames: Frames, attempts: Sequence[Attempt], best: Attempt) -> Dict[str, Any]:

@@ -28,8 +28,8 @@ from .volumes import Volume
 from .watching import Limits, Result, Watcher, Work
 
 FREE_RETRIES = 5  # that many times a job may be taken away without this being counted as an attempt
-# Snakemake's words where it runs a job only because it runs one before it.
-ONLY_BEFORE = "input files updated by another job"
+# Snakemake's words where it runs a job only because it runs one before it, or because outputs are not there (yet).
+ONLY_TO_HAVE_OUTPUTS = {"input files updated by another job", "output files have to be generated"}
 SIGNATURES = Path(__file__).with_name("signatures.yaml")
 
 common_settings = CommonSettings(
@@ -165,8 +165,9 @@ class Executor(RemoteExecutor):
             # Its head may have died while a submission was on its way.
             work.orphaned = not records
             work.not_before = time.monotonic() + 2 * self.settings.min_interval
-        elif not job.is_group() and set(self.dag.reason(job).get_names()) == {ONLY_BEFORE}:
-            # A head elsewhere may have gone on where this one died: an earlier result for the same inputs is as good.
+        elif get_reasons(self.dag, job) <= ONLY_TO_HAVE_OUTPUTS:
+            # A head elsewhere may have gone on where this one died, or its job has ended since this one looked for the
+            # outputs: an earlier result for the same inputs is as good.
             work.orphaned = True
         info.aux = {"work": work}
         self.report_job_submission(info, register_job=False)
@@ -241,6 +242,12 @@ def is_marked_incomplete(persistence: Any, job: JobExecutorInterface) -> bool:
     """Whether Snakemake's records say that an earlier run has started this job and never finished it."""
     jobs = list(job.jobs) if job.is_group() else [job]
     return any(asyncio.run(persistence.incomplete(member)) for member in jobs)
+
+
+def get_reasons(dag: Any, job: JobExecutorInterface) -> set[str]:
+    """Why Snakemake runs the job, in its own words."""
+    jobs = list(job.jobs) if job.is_group() else [job]
+    return {name for member in jobs for name in dag.reason(member).get_names()}
 
 
 def get_secrets(settings: Any) -> list[str]:

@@ -64,7 +64,7 @@ def decide(claim: Claim, jobs: Sequence[Job]) -> Decision:
         return Decision("ended" if mine.ended else "watch", done[0] if done and mine.ended else mine)
     if claim.job_id:
         return Decision("missing")
-    if finished := find_finished(claim, same):
+    if finished := find_finished(claim, ours):
         return Decision("ended", finished)
     unended = tuple(job for job in ours if not job.ended)
     if unended:
@@ -82,14 +82,19 @@ def find_mine(claim: Claim, jobs: Sequence[Job], same: Sequence[Job]) -> Job | N
     return None
 
 
-def find_finished(claim: Claim, same: Sequence[Job]) -> Job | None:
+def find_finished(claim: Claim, ours: Sequence[Job]) -> Job | None:
     """A job that has ended well since a head which died had started this work: its own, or one of another head, whose
     result is as good and must not be removed.
 
-    Only where Snakemake's records know of such a start: a user who forces a rule wants it to run again.
+    Only where Snakemake's records know of such a start: a user who forces a rule wants it to run again. And not if
+    other work has been written to the same place since.
     """
+    same = [job for job in ours if get_label(job, "fingerprint") == claim.fingerprint]
     begun = min((job.age_key for job in same if job.id in claim.unfinished), default=None)
     done = [
         job for job in same if job.state == "DONE" and (claim.orphaned or (begun is not None and job.age_key >= begun))
     ]
-    return max(done, key=lambda job: job.age_key, default=None)
+    last = max(done, key=lambda job: job.age_key, default=None)
+    if last and any(job.age_key > last.age_key for job in ours if job not in same):
+        return None
+    return last

@@ -73,7 +73,7 @@ def diagnose(job: Job, log: str, signatures: Sequence[Signature], limit: int) ->
     code = f" with exit code {job.exit_code}" if job.exit_code is not None else ""
     if job.timed_out:
         return Failure(
-            f"ended by its time limit of {limit} minutes",
+            f"ended by its time limit of {limit} minute{'s' * (limit != 1)}",
             remedy="Raise the rule's resource runtime (it may depend on attempt), unless the log shows that it hangs.",
         )
     if job.info_code in PREEMPTED:

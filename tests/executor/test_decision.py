@@ -118,6 +118,13 @@ def test_a_finished_job_is_taken_only_if_the_records_know_it() -> None:
     assert decide(replace(CLAIM, unfinished=["c"], orphaned=True), [failed]) == Decision("submit")
 
 
+def test_a_finished_job_is_not_taken_once_other_work_has_written_there() -> None:
+    done = make("a", "DONE", second=1)
+    claim = replace(CLAIM, orphaned=True)
+    assert decide(claim, [done, make("b", "DONE", second=2, fingerprint="other")]) == Decision("submit")
+    assert decide(claim, [done, make("b", "DONE", second=0, fingerprint="other")]) == Decision("ended", done)
+
+
 def test_other_work_with_the_same_outputs_is_stopped_and_waited_for() -> None:
     other = make("a", fingerprint="other")
     assert decide(CLAIM, [other]) == Decision("wait", other, (other,))

@@ -189,3 +189,14 @@ def test_what_another_machine_did_meanwhile_is_not_done_again(head: Head, tmp_pa
     finish(Head(tmp_path / "fresh", head.platform, head.s3, head.bucket).write(make="sleep 8;"))
     finish(head)
     assert (states(head, "make"), states(head, "add")) == (["DONE"], ["DONE"])
+
+
+def test_a_job_that_ends_while_a_fresh_folder_plans_is_not_paid_for_again(head: Head, tmp_path: Path) -> None:
+    """Snakemake looks for outputs before the executor sees its first list of jobs."""
+    head.write(make="sleep 10;")
+    first = head.start()
+    wait_until(lambda: states(head, "make") == ["RUNNING"])
+    kill(first)
+    head.platform.fault(when="job list", action="slow", seconds=14, count=1)
+    finish(Head(tmp_path / "fresh", head.platform, head.s3, head.bucket).write(make="sleep 10;"))
+    assert states(head, "make") == ["DONE"]

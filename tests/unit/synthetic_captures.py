@@ -3,15 +3,12 @@
 World: z up, lengths in metres. Every scene is deterministic.
 """
 
-import io
 import json
 import struct
-import tarfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 WIDTH, HEIGHT, FOCAL = 64, 48, 60.0
 UP = np.array([0.0, 0.0, 1.0])
@@ -110,7 +107,7 @@ def turntable(count: int = 30) -> Capture:
     return Capture(np.stack([look(place, place + np.array([0, 3, -0.3])) for place in places]), wall)
 
 
-def write(folder: Path, capture: Capture, seed: int = 0) -> dict[str, Path]:
+def write(folder: Path, capture: Capture) -> dict[str, Path]:
     """Write a capture's files; points are seen by the cameras they project into. Returns the paths by option name."""
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"{3 * i:06d}.jpg" for i in range(len(capture.camera_to_world))]
@@ -120,7 +117,6 @@ def write(folder: Path, capture: Capture, seed: int = 0) -> dict[str, Path]:
         "points": folder / "points3D.bin",
         "frames-json": folder / "frames.json",
         "poses-json": folder / "poses.json",
-        "images": folder / "images.tar",
     }
     write_cameras(paths["cameras"])
     write_images(paths["image-poses"], capture.camera_to_world, names)
@@ -142,12 +138,10 @@ def write(folder: Path, capture: Capture, seed: int = 0) -> dict[str, Path]:
         "points": len(tracks),
         "points_per_image": seen / len(names),
         "unregistered": [],
+        "images": [{"name": name, "flaw": ""} for name in names],
         "attempts": [{"name": "sequential", "pairs": 1, "models": [{"registered": len(names)}], "seconds": 1.0}],
     }
     paths["poses-json"].write_text(json.dumps(poses))
-    random = np.random.default_rng(seed)
-    noise = random.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    write_tar(paths["images"], {name: encode(Image.fromarray(noise)) for name in names})
     return paths
 
 
@@ -175,20 +169,6 @@ def write_points(path: Path, points: np.ndarray, tracks: list[list[int]], error:
         body += struct.pack("<Q3d3BdQ", i + 1, *point, 128, 128, 128, error, len(track))
         body += b"".join(struct.pack("<II", row + 1, 0) for row in track)
     path.write_bytes(struct.pack("<Q", len(points)) + body)
-
-
-def write_tar(path: Path, files: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            tar.addfile(info, io.BytesIO(data))
-
-
-def encode(image: Image.Image, kind: str = "JPEG") -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
 
 
 def _tracks(capture: Capture) -> list[list[int]]:

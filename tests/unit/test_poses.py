@@ -579,3 +579,31 @@ def test_a_good_camera(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["poses.py", "poses_colmap.py", "colmap_model.py", "stage.py"])
 def test_the_steps_in_colmaps_image_are_python_3_8(name: str) -> None:
     ast.parse((ROOT / "scripts" / name).read_text(), feature_version=(3, 8))
+
+
+def encoded(mode: str = "RGB", size: tuple[int, int] = (64, 48), kind: str = "JPEG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (encoded(), []),
+        (noise(0, (64, 48))[:-400], ["cannot be decoded"]),
+        (b"<html>", ["not an image"]),
+        (b"", ["not an image"]),
+        (encoded("L"), ["mode L"]),
+        (encoded("RGBA", kind="PNG"), ["mode RGBA", "alpha"]),
+        (encoded(size=(60, 48)), ["60 x 48, not 64 x 48"]),
+    ],
+    ids=["whole", "truncated", "html", "empty", "grey", "alpha", "size"],
+)
+def test_images_that_an_engine_cannot_use_are_noted_for_the_gate(tmp_path: Path, data: bytes, words: list[str]) -> None:
+    (tmp_path / "000003.jpg").write_bytes(data)
+    poses.pack_images(tmp_path, ["000003.jpg"], tmp_path / "images.tar")
+    (image,) = poses.inspect_images(tmp_path / "images.tar", (64, 48))
+    assert image["name"] == "000003.jpg" and bool(image["flaw"]) == bool(words)
+    for word in words:
+        assert word in image["flaw"]

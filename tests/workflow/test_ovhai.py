@@ -83,7 +83,7 @@ def test_the_mesh_is_delivered_and_everything_else_stays_in_the_bucket(remote: R
     stored = s3.client().list_objects_v2(Bucket=remote.bucket, Prefix="experiments/results/lego/")["Contents"]
     names = {entry["Key"].removeprefix("experiments/results/lego/") for entry in stored}
     assert {"region/transforms.json", "train/100/checkpoint.pt", "mesh/100/mesh.ply", "mesh/100/mesh.log"} <= names
-    assert [job["status"]["state"] for job in remote.platform.jobs()] == ["DONE"] * 4
+    assert [job["status"]["state"] for job in remote.platform.jobs()] == ["DONE"] * 3
 
 
 def test_nothing_is_done_twice_and_a_change_costs_only_what_depends_on_it(remote: Remote) -> None:
@@ -105,10 +105,9 @@ def test_no_job_sees_more_than_its_inputs(remote: Remote) -> None:
     def stages(rule: str) -> set[str]:
         return {re.sub("^experiments/(results/lego/)?", "", prefix) for prefix in remote.prefixes(rule)} - sources
 
-    sources = {prefix.removeprefix("experiments/") for prefix in remote.prefixes("frames") if ".ovhai" in prefix}
+    sources = {prefix.removeprefix("experiments/") for prefix in remote.prefixes("frames-poses") if ".ovhai" in prefix}
     assert len(sources) == 2
-    assert stages("frames") == {"resources/videos/lego", "frames"}
-    assert stages("poses") == {"frames", "poses"}
+    assert stages("frames-poses") == {"resources/videos/lego", "frames", "poses"}
     assert stages("train") == {"poses", "region", "train/config", "train/100"}
     assert stages("mesh") == {"train/100", "poses", "region", "mesh/100"}
 
@@ -116,7 +115,7 @@ def test_no_job_sees_more_than_its_inputs(remote: Remote) -> None:
 CHECKS: dict[str, Callable[[Remote], bool]] = {
     "GROUP": lambda remote: all(prefix.startswith("experiments/") for prefix in remote.prefixes("train")),
     "MODEL": lambda remote: labels(remote.jobs()["train"], "wildcard-scene") == "lego",
-    "DOWNSAMPLE_RATE": lambda remote: "--downsample 4" in remote.command("frames"),
+    "DOWNSAMPLE_RATE": lambda remote: "--downsample 4" in remote.command("frames-poses"),
     "SCENE_TYPE": lambda remote: remote.load("region/region.json")["scene_type"]["used"] == "object",
     "DATASTORE": lambda remote: remote.jobs()["train"]["spec"]["volumes"][0]["dataStore"]["alias"] == "S3GRA",
     "BUCKET_NAME": lambda remote: (
@@ -139,9 +138,8 @@ def test_every_variable_of_the_tutorial_has_its_place(remote: Remote) -> None:
 
 
 def test_steps_without_gpu_get_cpus(remote: Remote) -> None:
-    for rule in ("frames", "poses"):
-        resources = remote.jobs()[rule]["spec"]["resources"]
-        assert resources["gpu"] == 0 and resources["flavor"] == "ai1-1-cpu" and resources["cpu"] >= 4
+    resources = remote.jobs()["frames-poses"]["spec"]["resources"]
+    assert resources["gpu"] == 0 and resources["flavor"] == "ai1-1-cpu" and resources["cpu"] >= 4
 
 
 def test_missing_settings_are_all_named_before_anything_happens(remote: Remote, tmp_path: Path) -> None:
