@@ -10,6 +10,7 @@ include: "rules/poses.smk"
 include: "rules/region.smk"
 include: "rules/train.smk"
 include: "rules/mesh.smk"
+include: "rules/neuralangelo.smk"
 include: "rules/deliver.smk"
 
 

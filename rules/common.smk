@@ -60,10 +60,20 @@ def get_setting(key):
     return get_value
 
 
+def get_global_setting(key):
+    """A setting that is the same for all scenes."""
+    section, name = key.split(".")
+    return next(iter(SCENES.values()))[section][name]
+
+
 def get_image(name):
-    """The container image of a step, as Snakemake writes it. It is the same for all scenes."""
-    settings = next(iter(SCENES.values()))
-    return f"docker://{settings['images'][name]}"
+    """The container image of a step, as Snakemake writes it."""
+    return f"docker://{get_global_setting(f'images.{name}')}"
+
+
+def get_scenes_of(engine):
+    """A regular expression for the scenes whose engine it is; one that nothing matches if there are none."""
+    return "|".join(scene for scene, settings in SCENES.items() if settings["engine"] == engine) or "(?!)"
 
 
 def get_code(program):
@@ -159,14 +169,48 @@ def get_milestones(scene):
     return [*train["milestones"], train["iterations"]]
 
 
-def get_previous_checkpoint(wildcards):
-    """The milestone that this one resumes from: none for the first."""
-    before = [m for m in get_milestones(wildcards.scene) if m < int(wildcards.iteration)]
-    return f"results/{wildcards.scene}/train/{before[-1]}/checkpoint.pt" if before else []
+def get_previous(file):
+    """An input function: a file of the milestone that this one resumes from; none for the first."""
+
+    def get_path(wildcards):
+        before = [m for m in get_milestones(wildcards.scene) if m < int(wildcards.iteration)]
+        return f"results/{wildcards.scene}/train/{before[-1]}/{file}" if before else []
+
+    return get_path
 
 
 def get_resume_arguments(wildcards, input):
     return ["--resume", input.previous] if input.previous else []
+
+
+def get_neuralangelo_resume_arguments(wildcards, input):
+    if not input.previous:
+        return []
+    return ["--resume", input.previous, "--metrics-before", input.previous_metrics]
+
+
+def get_neuralangelo_files():
+    """The files that Neuralangelo's programs are packed from: none for a download."""
+    source = get_global_setting("neuralangelo.source")
+    if source is None:
+        return []
+    return local(source if not Path(source).is_dir() else str(Path(source) / "train.py"))
+
+
+def get_overrides(wildcards):
+    return json.dumps(SCENES[wildcards.scene]["neuralangelo"]["overrides"], sort_keys=True)
+
+
+def get_gpus(wildcards, resources):
+    return resources.get("gpu", 1)
+
+
+def get_gpu_memory_arguments(wildcards, resources):
+    """Flags of neuralangelo_config.py from which the size of the hash table follows."""
+    given = SCENES[wildcards.scene]["neuralangelo"]["gpu_memory"]
+    if given is not None:
+        return [f"--gpu-memory={given}"]
+    return [f"--flavor={resources.flavor}"] if resources.get("flavor") else []
 
 
 def get_final_mesh(file):

@@ -1,4 +1,4 @@
-# The learnt surface becomes triangles.
+# What the built-in engine has learnt becomes triangles.
 
 
 rule mesh:
@@ -11,6 +11,8 @@ rule mesh:
         summary="results/{scene}/mesh/{iteration}/mesh.json",
     log:
         "results/{scene}/mesh/{iteration}/mesh.log",
+    wildcard_constraints:
+        scene=get_scenes_of("sdfgrid"),
     conda:
         "../envs/workflow.yaml"
     container:

@@ -1,4 +1,4 @@
-# An engine learns the surface from the frames, milestone by milestone.
+# The built-in engine learns the surface from the frames, milestone by milestone.
 
 
 rule train_config:
@@ -6,6 +6,8 @@ rule train_config:
         config="results/{scene}/train/config/config.yaml",
     log:
         "results/{scene}/train/config/config.log",
+    wildcard_constraints:
+        scene=get_scenes_of("sdfgrid"),
     localrule: True
     conda:
         "../envs/workflow.yaml"
@@ -31,12 +33,14 @@ rule train:
         transforms="results/{scene}/region/transforms.json",
         points="results/{scene}/region/points.npz",
         config="results/{scene}/train/config/config.yaml",
-        previous=get_previous_checkpoint,
+        previous=get_previous("checkpoint.pt"),
     output:
         checkpoint="results/{scene}/train/{iteration}/checkpoint.pt",
         metrics="results/{scene}/train/{iteration}/metrics.jsonl",
     log:
         "results/{scene}/train/{iteration}/train.log",
+    wildcard_constraints:
+        scene=get_scenes_of("sdfgrid"),
     conda:
         "../envs/workflow.yaml"
     container:

@@ -13,7 +13,15 @@ import jsonschema
 import yaml
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "config" / "schemas"
-GLOBAL = ("scenes", "images.colmap", "images.pytorch")  # settings that are no column of the table of scenes
+# Settings that are no column of the table of scenes.
+GLOBAL = (
+    "scenes",
+    "images.colmap",
+    "images.pytorch",
+    "images.neuralangelo",
+    "neuralangelo.source",
+    "neuralangelo.checksum",
+)
 INVALID = object()  # the value of a setting that has an error of its own, so that no second error follows from it
 
 Leaf = Mapping[str, Any]  # the JSON schema of one setting
@@ -64,16 +72,28 @@ def convert(raw: Any, leaf: Leaf) -> Any:
     Table cells are text, and so are all values in `snakemake --config 'train={seed: 1}'`.
     """
     types = types_of(leaf)
-    if "string" in types or (raw is None and "null" in types):
+    if raw is None and "null" in types:
         return raw
     if isinstance(raw, str) and "null" in types and raw.strip().lower() in ("null", "none"):
         return None
+    if "string" in types:
+        return raw
+    if "object" in types:
+        return read_object(raw) if isinstance(raw, str) else raw
     if "array" in types:
         if isinstance(raw, str):
             raw = raw.strip("[]() ").split(",") if raw.strip("[]() ") else []
         return [convert(item, leaf["items"]) for item in raw] if isinstance(raw, list) else raw
     number = to_number(raw) if isinstance(raw, str) else raw
     return int(number) if isinstance(number, float) and "integer" in types and number.is_integer() else number
+
+
+def read_object(text: str) -> Any:
+    """What a table cell like {name: value} stands for, or text itself."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def to_number(text: str) -> int | float | str:
@@ -108,13 +128,18 @@ def types_of(leaf: Leaf) -> list[str]:
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
+WORDS = {"image": "the name of an image", "checksum": "64 hexadecimal digits"}
+
+
 def allowed(leaf: Leaf) -> str:
     """What the schema allows, as the end of a sentence that begins with "Write"."""
     types = types_of(leaf)
     if "enum" in leaf:
         return join_words(leaf["enum"])
+    if "object" in types:
+        return "names with their values in braces"
     if "string" in types:
-        return "the name of an image" if leaf.get("format") == "image" else "a path"
+        return WORDS.get(leaf.get("format", ""), "a path") + (", or null" if "null" in types else "")
     if "array" in types:
         count = "three numbers" if leaf.get("maxItems") == 3 else "different whole numbers"
         text = f"{count} {limits(leaf['items'])}, separated by commas"
@@ -128,7 +153,8 @@ def example(leaf: Leaf) -> str:
     value = leaf["examples"][0] if "examples" in leaf else leaf["default"]
     if "enum" in leaf or value is None:
         return ""
-    return f", for example {','.join(map(str, value)) if isinstance(value, list) else value}"
+    text = json.dumps(value) if isinstance(value, dict) else value
+    return f", for example {','.join(map(str, value)) if isinstance(value, list) else text}"
 
 
 def limits(leaf: Leaf) -> str:

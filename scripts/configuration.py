@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+import neuralangelo_keys
 from config_schema import (
     INVALID,
     Leaves,
@@ -285,7 +286,7 @@ def check_meaning(settings: Settings) -> list[str]:
         if "worse" in check:
             rule = functools.partial(check_thresholds, check["worse"])
             rules.append((rule, f"gate.{name}.warn", f"gate.{name}.fail"))
-    errors = check_source(settings["video"])
+    errors = check_source(settings["video"]) + check_overrides(settings["neuralangelo.overrides"])
     for apply, first, second in rules:
         if INVALID not in (settings[first].value, settings[second].value):
             errors += apply(settings[first], settings[second])
@@ -336,6 +337,13 @@ def check_thresholds(worse: str, warn: Setting, fail: Setting) -> list[str]:
         f"{last_set(warn, fail).place}: fail {fail.value:g} would come before warn {warn.value:g}, as values {worse} a "
         f"limit are bad here. Write for fail a number of at {side} {warn.value:g}, or null."
     ]
+
+
+def check_overrides(overrides: Setting) -> list[str]:
+    """Neuralangelo would take a misspelt name without a word."""
+    if overrides.value is INVALID:
+        return []
+    return [f"{overrides.place}: {problem}" for problem in neuralangelo_keys.check_overrides(overrides.value)]
 
 
 def last_set(*settings: Setting) -> Setting:

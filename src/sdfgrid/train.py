@@ -116,7 +116,7 @@ def set_threads(count: int | None) -> None:
     # Threads inherit the setting when they start.
     torch.set_flush_denormal(True)
     count = count or len(os.sched_getaffinity(0))
-    torch.set_num_threads(int(os.environ.get("TT", count)))
+    torch.set_num_threads(count)
     if kernels is not None:
         kernels.set_threads(count)
 

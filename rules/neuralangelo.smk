@@ -1,0 +1,149 @@
+# NVIDIA's Neuralangelo in place of the built-in engine, for the scenes whose engine it is. Same files in and out.
+
+
+rule neuralangelo_source:
+    input:
+        get_neuralangelo_files(),
+    output:
+        source="resources/neuralangelo/neuralangelo-94390b6.tar.gz",
+    log:
+        "resources/neuralangelo/source.log",
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        source=get_global_setting("neuralangelo.source") or "",
+        checksum=get_global_setting("neuralangelo.checksum"),
+        code=get_code("scripts/neuralangelo_source.py"),
+    shell:
+        "python3 scripts/neuralangelo_source.py"
+        " --source {params.source:q}"
+        " --checksum {params.checksum:q}"
+        " --output {output.source:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule neuralangelo_config:
+    input:
+        source="resources/neuralangelo/neuralangelo-94390b6.tar.gz",
+        transforms="results/{scene}/region/transforms.json",
+        region="results/{scene}/region/region.json",
+        gate="results/{scene}/region/gate.json",
+    output:
+        config="results/{scene}/train/config/config.yaml",
+    log:
+        "results/{scene}/train/config/config.log",
+    wildcard_constraints:
+        scene=get_scenes_of("neuralangelo"),
+    localrule: True
+    conda:
+        "../envs/workflow.yaml"
+    params:
+        iterations=get_setting("train.iterations"),
+        schedule=get_setting("train.schedule"),
+        preset=get_setting("neuralangelo.preset"),
+        appearance=get_setting("neuralangelo.appearance"),
+        memory=get_gpu_memory_arguments,
+        overrides=get_overrides,
+        code=get_code("scripts/neuralangelo_config.py"),
+    shell:
+        "python3 scripts/neuralangelo_config.py"
+        " --source {input.source:q}"
+        " --transforms {input.transforms:q}"
+        " --region {input.region:q}"
+        " --gate {input.gate:q}"
+        " --iterations {params.iterations}"
+        " --schedule {params.schedule:q}"
+        " --preset {params.preset:q}"
+        " --appearance {params.appearance:q}"
+        " {params.memory:q}"
+        " --overrides {params.overrides:q}"
+        " --output {output.config:q}"
+        " > {log:q} 2>&1"
+
+
+# The progress lines belong on the terminal too: this is the step that takes long.
+rule neuralangelo_train:
+    input:
+        gate="results/{scene}/region/gate.pass",
+        source="resources/neuralangelo/neuralangelo-94390b6.tar.gz",
+        images="results/{scene}/poses/images.tar",
+        transforms="results/{scene}/region/transforms.json",
+        config="results/{scene}/train/config/config.yaml",
+        previous=get_previous("checkpoint.pt"),
+        previous_metrics=get_previous("metrics.jsonl"),
+    output:
+        checkpoint="results/{scene}/train/{iteration}/checkpoint.pt",
+        metrics="results/{scene}/train/{iteration}/metrics.jsonl",
+    log:
+        "results/{scene}/train/{iteration}/train.log",
+    wildcard_constraints:
+        scene=get_scenes_of("neuralangelo"),
+    conda:
+        "../envs/workflow.yaml"
+    container:
+        get_image("neuralangelo")
+    threads: 8
+    params:
+        resume=get_neuralangelo_resume_arguments,
+        gpus=get_gpus,
+        seed=get_setting("train.seed"),
+        stall=get_setting("train.stall_minutes"),
+        code=get_code("src/neuralangelo/train.py"),
+    shell:
+        "PYTHONPATH=src python3 -m neuralangelo train"
+        " --source {input.source:q}"
+        " --transforms {input.transforms:q}"
+        " --images {input.images:q}"
+        " --config {input.config:q}"
+        " --iterations {wildcards.iteration}"
+        " {params.resume:q}"
+        " --gpus {params.gpus}"
+        " --seed {params.seed}"
+        " --stall-minutes {params.stall}"
+        " --checkpoint {output.checkpoint:q}"
+        " --metrics {output.metrics:q}"
+        " 2>&1 | tee {log:q}"
+
+
+rule neuralangelo_mesh:
+    input:
+        source="resources/neuralangelo/neuralangelo-94390b6.tar.gz",
+        config="results/{scene}/train/config/config.yaml",
+        checkpoint="results/{scene}/train/{iteration}/checkpoint.pt",
+        images="results/{scene}/poses/images.tar",
+        transforms="results/{scene}/region/transforms.json",
+    output:
+        mesh="results/{scene}/mesh/{iteration}/mesh.ply",
+        summary="results/{scene}/mesh/{iteration}/mesh.json",
+    log:
+        "results/{scene}/mesh/{iteration}/mesh.log",
+    wildcard_constraints:
+        scene=get_scenes_of("neuralangelo"),
+    conda:
+        "../envs/workflow.yaml"
+    container:
+        get_image("neuralangelo")
+    threads: 8
+    params:
+        extractor=get_setting("mesh.extractor"),
+        resolution=get_setting("mesh.resolution"),
+        crop=get_setting("mesh.crop"),
+        min_component=get_setting("mesh.min_component"),
+        code=get_code("src/neuralangelo/extract.py"),
+        engine_code=get_code("src/sdfgrid/extract.py"),
+    shell:
+        "PYTHONPATH=src python3 -m neuralangelo extract"
+        " --source {input.source:q}"
+        " --config {input.config:q}"
+        " --checkpoint {input.checkpoint:q}"
+        " --transforms {input.transforms:q}"
+        " --images {input.images:q}"
+        " --extractor {params.extractor:q}"
+        " --resolution {params.resolution}"
+        " --crop {params.crop}"
+        " --min-component {params.min_component}"
+        " --threads {threads}"
+        " --mesh {output.mesh:q}"
+        " --summary {output.summary:q}"
+        " > {log:q} 2>&1"

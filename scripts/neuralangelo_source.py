@@ -1,0 +1,131 @@
+"""NVIDIA's Neuralangelo as one file: the programs of the pinned commit, unmodified, in a tar of their own.
+
+The source is GitHub, or what the configuration names for a machine without internet: a checkout, or a .tar or .tar.gz
+such as GitHub hands out. Only the programs and the licence are packed, and their checksum has to be the pinned one.
+"""
+
+import argparse
+import contextlib
+import gzip
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import ingest
+from stage import StageError, outputs, run
+
+COMMIT = "94390b64683c067c620d9e075224ccfe582647d0"  # 2023-10-02, upstream's newest
+ADDRESS = f"https://codeload.github.com/NVlabs/neuralangelo/tar.gz/{COMMIT}"
+FILES = ("train.py", "LICENSE.md")
+FOLDERS = ("imaginaire", "projects")
+SUFFIXES = (".py", ".yaml")
+LICENCE = (
+    "NVIDIA Source Code License: Neuralangelo may be used non-commercially only, for research or evaluation. "
+    "Read https://github.com/NVlabs/neuralangelo/blob/main/LICENSE.md before you use its results."
+)
+
+
+def main() -> None:
+    args = parse_arguments()
+    with outputs(args.output) as (part,):
+        with find_archive(args.source, args.output) as source:
+            files = read_programs(source)
+        found = get_checksum(files)
+        if found != args.checksum:
+            raise StageError(
+                f"{args.source or ADDRESS}: the checksum of its programs is {found}, not {args.checksum}: this is not "
+                f"Neuralangelo at commit {COMMIT[:7]}, or a file was changed. Give the unchanged commit "
+                "(neuralangelo.source), or, for a version of your own, its checksum (neuralangelo.checksum)"
+            )
+        pack(files, part)
+    print(f"{len(files)} programs of Neuralangelo. {LICENCE}")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--source", default="", help="checkout, .tar or .tar.gz (default: download from GitHub)")
+    parser.add_argument("--checksum", required=True, help="what the programs' checksum has to be")
+    parser.add_argument("--output", type=Path, required=True, help=".tar.gz to write")
+    return parser.parse_args()
+
+
+@contextlib.contextmanager
+def find_archive(source: str, output: Path) -> Iterator[Path]:
+    """The folder or tar to read: what was given, or a download that goes away afterwards."""
+    if source:
+        yield Path(source)
+        return
+    try:
+        with ingest.downloaded(ADDRESS, output, ingest.Progress("neuralangelo")) as path:
+            yield path
+    except StageError as error:
+        raise StageError(
+            f"{ADDRESS}: {error}; without internet, name a checkout or tarball of it as neuralangelo.source"
+        )
+
+
+def read_programs(source: Path) -> dict[str, bytes]:
+    """Path below the repository's root -> content, of what is needed. Raises StageError if that cannot be read."""
+    try:
+        files = read_folder(source) if source.is_dir() else read_tar(source)
+    except FileNotFoundError:
+        raise StageError(f"{source}: no such file or folder; give a checkout or tarball (neuralangelo.source)")
+    except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
+        reason = str(error).splitlines()[0].rstrip(":")
+        raise StageError(f"{source}: not a whole .tar or .tar.gz ({reason}); give a checkout or tarball of it")
+    if "train.py" not in files:
+        raise StageError(
+            f"{source}: there is no train.py at its top; give the repository's root folder, or its tarball"
+        )
+    return dict(sorted(files.items()))
+
+
+def read_folder(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    names = ((path.relative_to(folder).as_posix(), path) for path in paths)
+    return {name: path.read_bytes() for name, path in names if is_needed(name)}
+
+
+def read_tar(path: Path) -> dict[str, bytes]:
+    """Members lie at the top, or below one folder, as GitHub packs them."""
+    with tarfile.open(path) as tar:
+        members = [member for member in tar if member.isfile()]
+        tops = {PurePosixPath(member.name).parts[0] for member in members}
+        depth = 1 if len(tops) == 1 else 0
+        files = {}
+        for member in members:
+            name = "/".join(PurePosixPath(member.name).parts[depth:])
+            file = tar.extractfile(member) if is_needed(name) else None
+            if file:
+                files[name] = file.read()
+    return files
+
+
+def is_needed(name: str) -> bool:
+    top, _, rest = name.partition("/")
+    return name in FILES or (top in FOLDERS and rest.endswith(SUFFIXES) and ".." not in rest.split("/"))
+
+
+def get_checksum(files: dict[str, bytes]) -> str:
+    """SHA-256 over the sorted names and the contents' own SHA-256."""
+    lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def pack(files: dict[str, bytes], path: Path) -> None:
+    """No times, no owners: the same programs give the same tar."""
+    with (
+        open(path, "wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,439 @@
+"""Train a scene with upstream's program, as far as one milestone.
+
+Upstream runs unmodified, in a scratch folder, and always resumes: from its own last save if an earlier attempt was cut
+short, else from the milestone before, else it begins. It is watched, because it can hang for ever on what it dislikes.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+
+from neuralangelo.workplace import Workplace, get_environment, workplace
+from sdfgrid.errors import EngineError
+from sdfgrid.files import outputs
+
+LOGDIR = "logs/scene"  # upstream needs two parts (NA-24)
+POINTER = "latest_checkpoint.txt"  # written after the checkpoint that it names, so that one is whole (NA-22)
+METRICS = "metrics.jsonl"
+CHECKPOINT_NAME = re.compile(r"epoch_(\d+)_iteration_(\d+)_checkpoint\.pt")
+RESUMED = re.compile(r"Done with loading the checkpoint \(epoch (\d+), iter (\d+)\)")
+FROM_SCRATCH = "Training from scratch."
+NOT_A_NUMBER = re.compile(r"Training loss has gone to (NaN|infinity)")
+HOPELESS_BEFORE = 1000  # iterations; a loss that is NaN earlier comes from poses or region, not from bad luck (NA-23)
+LINE_EVERY = 15.0  # seconds between lines on progress
+LOOK_EVERY = 0.5  # seconds
+GRACE = 20.0  # seconds that upstream gets to end by itself
+# Upstream's names for what the built-in engine's metrics.jsonl has too.
+NAMES = {
+    "optim/lr": "learning_rate",
+    "train/loss/total": "loss",
+    "train/loss/render": "colour",
+    "train/loss/eikonal": "eikonal",
+    "train/loss/curvature": "curvature",
+    "train/PSNR": "psnr",
+    "train/s-var": "log_sharpness",
+    "train/active_levels": "levels",
+    "val/PSNR": "validation_psnr",
+}
+
+
+class Save(NamedTuple):
+    """A checkpoint of upstream's, and the iteration that it holds."""
+
+    path: Path
+    iteration: int
+
+
+class Ending(NamedTuple):
+    """How a run of upstream ended: problem is "" if well."""
+
+    problem: str
+    log: str  # its last lines
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--source", type=Path, required=True, help="neuralangelo-94390b6.tar.gz")
+    add("--config", type=Path, required=True, help="config.yaml, the settings of the whole schedule")
+    add("--transforms", type=Path, required=True, help="transforms.json of the region stage")
+    add("--images", type=Path, required=True, help="images.tar of the poses stage")
+    add("--iterations", type=int, required=True, help="iteration of the milestone: train so far")
+    add("--resume", type=Path, help="checkpoint.pt of the milestone before")
+    add("--metrics-before", type=Path, help="metrics.jsonl of the milestone before")
+    add("--stall-minutes", type=float, default=30, help="minutes without any progress after which it is ended (30)")
+    add("--seed", type=int, default=0, help="seed of every random choice")
+    add("--gpus", type=int, default=1, help="GPUs to train on (default: 1)")
+    add("--checkpoint", type=Path, required=True, help="checkpoint.pt to write")
+    add("--metrics", type=Path, required=True, help="metrics.jsonl to write")
+
+
+def main(args: argparse.Namespace) -> None:
+    config = read_config(args.config)
+    check_arguments(args, config)
+    with workplace(args.source, args.transforms, args.images, args.config) as place:
+        rescue = Rescue(args.checkpoint.parent / "resume", get_identity(args))
+        logs = place.folder / LOGDIR
+        start = place_start(args, rescue, logs)
+        training = Training(args, config, place, rescue)
+        ending = training.run(start)
+        again = find_second_chance(ending, rescue, logs)
+        if again:
+            print(f"neuralangelo: {ending.problem}; going on from iteration {again.iteration} with half the rate")
+            ending = training.run(again)
+        if ending.problem:
+            raise EngineError(f"{ending.problem}{describe_rescue(rescue)}")
+        save = find_save(logs)
+        if save is None or save.iteration != args.iterations:
+            raise EngineError(
+                f"upstream ended without a word and without the checkpoint of iteration {args.iterations}; its last is "
+                f"{save.path.name if save else 'none'}. Run again; read the log if it happens twice"
+            )
+        check_whole(save)
+        with outputs(args.metrics, args.checkpoint) as (metrics, checkpoint):
+            metrics.write_text(training.get_metrics())
+            shutil.move(str(save.path), str(checkpoint))
+        rescue.clear()
+    print(f"neuralangelo: milestone {args.iterations} is done; {args.checkpoint.stat().st_size / 1e6:.0f} MB")
+
+
+# Beginning -------------------------------------------------------------------------------------------------------
+
+
+def read_config(path: Path) -> Dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise EngineError(f"{path}: no such file; run the stage before again")
+    except ValueError as error:
+        raise EngineError(f"{path}: not written by this workflow ({error}); remove it and run again")
+    return dict(content)
+
+
+def check_arguments(args: argparse.Namespace, config: Dict[str, Any]) -> None:
+    whole = config["max_iter"]
+    if not 0 < args.iterations <= whole:
+        raise EngineError(
+            f"--iterations {args.iterations}: the schedule of {args.config} has {whole} iterations; stop at one of them"
+        )
+    if args.stall_minutes <= 0:
+        raise EngineError(f"--stall-minutes {args.stall_minutes:g}: it must be more than 0 (train.stall_minutes)")
+
+
+def get_identity(args: argparse.Namespace) -> str:
+    """Of the work, so that no save of another one is taken: its settings, programs, poses and images."""
+    content = hashlib.sha256()
+    for path in (args.config, args.source, args.transforms, args.images):
+        content.update(hashlib.sha256(path.read_bytes()).digest())
+    return content.hexdigest()
+
+
+class Rescue:
+    """Upstream's last save, beside the outputs, where it outlives a job that is cut short.
+
+    state.json is written last and says which iteration of which work the checkpoint holds.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.folder, self.identity = folder, identity
+        self.checkpoint, self.state, self.metrics = (folder / name for name in ("checkpoint.pt", "state.json", METRICS))
+
+    def find(self) -> Optional[Save]:
+        try:
+            state = json.loads(self.state.read_text())
+            whole = self.checkpoint.stat().st_size == state["bytes"] and zipfile.is_zipfile(self.checkpoint)
+            return Save(self.checkpoint, state["iteration"]) if whole and state["work"] == self.identity else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def keep(self, save: Save, metrics: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / ".checkpoint.pt.part"
+        part.unlink() if part.exists() else None
+        try:
+            os.link(save.path, part)
+        except OSError:  # on another disk
+            shutil.copyfile(save.path, part)
+        self.metrics.write_text(metrics)
+        os.replace(part, self.checkpoint)
+        state = {"iteration": save.iteration, "bytes": save.path.stat().st_size, "work": self.identity}
+        part.write_text(json.dumps(state) + "\n")
+        os.replace(part, self.state)
+
+    def clear(self) -> None:
+        """Removed; in a job emptied, since what a job removes stays in its bucket, and would cost money there."""
+        if "SNAKEMAKE_ATTEMPT" not in os.environ:
+            shutil.rmtree(str(self.folder), ignore_errors=True)
+            return
+        for path in (self.state, self.checkpoint, self.metrics):
+            if path.exists():
+                path.unlink()  # its content may be shared with the scratch folder's
+                path.write_bytes(b"")
+
+
+def place_start(args: argparse.Namespace, rescue: Rescue, logs: Path) -> Optional[Save]:
+    """Put the checkpoint to go on from where upstream looks for one. None: there is none, it begins."""
+    logs.mkdir(parents=True)
+    found = rescue.find()
+    if found and found.iteration <= args.iterations:
+        print(f"neuralangelo: an earlier attempt saved iteration {found.iteration}; going on from there")
+        (logs / METRICS).write_text(rescue.metrics.read_text() if rescue.metrics.exists() else "")
+        return place_checkpoint(found, logs)
+    if args.resume is None:
+        return None
+    check_whole(Save(args.resume, 0))
+    iteration = read_iteration(args.resume)
+    if iteration >= args.iterations:
+        raise EngineError(
+            f"--resume {args.resume}: holds iteration {iteration} already, not before --iterations {args.iterations}; "
+            "resume from an earlier milestone or stop later"
+        )
+    return place_checkpoint(Save(args.resume, iteration), logs)
+
+
+def place_checkpoint(save: Save, logs: Path) -> Save:
+    placed = logs / f"epoch_00000_iteration_{save.iteration:09}_checkpoint.pt"  # upstream reads both from its content
+    placed.symlink_to(save.path.resolve())
+    (logs / POINTER).write_text(f"{placed.name}\n")
+    return Save(placed, save.iteration)
+
+
+def read_iteration(path: Path) -> int:
+    import torch  # slow, and not needed by a training that begins
+
+    try:
+        return int(torch.load(str(path), map_location="cpu")["iteration"])
+    except Exception as error:  # torch.load raises whatever its parts raise
+        raise EngineError(f"{path}: not a checkpoint of Neuralangelo ({error}); train this milestone again")
+
+
+def check_whole(save: Save) -> None:
+    """A checkpoint is a zip: its directory comes last, so that a file cut short has none."""
+    if not save.path.exists():
+        raise EngineError(f"{save.path}: no such file; train the milestone before again")
+    if not zipfile.is_zipfile(save.path):
+        raise EngineError(f"{save.path}: cut short or no checkpoint; train this milestone again")
+
+
+# Training --------------------------------------------------------------------------------------------------------
+
+
+class Training:
+    """Upstream's runs for one milestone: one, or a second one from its last save."""
+
+    def __init__(self, args: argparse.Namespace, config: Dict[str, Any], place: Workplace, rescue: Rescue) -> None:
+        self.args, self.config, self.place, self.rescue = args, config, place, rescue
+        self.logs = place.folder / LOGDIR
+        self.before = args.metrics_before.read_text() if args.metrics_before else ""
+
+    def get_command(self) -> List[str]:
+        args = self.args
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={args.gpus}"]
+        command += ["train.py", f"--config={self.place.config}", f"--logdir={self.logs}", "--resume"]
+        command += [
+            f"--seed={args.seed}",
+            f"--max_iter={args.iterations}",
+            f"--model.object.s_var.anneal_end={self.get_anneal_end()}",
+        ]
+        return command
+
+    def get_anneal_end(self) -> float:
+        """As a share of max_iter, which is the milestone's here: the same iteration as for the whole schedule."""
+        whole = self.config.get("model", {}).get("object", {}).get("s_var", {}).get("anneal_end", 0.1)  # upstream's
+        return float(whole) * float(self.config["max_iter"]) / float(self.args.iterations)
+
+    def run(self, start: Optional[Save]) -> Ending:
+        process = subprocess.Popen(
+            self.get_command(),
+            cwd=str(self.place.programs),
+            env=get_environment(self.place),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        with stopping_with_us(process):
+            watch = Watch(process, start)
+            reader = threading.Thread(target=watch.read_lines, daemon=True)
+            reader.start()
+            while process.poll() is None and not watch.problem:
+                time.sleep(LOOK_EVERY)
+                self.look(watch)
+            if watch.problem:
+                end_group(process)
+            process.wait()
+            reader.join(GRACE)
+            self.look(watch)
+        if not watch.problem and process.returncode:
+            watch.problem = f"upstream's training ended with exit code {process.returncode}: {watch.get_reason()}"
+        return Ending(watch.problem, "\n".join(watch.lines))
+
+    def look(self, watch: "Watch") -> None:
+        """Report progress, keep the newest save, and end what hangs."""
+        rows = list(read_rows(self.logs / METRICS))
+        save = find_save(self.logs)
+        watch.note_progress(rows[-1].get("step") if rows else None, save.iteration if save else None)
+        if save and save.iteration != watch.saved and save.iteration < self.args.iterations:
+            if not save.path.is_symlink():
+                self.rescue.keep(save, (self.logs / METRICS).read_text())
+                remove_older_saves(self.logs, save)
+            watch.saved = save.iteration
+        watch.report(rows, self.args.iterations)
+        idle = time.monotonic() - watch.alive
+        if idle > self.args.stall_minutes * 60:
+            watch.problem = (
+                f"upstream's training shows no sign of life for {self.args.stall_minutes:g} minutes and was ended "
+                "(NA-15; train.stall_minutes). If it hangs again, look for damaged images"
+            )
+
+    def get_metrics(self) -> str:
+        """Lines of metrics.jsonl, those of the milestones before included: each iteration once, ascending."""
+        rows = {row["iteration"]: row for row in map(json.loads, self.before.splitlines())}
+        began = 0.0
+        for raw in read_rows(self.logs / METRICS):
+            iteration = raw.get("step") or 0
+            began = began or raw["time"]
+            row = rows.setdefault(iteration, {"iteration": iteration, "seconds": round(raw["time"] - began, 3)})
+            row.update({NAMES[name]: value for name, value in raw.items() if name in NAMES})
+        return "".join(json.dumps(rows[iteration]) + "\n" for iteration in sorted(rows))
+
+
+class Watch:
+    """What a run of upstream shows of itself."""
+
+    def __init__(self, process: "subprocess.Popen[str]", start: Optional[Save]) -> None:
+        self.process, self.start = process, start
+        self.lines: List[str] = []
+        self.problem = ""
+        self.alive = time.monotonic()
+        self.step: Optional[int] = None
+        self.saved: Optional[int] = None
+        self.began = self.said = time.monotonic()
+        self.first: Optional[int] = None
+
+    def read_lines(self) -> None:
+        """Pass on what upstream prints, and look for what tells that it goes wrong. Runs in a thread of its own."""
+        assert self.process.stdout
+        for line in self.process.stdout:
+            print(line, end="", flush=True)
+            self.alive = time.monotonic()
+            self.lines = [*self.lines[-199:], line.rstrip()]
+            resumed = RESUMED.search(line)
+            if self.start and (FROM_SCRATCH in line or (resumed and int(resumed[2]) < self.start.iteration)):
+                self.problem = (
+                    f"upstream did not resume from iteration {self.start.iteration} and was ended (NA-21). Remove the "
+                    "folder resume beside the checkpoint, or the milestone before, and run again"
+                )
+
+    def note_progress(self, step: Optional[int], saved: Optional[int]) -> None:
+        if step != self.step or (saved is not None and saved != self.saved):
+            self.step, self.alive = step, time.monotonic()
+
+    def report(self, rows: List[Dict[str, Any]], stop: int) -> None:
+        now = time.monotonic()
+        if self.step is None or now - self.said < LINE_EVERY:
+            return
+        if self.first is None:
+            self.first, self.began = self.step, now
+        self.said = now
+        rate = (self.step - self.first) / (now - self.began) if now > self.began else 0.0
+        left = f", {(stop - self.step) / rate / 60:.0f} min left" if rate else ""
+        psnr = next((row["train/PSNR"] for row in reversed(rows) if row.get("train/PSNR") is not None), None)
+        quality = f", PSNR {psnr:.1f} dB" if psnr is not None else ""
+        print(f"neuralangelo: iteration {self.step} of {stop}, {rate:.1f} it/s{quality}{left}", flush=True)
+
+    def get_reason(self) -> str:
+        """The line that says most: upstream's own error, not the launcher's summary of it."""
+        errors = [line for line in self.lines if re.match(r"(\w+\.)*\w*(Error|Exception|Interrupt)\b", line)]
+        own = [line for line in errors if "ChildFailedError" not in line]
+        return (own or errors or self.lines or ["it printed nothing"])[-1].strip()
+
+
+class stopping_with_us:
+    """While the block runs, SIGTERM ends the process's whole group first: torchrun's children would outlive us."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+
+    def __enter__(self) -> None:
+        self.before = signal.signal(signal.SIGTERM, self.stop)
+
+    def stop(self, number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    def __exit__(self, *_: Any) -> None:
+        signal.signal(signal.SIGTERM, self.before)
+        end_group(self.process)
+
+
+def end_group(process: "subprocess.Popen[str]") -> None:
+    for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def read_rows(path: Path) -> Iterator[Dict[str, Any]]:
+    """What the stand-in for wandb has written so far; the last line may not be whole yet."""
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
+
+
+def find_save(logs: Path) -> Optional[Save]:
+    """The newest checkpoint that is whole: the pointer names it."""
+    pointer = logs / POINTER
+    name = pointer.read_text().strip() if pointer.exists() else ""
+    match = CHECKPOINT_NAME.fullmatch(name)
+    return Save(logs / name, int(match[2])) if match and (logs / name).exists() else None
+
+
+def remove_older_saves(logs: Path, save: Save) -> None:
+    """Upstream keeps all, at 4.4 GB each (NA-22)."""
+    for path in logs.glob("epoch_*_checkpoint.pt"):
+        match = CHECKPOINT_NAME.fullmatch(path.name)
+        if match and int(match[2]) < save.iteration:
+            path.unlink()
+
+
+def find_second_chance(ending: Ending, rescue: Rescue, logs: Path) -> Optional[Save]:
+    """Where to go on after a loss that became NaN: once, from the last save, with half the learning rate (NA-23)."""
+    save = rescue.find()
+    if not ending.problem or not NOT_A_NUMBER.search(ending.log) or save is None or save.iteration < HOPELESS_BEFORE:
+        return None
+    import torch
+
+    content = torch.load(str(save.path), map_location="cpu")
+    for group in content["optim"]["param_groups"]:
+        for name in ("lr", "initial_lr"):
+            group[name] = group.get(name, 0.0) / 2
+    content["sched"]["base_lrs"] = [rate / 2 for rate in content["sched"]["base_lrs"]]
+    for path in logs.glob("epoch_*_checkpoint.pt"):
+        path.unlink()
+    halved = logs / f"epoch_{content['epoch']:05}_iteration_{save.iteration:09}_checkpoint.pt"
+    torch.save(content, str(halved))
+    (logs / POINTER).write_text(f"{halved.name}\n")
+    return Save(halved, save.iteration)
+
+
+def describe_rescue(rescue: Rescue) -> str:
+    save = rescue.find()
+    return f". The next attempt goes on from iteration {save.iteration}" if save else ""

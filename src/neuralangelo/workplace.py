@@ -1,0 +1,75 @@
+"""A scratch folder in which upstream finds everything where it expects it, and that leaves nothing behind."""
+
+import os
+import shutil
+import tarfile
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Dict, Iterator, NamedTuple
+
+from sdfgrid.errors import EngineError
+
+STANDINS = Path(__file__).resolve().parent / "standins"
+
+
+class Workplace(NamedTuple):
+    folder: Path
+    programs: Path  # upstream's root, from where its programs have to be started
+    config: Path
+
+
+@contextmanager
+def workplace(source: Path, transforms: Path, images: Path, config: Path) -> Iterator[Workplace]:
+    """Programs, data/transforms.json, data/images/ and config.yaml in a folder of their own; removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="neuralangelo-") as name:
+        folder = Path(name)
+        unpack(source, folder / "programs")
+        (folder / "data").mkdir()
+        copy(transforms, folder / "data" / "transforms.json")
+        unpack(images, folder / "data" / "images")
+        copy(config, folder / "config.yaml")
+        yield Workplace(folder, folder / "programs", folder / "config.yaml")
+
+
+def copy(path: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(str(path), str(target))
+    except FileNotFoundError:
+        raise EngineError(f"{path}: no such file; run the stage before again")
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """The files of a tar, none of them outside of the folder."""
+    try:
+        with tarfile.open(str(path)) as tar:
+            for member in tar:
+                if not member.isfile():
+                    continue
+                target = folder / member.name
+                if os.path.isabs(member.name) or ".." in Path(member.name).parts:
+                    raise EngineError(f"{path}: {member.name} would be unpacked outside of its folder; make it anew")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file = tar.extractfile(member)
+                assert file
+                with file, open(str(target), "wb") as out:
+                    shutil.copyfileobj(file, out)
+    except FileNotFoundError:
+        raise EngineError(f"{path}: no such file; run the stage before again")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise EngineError(f"{path}: not a whole tar ({reason.rstrip(':')}); remove it and run again")
+
+
+def get_environment(place: Workplace) -> Dict[str, str]:
+    """For upstream's programs: nothing is written outside of the scratch folder, and no wandb is called."""
+    paths = [str(STANDINS), os.environ.get("PYTHONPATH", "")]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        "PYTHONUNBUFFERED": "1",
+        "HOME": str(place.folder),  # a platform's user may have none (42420 on OVHcloud)
+        "USER": os.environ.get("USER", "neuralangelo"),  # nor a name, which torch asks for
+        "TMPDIR": str(place.folder),
+        "TORCH_EXTENSIONS_DIR": str(place.folder / "extensions"),
+    }

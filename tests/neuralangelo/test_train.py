@@ -1,0 +1,246 @@
+"""neuralangelo train with upstream's test double: milestones, what happens when upstream fails, and what is kept."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from double import make_source, pack
+
+import synthetic
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Scene:
+    """A folder with what the job gets; outputs go to a folder for each milestone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        synthetic.make_sphere_scene(folder, size=32)
+        make_source(folder / "source.tar.gz")
+        self.configure()
+
+    def configure(self, iterations: int = 60, save: int = 1000, **faults: int) -> None:
+        config = {
+            "_parent_": "projects/neuralangelo/configs/base.yaml",
+            "max_iter": iterations,
+            "wandb_scalar_iter": 5,
+            "checkpoint": {"save_iter": save},
+            "data": {"root": "../data"},
+            "inference_args": faults,
+        }
+        (self.folder / "config.yaml").write_text(json.dumps(config))
+
+    def out(self, iterations: int) -> Path:
+        return self.folder / "train" / str(iterations)
+
+    def command(self, iterations: int, *arguments: str) -> list[str]:
+        names = {"source": "source.tar.gz", "config": "config.yaml", "transforms": "transforms.json"}
+        files = [f"--{name}={self.folder / file}" for name, file in {**names, "images": "images.tar"}.items()]
+        out = self.out(iterations)
+        files += [f"--checkpoint={out / 'checkpoint.pt'}", f"--metrics={out / 'metrics.jsonl'}"]
+        return [sys.executable, "-m", "neuralangelo", "train", *files, f"--iterations={iterations}", *arguments]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        scratch = self.folder / "scratch"
+        scratch.mkdir(exist_ok=True)
+        return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
+
+    def run(self, iterations: int, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        result = subprocess.run(
+            self.command(iterations, *arguments),
+            env={**self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        assert not list((self.folder / "scratch").iterdir()), "the scratch folder is left behind"
+        return result
+
+    def train(self, iterations: int, *arguments: str, **environment: str) -> str:
+        result = self.run(iterations, *arguments, **environment)
+        assert result.returncode == 0, result.stdout
+        return result.stdout
+
+    def refuse(self, iterations: int, *arguments: str, **environment: str) -> str:
+        result = self.run(iterations, *arguments, **environment)
+        assert result.returncode == 1, result.stdout
+        assert not (self.out(iterations) / "checkpoint.pt").exists()
+        *_, last = result.stdout.strip().splitlines()
+        assert last.startswith("error: "), result.stdout
+        return last
+
+    def checkpoint(self, iterations: int) -> dict[str, Any]:
+        return dict(torch.load(self.out(iterations) / "checkpoint.pt"))
+
+    def metrics(self, iterations: int) -> list[dict[str, Any]]:
+        lines = (self.out(iterations) / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def resume(self, iterations: int) -> list[str]:
+        out = self.out(iterations)
+        return [f"--resume={out / 'checkpoint.pt'}", f"--metrics-before={out / 'metrics.jsonl'}"]
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def test_a_chain_of_milestones(scene: Scene) -> None:
+    """Each keeps what a resume needs, and the metrics of all before it."""
+    scene.train(20)
+    said = scene.train(60, *scene.resume(20))
+    assert "iter 20)" in said and "Training from scratch" not in said
+    checkpoint = scene.checkpoint(60)
+    assert checkpoint["iteration"] == 60 and {"model", "optim", "sched"} <= set(checkpoint)
+    assert [row["iteration"] for row in scene.metrics(60)] == list(range(5, 65, 5))
+    assert scene.metrics(60)[-1] | {"seconds": 0} == {
+        "iteration": 60,
+        "seconds": 0,
+        "learning_rate": 0.001,
+        "loss": pytest.approx(1 / 60),
+        "psnr": 20.0,
+        "levels": 4,
+    }
+    assert {path.name for path in scene.out(60).iterdir()} == {"checkpoint.pt", "metrics.jsonl"}
+
+
+def test_it_anneals_as_the_whole_schedule_does(scene: Scene) -> None:
+    """Upstream takes a share of max_iter, which is the milestone's in a chain."""
+    from neuralangelo.__main__ import main  # noqa: F401  (the package is importable as the job has it)
+    from neuralangelo.train import Training
+
+    args = type("Arguments", (), {"metrics_before": None, "iterations": 20})()
+    place = type("Place", (), {"folder": scene.folder})()
+    for config, share in (({"max_iter": 60}, 0.3), ({"max_iter": 20}, 0.1)):
+        assert Training(args, config, place, None).get_anneal_end() == pytest.approx(share)  # type: ignore[arg-type]
+
+
+def test_a_failed_attempt_loses_no_more_than_since_its_last_save(scene: Scene) -> None:
+    scene.configure(save=10, crash=35)
+    said = scene.refuse(60)
+    assert "CUDA error: unspecified launch failure" in said and "goes on from iteration 30" in said
+    said = scene.train(60, SNAKEMAKE_ATTEMPT="2")
+    assert "saved iteration 30; going on from there" in said and "iter 30)" in said
+    assert [row["iteration"] for row in scene.metrics(60)] == list(range(5, 65, 5))
+    # A job cannot remove anything from its bucket, where 4.4 GB cost money.
+    assert {path.name: path.stat().st_size for path in (scene.out(60) / "resume").iterdir()} == dict.fromkeys(
+        ("checkpoint.pt", "state.json", "metrics.jsonl"), 0
+    )
+
+
+@pytest.mark.parametrize("change", ["settings", "images", "checkpoint"])
+def test_a_save_of_other_work_or_a_broken_one_is_not_taken(scene: Scene, change: str) -> None:
+    scene.configure(save=10, crash=35)
+    scene.refuse(60)
+    if change == "settings":
+        scene.configure(save=15)
+    if change == "images":
+        synthetic.make_sphere_scene(scene.folder, size=24)
+    if change == "checkpoint":
+        path = scene.out(60) / "resume" / "checkpoint.pt"
+        path.write_bytes(path.read_bytes()[:-100])
+        scene.configure(save=10)
+    assert "Training from scratch." in scene.run(60).stdout
+
+
+def test_sigterm_ends_everything_and_keeps_the_last_save(scene: Scene) -> None:
+    """As a time limit does. Nothing of upstream may go on."""
+    scene.configure(iterations=100_000, save=10)
+    command = scene.command(100_000)
+    process = subprocess.Popen(command, env=scene.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    state = scene.out(100_000) / "resume" / "state.json"
+    deadline = time.monotonic() + 60
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 130
+    assert json.loads(state.read_text())["iteration"] >= 10
+    assert not (scene.out(100_000) / "checkpoint.pt").exists()
+    assert not list((scene.folder / "scratch").iterdir())
+    processes = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not [line for line in processes if str(scene.folder).encode() in line]
+
+
+def test_a_hanging_training_is_ended(scene: Scene) -> None:
+    scene.configure(save=10, hang=35)
+    said = scene.refuse(60, "--stall-minutes=0.08")
+    assert "no sign of life for 0.08 minutes" in said and "goes on from iteration 30" in said
+
+
+def test_a_training_that_does_not_resume_is_ended_at_once(scene: Scene) -> None:
+    scene.train(20)
+    scene.configure(iterations=100_000, forget=1)
+    assert "did not resume from iteration 20" in scene.refuse(100_000, *scene.resume(20))
+
+
+def test_a_loss_that_is_no_number_gets_a_second_chance(scene: Scene) -> None:
+    """From the last save, with half the learning rate; not in the first 1,000 iterations, where poses are at fault."""
+    scene.configure(iterations=1300, save=100, nan=1150)
+    said = scene.train(1300)
+    assert "going on from iteration 1100 with half the rate" in said
+    assert scene.checkpoint(1300)["optim"]["param_groups"][0]["lr"] == pytest.approx(0.0005)
+    scene.configure(save=10, nan=25)
+    assert "gone to NaN" in scene.refuse(60)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("oom", "OutOfMemoryError: CUDA out of memory"),
+        ("silent", "without the checkpoint of iteration 60"),
+        ("kill", "exitcode: -9"),
+    ],
+)
+def test_failures_of_upstream_are_told_in_one_line(scene: Scene, fault: str, words: str) -> None:
+    scene.configure(**{fault: 25})
+    result = scene.run(60)
+    assert result.returncode == 1 and words in result.stdout, result.stdout
+    assert result.stdout.strip().splitlines()[-1].startswith("error: upstream")
+    assert not (scene.out(60) / "checkpoint.pt").exists()
+
+
+def test_a_missing_image_is_told(scene: Scene) -> None:
+    """The real one hangs, and is ended by the watch."""
+    transforms = json.loads((scene.folder / "transforms.json").read_text())
+    transforms["frames"][3]["file_path"] = "images/missing.png"
+    (scene.folder / "transforms.json").write_text(json.dumps(transforms))
+    assert "missing.png" in scene.refuse(60)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--iterations=61"], "--iterations 61: the schedule"),
+        (["--stall-minutes=0"], "--stall-minutes 0: it must be more than 0"),
+        (["--resume=none.pt"], "none.pt: no such file"),
+        (["--source=none.tar.gz"], "none.tar.gz: no such file"),
+        (["--images={folder}/config.yaml"], "not a whole tar"),
+        (["--config={folder}/images.tar"], "not written by this workflow"),
+        (["--resume={folder}/images.tar"], "cut short or no checkpoint"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_starts(scene: Scene, arguments: list[str], words: str) -> None:
+    said = scene.refuse(60, *(argument.format(folder=scene.folder) for argument in arguments))
+    assert words in said
+
+
+def test_a_milestone_that_is_behind_is_refused(scene: Scene) -> None:
+    scene.train(20)
+    assert "holds iteration 20 already" in scene.refuse(10, *scene.resume(20))
+
+
+def test_a_tar_may_not_write_elsewhere(scene: Scene) -> None:
+    pack(scene.folder / "source.tar.gz", {"../outside.py": b"", "train.py": b""})
+    assert "would be unpacked outside" in scene.refuse(60)
+    assert not (scene.folder / "outside.py").exists()
