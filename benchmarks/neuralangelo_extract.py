@@ -167,7 +167,7 @@ def get_differences(resolution: int, folder: Path) -> dict[str, str]:
     row = {"resolution": str(resolution), "vertices, upstream / ours": f"{len(theirs):,} / {len(ours):,}"}
     for name, one, other in (("upstream to ours", theirs, ours), ("ours to upstream", ours, theirs)):
         inner = one[np.linalg.norm(one, axis=1) < WITHIN]
-        voxels = cKDTree(other).query(inner, workers=os.cpu_count() or 1)[0] * resolution / 2
+        voxels: Any = cKDTree(other).query(inner, workers=os.cpu_count() or 1)[0] * resolution / 2
         row[f"{name}: max"] = f"{voxels.max():.1e} voxels"
         row[f"above {SAME} voxel, {name}"] = f"{(voxels > SAME).mean():.4%}"
     return row

@@ -4,6 +4,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Dict, Iterator, NamedTuple
@@ -56,7 +57,7 @@ def unpack(path: Path, folder: Path) -> None:
                     shutil.copyfileobj(file, out)
     except FileNotFoundError:
         raise EngineError(f"{path}: no such file; run the stage before again")
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         reason = str(error).splitlines()[0]
         raise EngineError(f"{path}: not a whole tar ({reason.rstrip(':')}); remove it and run again")
 

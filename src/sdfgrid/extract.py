@@ -7,13 +7,12 @@ import json
 import math
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Callable, List, NamedTuple, Protocol, Tuple
 
 import torch
 from torch import Tensor
 
 from sdfgrid import checkpoint, ply, sparse_mesh, surface
-from sdfgrid.checkpoint import Field
 from sdfgrid.dataset import read_images, read_transforms
 from sdfgrid.errors import EngineError
 from sdfgrid.files import outputs
@@ -80,6 +79,31 @@ LIMITS = {
 }  # fmt: skip
 
 
+class Field(Protocol):
+    """A trained scene of any engine, as checkpoint.Field: points are in the frame of the region's unit sphere."""
+
+    center: Tensor  # (3,) float64 on the CPU, world
+    radius: float  # world
+    iteration: int
+
+    def signed_distance(self, points: Tensor) -> Tensor: ...
+
+    def colour(self, points: Tensor, directions: Tensor) -> Tensor: ...
+
+
+class Raw(NamedTuple):
+    """A surface before cleaning, in the unit sphere's frame."""
+
+    mesh: Mesh
+    colours: Tensor | None  # (V, 3) in 0..1 of its own; None: ask the field
+    extractor: str  # its name, for mesh.json
+    evaluations: int  # of the signed distance
+
+
+Bounds = List[Tuple[float, float]]  # of each axis, in the unit sphere's frame
+Extractor = Callable[[Field, Bounds, argparse.Namespace, torch.device], Raw]
+
+
 class Photographs(NamedTuple):
     views: Views  # in the frame of the region's unit sphere
     images: Tensor  # (N, height, width, 3) uint8, on the CPU
@@ -117,16 +141,32 @@ def main(args: argparse.Namespace) -> None:
     field = checkpoint.load(args.checkpoint, device)
     scene = read_transforms(args.transforms)
     check_same_region(args, field, scene)
-    lattice = region_bounds(args, field, scene)
+    make_mesh(field, scene, args, device, started, extract_sparse)
+
+
+def make_mesh(
+    field: Field,
+    scene: dict[str, Any],
+    args: argparse.Namespace,
+    device: torch.device,
+    started: float,
+    extract_raw: Extractor,
+) -> None:
+    """All that follows a field: its surface, cleaned, coloured, checked and written.
+
+    scene: the content of args.transforms; started: time.perf_counter() at the beginning of the command
+    """
+    bounds = region_bounds(args, field, scene)
     photographs = read_photographs(args, field, scene)
 
     preview = extract_preview(field, device)
     checks = check_preview(preview, args.checkpoint, field)
-    check_memory(len(preview.vertices), args.resolution, device)
+    for place in {device, torch.device("cpu")}:  # the finished mesh is written from the CPU
+        check_memory(len(preview.vertices), args.resolution, place)
 
     surface_started = time.perf_counter()
     voxel = 2 / args.resolution
-    raw, stats = extract_surface(field, lattice, args.resolution, args.crop, device)
+    raw = extract_raw(field, bounds, args, device)
     cleaning_started = time.perf_counter()
     cleaned = clean(raw, field, photographs, args)
     world = Mesh(cleaned.mesh.vertices * field.radius + field.center.to(device), cleaned.mesh.faces)
@@ -137,12 +177,13 @@ def main(args: argparse.Namespace) -> None:
     summary = {
         **describe(world, shape, cleaned),
         "unit": "arbitrary",
+        "extractor": raw.extractor,
         "iteration": field.iteration,
         "resolution": args.resolution,
         "voxel": voxel * field.radius,
         "crop": args.crop,
         "min_component": args.min_component,
-        "evaluations": stats.evaluations,
+        "evaluations": raw.evaluations,
         "seconds": {
             "reading": round(surface_started - started, 2),
             "surface": round(cleaning_started - surface_started, 2),
@@ -212,8 +253,13 @@ def extract_preview(field: Field, device: torch.device) -> Mesh:
     return surface.crop_to_ball(mesh, 1.0)
 
 
+def extract_sparse(field: Field, bounds: Bounds, args: argparse.Namespace, device: torch.device) -> Raw:
+    mesh, stats = extract_surface(field, bounds, args.resolution, args.crop, device)
+    return Raw(mesh, None, "sparse", stats.evaluations)
+
+
 def extract_surface(
-    field: Field, bounds: list[tuple[float, float]], resolution: int, radius: float, device: torch.device
+    field: Field, bounds: Bounds, resolution: int, radius: float, device: torch.device
 ) -> tuple[Mesh, sparse_mesh.Stats]:
     try:
         return sparse_mesh.extract(field.signed_distance, bounds, 2 / resolution, radius, device)
@@ -221,7 +267,7 @@ def extract_surface(
         raise EngineError(f"after {field.iteration} iterations {error}; train again, or with another train.seed")
 
 
-def region_bounds(args: argparse.Namespace, field: Field, scene: dict[str, Any]) -> list[tuple[float, float]]:
+def region_bounds(args: argparse.Namespace, field: Field, scene: dict[str, Any]) -> Bounds:
     """The lattice's extent in the unit sphere's frame: transforms.json's box, if any, within the cropped sphere."""
     box = scene.get("aabb_range", [[-math.inf, math.inf]] * 3)
     try:
@@ -237,18 +283,25 @@ def region_bounds(args: argparse.Namespace, field: Field, scene: dict[str, Any])
     return [(low, high) for low, high in unit.tolist()]
 
 
-def clean(raw: Mesh, field: Field, photographs: Photographs, args: argparse.Namespace) -> Cleaned:
+def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Namespace) -> Cleaned:
     """Crop, drop small components and what no two photographs see, and colour the rest."""
-    mesh = surface.crop_to_ball(raw, args.crop)
+    painted = raw.mesh
+    if raw.colours is not None:
+        painted = Mesh(torch.cat([painted.vertices, raw.colours.to(painted.vertices)], 1), painted.faces)
+    painted = surface.crop_to_ball(painted, args.crop)
+    mesh = Mesh(painted.vertices[:, :3], painted.faces)
     if not len(mesh.faces):
         raise EngineError(
             f"{args.checkpoint}: no surface within {args.crop:g} of the region's radius and the box (aabb_range) of "
             f"{args.transforms}; make mesh.crop larger or move the region"
         )
     large, components_found = surface.large_components(mesh, args.min_component)
-    mesh, _ = surface.keep_faces(mesh, large)
+    mesh, used = surface.keep_faces(mesh, large)
     seen, colours, weight = surface.observe(mesh, photographs.views, list(photographs.images), 2 / args.resolution)
-    learnt = field.colour(mesh.vertices.float(), -surface.vertex_normals(mesh).float())
+    if raw.colours is not None:
+        learnt = painted.vertices[used, 3:].float()
+    else:
+        learnt = field.colour(mesh.vertices.float(), -surface.vertex_normals(mesh).float())
     colours = torch.where(weight[:, None] > 0, colours, learnt)
 
     shown = (seen >= MIN_SEEN)[mesh.faces].any(-1)

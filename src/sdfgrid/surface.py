@@ -42,8 +42,11 @@ def keep_faces(mesh: Mesh, keep: Tensor | slice) -> tuple[Mesh, Tensor]:
 
 
 def crop_to_ball(mesh: Mesh, radius: float) -> Mesh:
-    """The part within a ball about the origin. Faces across its surface are cut there, so that the rim is smooth."""
-    distance = mesh.vertices.norm(dim=-1) - radius
+    """The part within a ball about the origin. Faces across its surface are cut there, so that the rim is smooth.
+
+    What vertices hold beyond their three coordinates (colours) is interpolated with them.
+    """
+    distance = mesh.vertices[:, :3].norm(dim=-1) - radius
     inside = (distance < 0)[mesh.faces]  # (F, 3)
     count = inside.sum(-1)
     # turn each cut face so that the corner that is alone on its side comes first
@@ -122,10 +125,17 @@ def _component_areas(mesh: Mesh) -> tuple[Tensor, Tensor]:
     return label, torch.bincount(label, face_areas(mesh))
 
 
+def edges_of(mesh: Mesh) -> tuple[Tensor, Tensor]:
+    """The edges (E, 2), lower vertex first, and the number of faces (E,) that use each."""
+    ends = torch.cat([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]]).sort(-1).values
+    total = len(mesh.vertices)
+    key, uses = torch.unique(ends[:, 0] * total + ends[:, 1], return_counts=True)
+    return torch.stack([key // total, key % total], -1), uses
+
+
 def topology(mesh: Mesh) -> Topology:
     _, area = _component_areas(mesh)
-    ends = torch.cat([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]]).sort(-1).values
-    edges, uses = torch.unique(ends[:, 0] * len(mesh.vertices) + ends[:, 1], return_counts=True)
+    edges, uses = edges_of(mesh)
     return Topology(
         components=len(area),
         largest_share=float(area.max() / area.sum()),

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncGenerator, Iterable
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -176,11 +177,19 @@ class Executor(RemoteExecutor):
     def handle_job_error(self, job: JobExecutorInterface) -> None:
         """Snakemake decides by the attempt whether to try again: this is the moment to have a say in it."""
         retry = self.retries.pop(job, "yes")
-        if retry == "no":
+        if retry == "no" or (retry == "changed" and not self.asks_for_another_machine(job)):
             job.attempt = job.restart_times + 1
         elif retry == "free" and self.free_retries.get(job, 0) < FREE_RETRIES:
             self.free_retries[job] = self.free_retries.get(job, 0) + 1
             job.attempt -= 1
+
+    def asks_for_another_machine(self, job: JobExecutorInterface) -> bool:
+        """Whether the next attempt would: one on the same machine would end for the same lack of memory."""
+        now, _ = get_resources(job, self.settings.default_runtime)
+        job.attempt += 1
+        then, _ = get_resources(job, self.settings.default_runtime)
+        job.attempt -= 1
+        return now is None or then is None or replace(now, runtime=0) != replace(then, runtime=0)
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
         """Snakemake's list may be empty while a look is under way; the watcher knows all jobs."""

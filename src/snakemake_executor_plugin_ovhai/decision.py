@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from .diagnosis import is_success
 from .states import Job
 from .submission import LABEL_PREFIX
 
@@ -91,9 +92,7 @@ def find_finished(claim: Claim, ours: Sequence[Job]) -> Job | None:
     """
     same = [job for job in ours if get_label(job, "fingerprint") == claim.fingerprint]
     begun = min((job.age_key for job in same if job.id in claim.unfinished), default=None)
-    done = [
-        job for job in same if job.state == "DONE" and (claim.orphaned or (begun is not None and job.age_key >= begun))
-    ]
+    done = [job for job in same if is_success(job) and (claim.orphaned or (begun is not None and job.age_key >= begun))]
     last = max(done, key=lambda job: job.age_key, default=None)
     if last and any(job.age_key > last.age_key for job in ours if job not in same):
         return None

@@ -4,13 +4,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 
 from .states import IMAGE_PROBLEMS, PREEMPTED, Job
 
-Retry = Literal["yes", "no", "free"]
+Retry = Literal["yes", "no", "free", "changed"]
 TAIL = 20  # lines of the log that a message shows
 SEARCHED = 200  # lines at its end that tell the cause; before them there are warnings that a program has survived
 
@@ -54,8 +54,8 @@ def read_signature(entry: Any, place: str) -> Signature:
     retry = entry["retry"]
     if isinstance(retry, bool):  # YAML's own reading of yes and no without quotes
         retry = "yes" if retry else "no"
-    if retry not in ("yes", "no", "free"):
-        raise ValueError(f"{place}: retry is {retry!r}; allowed are yes, no, free")
+    if retry not in get_args(Retry):
+        raise ValueError(f"{place}: retry is {retry!r}; allowed are {', '.join(get_args(Retry))}")
     try:
         pattern = re.compile(entry["pattern"], re.MULTILINE)
     except re.error as error:
@@ -114,6 +114,7 @@ def diagnose(job: Job, log: str, signatures: Sequence[Signature], limit: int) ->
             f"failed{code}",
             "The process was killed, most often since the machine's memory was full.",
             "Choose a flavor with more memory or more units of it; it may depend on attempt.",
+            "changed",
         )
     says_more = not re.search(r"failed with (exit )?code", job.info)
     return Failure(f"failed{code}", job.info if says_more else "", "Its log tells more.")
@@ -127,6 +128,8 @@ def get_message(name: str, job_id: str, failure: Failure, log: str, path: Path) 
         lines.append(f"Remedy: {failure.remedy}")
     if failure.retry == "no":
         lines.append("Not tried again: another attempt would end in the same way.")
+    if failure.retry == "changed":
+        lines.append("Tried again only if the rule asks for another machine then.")
     tail = log.splitlines()[-TAIL:]
     if tail:
         lines += [f"The end of its log ({path}):", *(f"  {line}" for line in tail)]

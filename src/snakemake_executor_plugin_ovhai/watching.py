@@ -325,9 +325,7 @@ class Watcher:
     def submit(self, work: Work) -> None:
         """Old outputs go first, as where Snakemake runs a job itself: what is in the bucket afterwards is new."""
         request = work.request
-        for file in request.outputs:
-            if file not in request.kept:
-                self.bucket.remove(file)
+        self.remove_outputs(request)
         submitted = self.bucket.get_time(request.outputs[0].bucket)
         submission = uuid.uuid4().hex
         labels = get_labels(request, self.workflow, work.target, work.fingerprint)
@@ -391,7 +389,18 @@ class Watcher:
         path = self.get_log(work)
         if log is None:
             log = self.followers.finish(work.job_id, path) if work.job_id else ""
+        # Snakemake removes them too, but first it forgets that they are incomplete: a head that is killed in between
+        # would leave half a file that the next one takes for a result.
+        try:
+            self.remove_outputs(work.request)
+        except BucketError as error:
+            self.say("bucket", f"The bucket does not answer; outputs of a failed job may be left there. {error}")
         return Result(work, failure, get_message(work.request.name, job_id, failure, log, path), path)
+
+    def remove_outputs(self, request: Request) -> None:
+        for file in request.outputs:
+            if file not in request.kept:
+                self.bucket.remove(file)
 
     def refuse(self, work: Work, error: Exception) -> Result:
         """Nothing was started, and asking again would not help."""

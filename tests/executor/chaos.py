@@ -307,7 +307,7 @@ class Chaos:
             len(self.platform.jobs()),
             len(self.platform.firings()),
             repeated,
-            sum(not job["status"]["finalizedAt"] for job in self.platform.jobs()),
+            len(self.get_left()),
             longest,
             violations + duplicates,
         )
@@ -350,7 +350,13 @@ class Chaos:
             expected[f"deliver/{scene}.txt"] = expected[f"results/{scene}/three/out.txt"]
             delivered = self.heads[0].folder / "deliver" / f"{scene}.txt"
             found[f"deliver/{scene}.txt"] = delivered.read_text() if delivered.exists() else None
-        return [f"{name} is {found[name]!r}" for name in expected if found[name] != expected[name]]
+        wrong = [name for name in expected if found[name] != expected[name]]
+        # The job of a head that was killed may still be on its way to a file that nobody needs any more.
+        coming = {f"results/{labels(job, 'wildcard-scene')}/{labels(job, 'rule')}/out.txt" for job in self.get_left()}
+        return [f"{name} is {found[name]!r}" for name in wrong if found[name] is not None or name not in coming]
+
+    def get_left(self) -> list[dict[str, Any]]:
+        return [job for job in self.platform.jobs() if not job["status"]["finalizedAt"]]
 
     def clean_up(self) -> None:
         for process in self.processes:

@@ -125,6 +125,12 @@ def test_a_finished_job_is_not_taken_once_other_work_has_written_there() -> None
     assert decide(claim, [done, make("b", "DONE", second=0, fingerprint="other")]) == Decision("ended", done)
 
 
+def test_a_job_whose_files_were_not_copied_back_is_no_finished_one() -> None:
+    for claim in (replace(CLAIM, orphaned=True), replace(CLAIM, unfinished=["a"])):
+        assert decide(claim, [replace(make("a", "DONE"), push_failed=True)]) == Decision("submit")
+        assert decide(claim, [replace(make("a", "DONE"), exit_code=1)]) == Decision("submit")
+
+
 def test_other_work_with_the_same_outputs_is_stopped_and_waited_for() -> None:
     other = make("a", fingerprint="other")
     assert decide(CLAIM, [other]) == Decision("wait", other, (other,))

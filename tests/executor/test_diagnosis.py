@@ -62,7 +62,7 @@ def test_success_is_done_with_outputs_back(changes: dict[str, Any], success: boo
         (FAILED, "failed with exit code 3", "yes"),
         (replace(DONE, exit_code=1), "failed with exit code 1", "yes"),
         (Job("a", "FAILED"), "failed", "yes"),
-        (replace(FAILED, exit_code=137), "failed with exit code 137", "yes"),
+        (replace(FAILED, exit_code=137), "failed with exit code 137", "changed"),
         *(
             (Job("a", "INTERRUPTED", info_code=code), f"taken away by the platform ({code})", "free")
             for code in sorted(PREEMPTED)
@@ -106,8 +106,8 @@ def test_a_time_limit_counts_more_than_what_the_log_says() -> None:
 @pytest.mark.parametrize(
     ("line", "cause", "retry"),
     [
-        ("RuntimeError: CUDA out of memory. Tried to allocate 2 GiB", "GPU has too little memory", "yes"),
-        ("torch.cuda.OutOfMemoryError: no", "GPU has too little memory", "yes"),
+        ("RuntimeError: CUDA out of memory. Tried to allocate 2 GiB", "GPU has too little memory", "changed"),
+        ("torch.cuda.OutOfMemoryError: no", "GPU has too little memory", "changed"),
         ("CUDA error: unspecified launch failure", "GPU or its connection failed", "free"),
         ("NVRM: Xid (PCI:0000:3b:00): 79", "GPU or its connection failed", "free"),
         ("CUDA error: no kernel image is available for execution on the device", "image does not fit the GPU", "no"),
@@ -152,7 +152,7 @@ def test_the_first_entry_that_matches_counts(tmp_path: Path) -> None:
     own = load(tmp_path, [ENTRY, {**ENTRY, "cause": "Second.", "retry": "free"}])
     assert diagnose(FAILED, "x boom", [*own, *KNOWN], 90).cause == "It blew up."
     assert diagnose(FAILED, "boom\nCUDA out of memory", [*own, *KNOWN], 90).cause == "It blew up."
-    assert diagnose(FAILED, "CUDA out of memory", [*own, *KNOWN], 90).retry == "yes"
+    assert diagnose(FAILED, "CUDA out of memory", [*own, *KNOWN], 90).retry == "changed"
 
 
 # Files of known errors
@@ -187,7 +187,7 @@ def test_begin_and_end_are_those_of_a_line(tmp_path: Path) -> None:
         ([{**ENTRY, "pattern": None}], "entry 1: pattern is None"),
         ([{**ENTRY, "cause": None}], "entry 1: cause is None"),
         ([{**ENTRY, "remedy": ["a"]}], "entry 1: remedy is ['a']"),
-        ([{**ENTRY, "retry": "maybe"}], "entry 1: retry is 'maybe'; allowed are yes, no, free"),
+        ([{**ENTRY, "retry": "maybe"}], "entry 1: retry is 'maybe'; allowed are yes, no, free, changed"),
         ([{**ENTRY, "retry": None}], "entry 1: retry is None"),
         ([{**ENTRY, "retry": 1}], "entry 1: retry is 1"),
         ([{**ENTRY, "retry": ["yes"]}], "entry 1: retry is ['yes']"),

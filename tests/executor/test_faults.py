@@ -178,7 +178,10 @@ def test_a_users_own_signatures_come_first(head: Head) -> None:
     "text, words",
     [
         (SIGNATURE + "- {pattern: '(', cause: c, remedy: r, retry: no}\n", r"mine.yaml, entry 2: pattern '\('"),
-        (SIGNATURE.replace("no}", "often}"), "mine.yaml, entry 1: retry is 'often'; allowed are yes, no, free"),
+        (
+            SIGNATURE.replace("no}", "often}"),
+            "mine.yaml, entry 1: retry is 'often'; allowed are yes, no, free, changed",
+        ),
         ("pattern: x\n", "mine.yaml: a list of entries is expected"),
         ("- [\n", "signatures mine.yaml: .*line 2"),
         (None, "mine.yaml.*No such file"),

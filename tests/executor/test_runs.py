@@ -176,11 +176,16 @@ def test_retries_reach_resources_and_stop_where_they_are_of_no_use(head: Head) -
     assert "The GPU has too little memory" in run.stdout and "attempt" in run.stdout
     assert head.stored("results/a/add/sum.txt") is None
 
+    # On the same machine it would end in the same way.
+    head.write(add="echo CUDA out of memory; exit 1;")
+    assert head.run("--retries", "3").returncode == 1
+    assert len(jobs_of(head.platform, "add")) == 3
+
     head.write(add="no-such-program;")
     run = head.run("--retries", "3")
     assert run.returncode == 1
     assert "The image lacks a program" in run.stdout and "Not tried again" in run.stdout
-    assert len(jobs_of(head.platform, "add")) == 3
+    assert len(jobs_of(head.platform, "add")) == 4
 
 
 def test_outputs_of_a_failed_command_do_not_count(head: Head) -> None:

@@ -13,26 +13,54 @@ from snakemake_executor_plugin_ovhai.watching import Limits, Watcher, Work
 OUTPUT = StoredFile("b", "work/a/out.txt", "a/out.txt")
 
 
+RESOURCES = Resources(0, 1, "", 10)
+REQUEST = Request("r", {}, 1, "true", "image", [], RESOURCES, (), (OUTPUT,), (), (), ())
+
+
+class Memory:
+    """Platform and bucket; each submitted job ends at once, in the given state."""
+
+    def __init__(self, state: str = "DONE") -> None:
+        self.state = state
+        self.jobs: list[Job] = []
+        self.shown: dict[StoredFile, Any] = {}
+        client: Any = SimpleNamespace(list_jobs=lambda: self.jobs, submit=self.submit, get_logs=lambda job_id: "")
+        bucket: Any = SimpleNamespace(
+            get_info=self.shown.get,
+            remove=lambda file: self.shown.pop(file, None),
+            get_time=lambda name: datetime.now(UTC),
+        )
+        logger: Any = SimpleNamespace(info=print, warning=print)
+        limits = Limits(60, 60, 0, 0)
+        self.watcher = Watcher(client, bucket, logger, limits, "w", "S", [], [], on_start=lambda *_: None)
+
+    def submit(self, arguments: list[str]) -> Job:
+        labels = dict(word.split("=", 1) for word in arguments if word.startswith("snakemake-"))
+        self.jobs.append(Job("new", self.state, datetime.now(UTC), labels=labels))
+        return self.jobs[-1]
+
+    def show(self) -> None:
+        self.shown[OUTPUT] = SimpleNamespace(checksum="", modified=datetime.now(UTC))
+
+
 def test_an_output_that_shows_late_is_waited_for_also_after_a_restart(tmp_path: Path, monkeypatch: Any) -> None:
     """The head looked for an earlier job's result, found none, and has started its own job since then."""
     monkeypatch.chdir(tmp_path)
-    jobs: list[Job] = []
+    memory = Memory()
+    assert memory.watcher.look([Work(REQUEST, None, orphaned=True)]) == []
+    assert memory.watcher.look() == [] and len(memory.jobs) == 1
+    memory.show()
+    (result,) = memory.watcher.look()
+    assert result.failure is None and len(memory.jobs) == 1
+    memory.watcher.close()
 
-    def submit(arguments: list[str]) -> Job:
-        labels = dict(word.split("=", 1) for word in arguments if word.startswith("snakemake-"))
-        jobs.append(Job("new", "DONE", datetime.now(UTC), labels=labels))
-        return jobs[-1]
 
-    client: Any = SimpleNamespace(list_jobs=lambda: jobs, submit=submit, get_logs=lambda job_id: "")
-    shown: dict[StoredFile, Any] = {}
-    bucket: Any = SimpleNamespace(get_info=shown.get, remove=lambda file: None, get_time=lambda name: datetime.now(UTC))
-    logger: Any = SimpleNamespace(info=print, warning=print)
-    watcher = Watcher(client, bucket, logger, Limits(60, 60, 0, 0), "w", "S", [], [], on_start=lambda *_: None)
-    resources = Resources(0, 1, "", 10)
-    request = Request("r", {}, 1, "true", "image", [], resources, (), (OUTPUT,), (), (), ())
-    assert watcher.look([Work(request, None, orphaned=True)]) == []
-    assert watcher.look() == [] and len(jobs) == 1
-    shown[OUTPUT] = SimpleNamespace(checksum="", modified=datetime.now(UTC))
-    (result,) = watcher.look()
-    assert result.failure is None and len(jobs) == 1
-    watcher.close()
+def test_a_failed_jobs_outputs_are_gone_before_snakemake_hears_of_it(tmp_path: Path, monkeypatch: Any) -> None:
+    """A platform may copy half a file of a job that it lost; seeds 27 and 29 of `make chaos` took it for a result."""
+    monkeypatch.chdir(tmp_path)
+    memory = Memory("ERROR")
+    assert memory.watcher.look([Work(REQUEST, None)]) == []
+    memory.show()
+    (result,) = memory.watcher.look()
+    assert result.failure is not None and memory.shown == {}
+    memory.watcher.close()

@@ -1,0 +1,68 @@
+"""From a checkpoint of NVIDIA's Neuralangelo to a coloured mesh in world coordinates."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neuralangelo import dense, field
+from neuralangelo.workplace import get_environment, workplace
+from sdfgrid import extract
+from sdfgrid.dataset import read_transforms
+from sdfgrid.errors import EngineError
+from sdfgrid.extract import Bounds, Raw
+from sdfgrid.train import check_writable, choose_device, set_threads
+
+BLOCK_RANGE = (16, 512)  # upstream evaluates that many points cubed at once
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--source", type=Path, required=True, help=".tar.gz of upstream's source, as the source step packs it")
+    add("--config", type=Path, required=True, help="YAML file that the training used")
+    extract.add_arguments(parser)
+    add("--extractor", choices=["sparse", "upstream"], default="sparse", help="sparse: look only near the surface "
+        "(default); upstream: upstream's own program, for comparison")  # fmt: skip
+    add("--block-res", type=int, default=128, help="upstream's extractor: lattice points across a block; more need "
+        "more GPU memory (default: 128)")  # fmt: skip
+
+
+def main(args: argparse.Namespace) -> None:
+    started = time.perf_counter()
+    signal.signal(signal.SIGTERM, stop)
+    check_arguments(args)
+    device = choose_device(args.device)
+    set_threads(args.threads)
+    scene = read_transforms(args.transforms)
+    with workplace(args.source, args.transforms, args.images, args.config) as place:
+        if not (place.programs / dense.SCRIPT).is_file():
+            raise EngineError(f"{args.source}: not Neuralangelo's source: it lacks {dense.SCRIPT}; make it again")
+        os.environ.update(get_environment(place))
+        trained = field.load(place, args.config, args.checkpoint, scene)
+
+        def extract_upstream(_: Any, bounds: Bounds, args: argparse.Namespace, device: torch.device) -> Raw:
+            trained.release()
+            return dense.extract(place, bounds, args, device)
+
+        chosen = extract_upstream if args.extractor == "upstream" else extract.extract_sparse
+        extract.make_mesh(trained, scene, args, device, started, chosen)
+
+
+def stop(*_: Any) -> None:
+    """SIGTERM as Ctrl-C, so that the scratch folder and upstream's process go with us."""
+    raise KeyboardInterrupt
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    extract.check_arguments(args)
+    low, high = BLOCK_RANGE
+    if not low <= args.block_res <= high:
+        raise EngineError(f"--block-res {args.block_res}: it must be {low} to {high}")
+    for path in (args.mesh, args.summary):
+        check_writable(path)
