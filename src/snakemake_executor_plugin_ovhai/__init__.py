@@ -20,12 +20,14 @@ from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterf
 
 from .bucket import Bucket, BucketError
 from .client import Client, OvhaiError
-from .diagnosis import Retry, load_signatures
-from .requests import get_request, get_resources, list_problems
+from .diagnosis import Retry, is_success, load_signatures
+from .leftovers import find_jobs, find_writer
+from .requests import get_request, get_resources, get_stored, list_problems
 from .settings import ExecutorSettings as ExecutorSettings  # found here by name
+from .states import Job
 from .submission import SubmissionError, sanitise
 from .validation import Flavor, check_resources, read_flavors
-from .volumes import Volume
+from .volumes import StoredFile, Volume
 from .watching import Limits, Result, Watcher, Work
 
 FREE_RETRIES = 5  # that many times a job may be taken away without this being counted as an attempt
@@ -83,6 +85,8 @@ class Executor(RemoteExecutor):
             raise WorkflowError(str(error)) from None
         self.flavors = self.load_flavors(client)
         self.refuse_impossible_jobs()
+        self.name = sanitise(f"{self.bucket_name}-{self.root}")
+        self.remove_leftovers(client)
         self.source_volumes = self.upload_sources()
         self.watcher = Watcher(
             client,
@@ -91,7 +95,7 @@ class Executor(RemoteExecutor):
             Limits(
                 settings.queued_limit * 60, settings.pending_limit * 60, settings.min_interval, settings.max_interval
             ),
-            sanitise(f"{self.bucket_name}-{self.root}"),
+            self.name,
             settings.datastore,
             signatures,
             get_secrets(provider.settings),
@@ -125,6 +129,38 @@ class Executor(RemoteExecutor):
         if problems:
             lines = "\n".join(f"  {problem}" for problem in problems)
             raise WorkflowError(f"Nothing was submitted, since some rules cannot run as jobs of OVHcloud:\n{lines}")
+
+    def remove_leftovers(self, client: Client) -> None:
+        """Snakemake has planned already, so what is found missing now ends this run: the next one makes it again."""
+        try:
+            jobs = client.list_jobs()
+            removed = [f"  {file.uri}, of job {job.id} ({job.state})" for file, job in self.find_leftovers(jobs)]
+        except (OvhaiError, BucketError) as error:
+            self.logger.warning(f"Whether failed jobs have left outputs behind cannot be checked now: {error}")
+            return
+        if removed:
+            raise WorkflowError(
+                "These outputs looked complete, but the jobs that wrote them have failed while no run of Snakemake was "
+                "there to see it. They were removed; run the same command again.\n" + "\n".join(removed)
+            )
+
+    def find_leftovers(self, jobs: list[Job]) -> Iterable[tuple[StoredFile, Job]]:
+        """Each is removed as it is found."""
+        failed = [job for job in jobs if job.ended and not is_success(job)]
+        for job in self.dag.jobs if failed else []:
+            if job.is_local or self.dag.needrun(job) or not all(file.is_storage for file in job.output):
+                continue
+            wildcards = {name: str(value) for name, value in job.wildcards.items()}
+            if not find_jobs(failed, self.name, job.rule.name, wildcards):
+                continue
+            for file in map(get_stored, job.output):
+                info = self.bucket.get_info(file)
+                writer = (
+                    find_writer(info.modified, find_jobs(jobs, self.name, job.rule.name, wildcards)) if info else None
+                )
+                if writer:
+                    self.bucket.remove(file)
+                    yield file, writer
 
     def upload_sources(self) -> list[Volume]:
         volumes = []

@@ -50,6 +50,7 @@ class Job:
     units: int = 0
     started: datetime | None = None
     stopped: datetime | None = None
+    gone: datetime | None = None  # once its data has been copied back
 
     @property
     def ended(self) -> bool:
@@ -103,6 +104,7 @@ def read_job(record: object) -> Job | None:
         units=read_int(resources.get("gpu")) or read_int(resources.get("cpu")) or 0,
         started=read_time(status.get("startedAt")),
         stopped=read_time(status.get("stoppedAt")),
+        gone=read_time(status.get("finalizedAt")),
     )
 
 

@@ -200,3 +200,21 @@ def test_a_job_that_ends_while_a_fresh_folder_plans_is_not_paid_for_again(head: 
     head.platform.fault(when="job list", action="slow", seconds=14, count=1)
     finish(Head(tmp_path / "fresh", head.platform, head.s3, head.bucket).write(make="sleep 10;"))
     assert states(head, "make") == ["DONE"]
+
+
+def test_what_a_failed_job_left_while_no_head_was_there_is_no_result(head: Head, tmp_path: Path) -> None:
+    """The platform loses the machine and yet copies half a file; a head in a fresh folder finds it."""
+    head.platform.fault(when="RUNNING", match="rule=make", action="end", state="ERROR", seconds=2, push=True, count=1)
+    head.write(make="echo part > {output:q}; sleep 6;")
+    first = head.start()
+    wait_until(lambda: states(head, "make") == ["RUNNING"])
+    kill(first)
+    wait_until(lambda: states(head, "make") == ["ERROR"])
+    assert head.stored("results/a/make/numbers.txt") == "part\n"
+    fresh = Head(tmp_path / "fresh", head.platform, head.s3, head.bucket).write()
+    run = fresh.run()
+    assert run.returncode == 1 and "Traceback" not in run.stdout
+    assert "looked complete" in run.stdout and "make/numbers.txt, of job" in run.stdout
+    assert head.stored("results/a/make/numbers.txt") is None
+    finish(fresh)
+    assert states(head, "make") == ["ERROR", "DONE"]

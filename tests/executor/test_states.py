@@ -90,6 +90,7 @@ def test_a_complete_record() -> None:
         units=2,
         started=datetime(2026, 7, 30, 8, 45, 19, tzinfo=UTC),
         stopped=datetime(2026, 7, 30, 8, 45, 25, tzinfo=UTC),
+        gone=datetime(2026, 7, 30, 8, 45, 31, tzinfo=UTC),
     )
 
 
