@@ -201,6 +201,11 @@ def get_overrides(wildcards):
     return json.dumps(SCENES[wildcards.scene]["neuralangelo"]["overrides"], sort_keys=True)
 
 
+def get_stall_minutes(wildcards, input):
+    """It takes the input, which it does not need, since Snakemake leaves such params out of what makes a file stale."""
+    return SCENES[wildcards.scene]["train"]["stall_minutes"]
+
+
 def get_gpus(wildcards, resources):
     return resources.get("gpu", 1)
 

@@ -88,7 +88,7 @@ rule neuralangelo_train:
         resume=get_neuralangelo_resume_arguments,
         gpus=get_gpus,
         seed=get_setting("train.seed"),
-        stall=get_setting("train.stall_minutes"),
+        stall=get_stall_minutes,
         code=get_code("src/neuralangelo/train.py"),
     shell:
         "PYTHONPATH=src python3 -m neuralangelo train"
