@@ -24,6 +24,7 @@ EXPOSURE_RANGE = 0.15  # of full scale; above it each image gets a colour correc
 EMBEDDING = 8  # numbers an image; upstream's own choice
 VALIDATION_SIDE = 200  # px; larger renderings can run out of memory late in the training (NA-18)
 VALIDATION_IMAGES = 4
+PRELOAD_GB = 20  # half of what OVHcloud's smallest machine with a GPU has
 # GPU memory in GB from which on -> hashgrid dict_size and dim (NA-18).
 TABLES = {23.0: (22, 8), 15.0: (21, 8), 11.0: (21, 4), 0.0: (20, 4)}
 # 28.8 instead of 366.7 million parameters, since half of each step is work on the whole table; the time goes into twice
@@ -111,6 +112,8 @@ def get_data_settings(transforms: Mapping[str, Any], args: argparse.Namespace) -
         "data.val.image_size": [max(1, round(height * shrink)), max(1, round(width * shrink))],
         "data.val.batch_size": 1,
         "data.val.subset": min(VALIDATION_IMAGES, count),
+        # Upstream would keep them all in memory, at their full size (NA-02).
+        "data.preload": 1.2 * count * width * height * 3 < PRELOAD_GB * 1e9,
         "data.readjust.center": [0.0, 0.0, 0.0],
         "data.readjust.scale": 1.0,
     }

@@ -137,6 +137,27 @@ def test_each_known_error(line: str, cause: str, retry: str, place: str) -> None
 
 
 @pytest.mark.parametrize(
+    ("line", "cause", "retry"),
+    [
+        ("OSError: Could not find compatible tinycudann extension for compute capability 61.", "tiny-cuda-nn", "no"),
+        ("torch.cuda.OutOfMemoryError: CUDA out of memory", "too little memory", "changed"),
+        ("exitcode  : -9 (pid: 12)", "memory was full", "changed"),
+        ("error: upstream's training shows no sign of life for 30 minutes and was ended", "hung", "yes"),
+        ("error: upstream's training ended with exit code 1: RuntimeError: CUDA error: unspecified launch failure",
+         "GPU or its connection failed", "free"),
+        ("error: upstream's training ended with exit code 1: ValueError: Training loss has gone to NaN!!!",
+         "unstable", "no"),
+        ("error: results/a/images.tar: not a whole tar", "refuses its input", "no"),
+    ],
+)  # fmt: skip
+def test_known_errors_of_neuralangelo(line: str, cause: str, retry: str) -> None:
+    """Those of the profile come first, the executor's own after them."""
+    profile = load_signatures(Path(__file__).parents[2] / "profiles" / "ovhai" / "signatures.yaml")
+    failure = diagnose(FAILED, f"begin\n{line}\n", [*profile, *KNOWN], 90)
+    assert cause in failure.cause and failure.retry == retry
+
+
+@pytest.mark.parametrize(
     "line", ["", "checking whether cache was not found, going on", "0 errors", "wrote missing outputs.txt", "exit 3"]
 )
 def test_other_lines_are_no_known_errors(line: str) -> None:

@@ -183,6 +183,13 @@ def test_validation_images_stay_small(inputs: dict[str, Path], tmp_path: Path) -
     assert max(validation["image_size"]) <= 200 and validation["batch_size"] == 1
 
 
+def test_many_large_images_are_not_kept_in_memory(inputs: dict[str, Path], tmp_path: Path) -> None:
+    assert configured(tmp_path)["data"]["preload"] is True
+    frames = [{"file_path": f"images/{number:06}.jpg"} for number in range(1000)]
+    edit(inputs["transforms"], w=4000, h=3000, frames=frames)
+    assert configured(tmp_path)["data"]["preload"] is False
+
+
 def test_overrides_win(inputs: dict[str, Path], tmp_path: Path) -> None:
     config = configured(tmp_path, '--overrides={"optim.params.lr": 0.002, "data.num_workers": 2}')
     assert config["optim"]["params"]["lr"] == 0.002 and config["data"]["num_workers"] == 2
