@@ -192,7 +192,9 @@ def place_start(args: argparse.Namespace, rescue: Rescue, logs: Path) -> Optiona
     if args.resume is None:
         return None
     check_whole(Save(args.resume, 0))
-    iteration = read_iteration(args.resume)
+    from neuralangelo.field import read_checkpoint  # needs torch, slow, and a training that begins does not
+
+    iteration = int(read_checkpoint(args.resume)["iteration"])
     if iteration >= args.iterations:
         raise EngineError(
             f"--resume {args.resume}: holds iteration {iteration} already, not before --iterations {args.iterations}; "
@@ -206,15 +208,6 @@ def place_checkpoint(save: Save, logs: Path) -> Save:
     placed.symlink_to(save.path.resolve())
     (logs / POINTER).write_text(f"{placed.name}\n")
     return Save(placed, save.iteration)
-
-
-def read_iteration(path: Path) -> int:
-    import torch  # slow, and not needed by a training that begins
-
-    try:
-        return int(torch.load(str(path), map_location="cpu")["iteration"])
-    except Exception as error:  # torch.load raises whatever its parts raise
-        raise EngineError(f"{path}: not a checkpoint of Neuralangelo ({error}); train this milestone again")
 
 
 def check_whole(save: Save) -> None:

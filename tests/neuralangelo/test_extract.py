@@ -251,16 +251,16 @@ def test_a_config_of_another_training(failing: Callable[..., str], tmp_path: Pat
     assert "module.neural_sdf.table: 1024, the config says 512" in message
 
 
-@pytest.mark.parametrize("extractor", ["sparse", "upstream"])
 @pytest.mark.parametrize(
-    "made, words",
+    "extractor, made, words",
     [
-        ({"iteration": 3}, ["after 3 iterations", "a sphere", "should be at least 0.05"]),
-        ({"empty": 1.0}, ["after 1000 iterations", "0, should be at least 500"]),
-        ({"empty": float("nan")}, ["not finite"]),
-        ({"iteration": 0}, ["iteration 0", "train longer"]),
+        ("sparse", {"iteration": 3}, ["after 3 iterations", "a sphere", "should be at least 0.05"]),
+        ("upstream", {"iteration": 3}, ["after 3 iterations", "a sphere", "should be at least 0.05"]),
+        ("sparse", {"empty": 1.0}, ["after 1000 iterations", "0, should be at least 500"]),
+        ("sparse", {"empty": float("nan")}, ["not finite"]),
+        ("sparse", {"iteration": 0}, ["iteration 0", "train longer"]),
     ],
-    ids=["untrained", "empty", "not a number", "iteration 0"],
+    ids=["untrained", "untrained for upstream", "empty", "not a number", "iteration 0"],
 )
 def test_no_usable_surface(
     failing: Callable[..., str], tmp_path: Path, made: dict[str, Any], words: list[str], extractor: str
