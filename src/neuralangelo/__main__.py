@@ -1,9 +1,6 @@
 """The command line: python3 -m neuralangelo train|extract."""
 
-import argparse
-import importlib
-import sys
-
+from sdfgrid.__main__ import run_command
 from sdfgrid.errors import run
 
 COMMANDS = {
@@ -13,20 +10,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python3 -m neuralangelo", description="NVIDIA's Neuralangelo, run well.")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
-    chosen = sys.argv[1] if len(sys.argv) > 1 else ""
-    for name, summary in COMMANDS.items():
-        command = commands.add_parser(name, help=summary, description=summary)
-        if name == chosen:
-            module = importlib.import_module(f"neuralangelo.{name}")
-            module.add_arguments(command)
-            command.set_defaults(main=module.main)
-    args = parser.parse_args()
-    if args.command is None:
-        parser.print_help()
-        sys.exit(2)
-    args.main(args)
+    run_command("neuralangelo", "NVIDIA's Neuralangelo, run well.", COMMANDS)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import os
 import sys
+from typing import Dict
 
 from sdfgrid.errors import run
 
@@ -20,13 +21,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python3 -m sdfgrid", description="Surfaces from posed images.")
+    run_command("sdfgrid", "Surfaces from posed images.", COMMANDS)
+
+
+def run_command(package: str, description: str, names: Dict[str, str]) -> None:
+    """Each command is a module of the package, with add_arguments(parser) and main(args)."""
+    parser = argparse.ArgumentParser(prog=f"python3 -m {package}", description=description)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     chosen = sys.argv[1] if len(sys.argv) > 1 else ""
-    for name, summary in COMMANDS.items():
+    for name, summary in names.items():
         command = commands.add_parser(name, help=summary, description=summary)
         if name == chosen:  # the others are not imported: `settings` must work without PyTorch
-            module = importlib.import_module(f"sdfgrid.{name}")
+            module = importlib.import_module(f"{package}.{name}")
             module.add_arguments(command)
             command.set_defaults(main=module.main)
     args = parser.parse_args()
