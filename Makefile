@@ -3,8 +3,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# One more than there are cores: many tests wait for jobs.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Two more than there are cores: many tests wait for jobs.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 BIN := $(VENV)/bin
 
 .PHONY: demo demo-ovhai test chaos lint clean
@@ -18,7 +18,7 @@ demo-ovhai: $(VENV)/.test
 
 test: lint
 	bash tests/install_colmap.sh
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 chaos: $(VENV)/.test # 200 runs with random faults and killed heads: most of an hour
 	$(BIN)/python tests/executor/chaos.py --seeds 0-199 --jobs 5

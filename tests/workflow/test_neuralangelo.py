@@ -75,18 +75,6 @@ def test_nothing_is_made_twice_and_a_change_costs_only_what_depends_on_it(finish
     assert longer.planned() == {}, "how long to wait changes no result"
 
 
-def test_upstreams_own_extraction_gives_the_same_surface(finished: Checkout, tmp_path: Path) -> None:
-    checkout = change(finished, tmp_path / "upstream", mesh={"extractor": "upstream"})
-    run = checkout.snakemake("results/lego/mesh/120/mesh.ply")
-    assert run.returncode == 0, run.stdout
-    before, after = (
-        trimesh.load(folder / "results/lego/mesh/120/mesh.ply", process=False)
-        for folder in (finished.folder, checkout.folder)
-    )
-    assert len(after.vertices) == pytest.approx(len(before.vertices), rel=0.02)
-    assert after.bounds == pytest.approx(before.bounds, abs=0.01 * before.scale)
-
-
 def test_each_scene_has_its_own_engine(finished: Checkout, tmp_path: Path) -> None:
     checkout = finished.copy(tmp_path / "both")
     checkout.configure([ROW, {**ROW, "scene": "duplo", "engine": "sdfgrid"}], **SETTINGS)
