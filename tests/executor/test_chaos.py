@@ -1,4 +1,4 @@
-"""Three of the seeds of chaos.py, one of each kind; `make chaos` runs 200. And does chaos.py see what it looks for?"""
+"""One of the seeds of chaos.py; `make chaos` runs 200. And does chaos.py see what it looks for?"""
 
 from pathlib import Path
 
@@ -15,10 +15,9 @@ def chaos_bucket(s3: s3_server.S3Server, bucket: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(chaos, "BUCKET", bucket)
 
 
-# Two kills of one head; a kill after a lost reply; two heads at a time, both killed, and one GPU for them.
-@pytest.mark.parametrize("seed", [1148, 1171, 1139])
-def test_nothing_is_lost(seed: int, tmp_path: Path, s3: s3_server.S3Server, chaos_bucket: None) -> None:
-    outcome = chaos.run_seed(seed, tmp_path, s3)
+def test_nothing_is_lost(tmp_path: Path, s3: s3_server.S3Server, chaos_bucket: None) -> None:
+    """Two heads at a time, both killed, and one GPU for them."""
+    outcome = chaos.run_seed(1139, tmp_path, s3)
     assert outcome.violations == []
     assert outcome.fired > 0 and outcome.jobs >= 9 and outcome.heads >= 2
 
