@@ -30,18 +30,15 @@ TABLES = {23.0: (22, 8), 15.0: (21, 8), 11.0: (21, 4), 0.0: (20, 4)}
 # 28.8 instead of 366.7 million parameters, since half of each step is work on the whole table; the time goes into twice
 # as many rays. Measured in docs/neuralangelo.md.
 FAST_TABLE, FAST_RAYS = (19, 4), 1024
-# GB of GPU memory of OVHcloud's flavors, from `ovhai capabilities flavor list`.
+# GB of GPU memory of OVHcloud's flavors, as its documentation prints them; others count as large enough.
 FLAVORS = {
     "ai1-1-gpu": 32,
     "ai1-le-1-gpu": 32,
-    "ai1-le-1-gpu-pro": 32,
-    "rtx5000-1-gpu": 16,
     "l4-1-gpu": 24,
     "a10-1-gpu": 24,
     "l40s-1-gpu": 48,
     "a100-1-gpu": 80,
     "h100-1-gpu": 80,
-    "h200-1-gpu": 141,
 }
 
 

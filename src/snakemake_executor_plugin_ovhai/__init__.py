@@ -85,7 +85,7 @@ class Executor(RemoteExecutor):
             raise WorkflowError(str(error)) from None
         self.flavors = self.load_flavors(client)
         self.refuse_impossible_jobs()
-        self.name = sanitise(f"{self.bucket_name}-{self.root}")
+        self.workflow_label = sanitise(f"{self.bucket_name}-{self.root}")
         self.remove_leftovers(client)
         self.source_volumes = self.upload_sources()
         self.watcher = Watcher(
@@ -95,7 +95,7 @@ class Executor(RemoteExecutor):
             Limits(
                 settings.queued_limit * 60, settings.pending_limit * 60, settings.min_interval, settings.max_interval
             ),
-            self.name,
+            self.workflow_label,
             settings.datastore,
             signatures,
             get_secrets(provider.settings),
@@ -151,13 +151,12 @@ class Executor(RemoteExecutor):
             if job.is_local or self.dag.needrun(job) or not all(file.is_storage for file in job.output):
                 continue
             wildcards = {name: str(value) for name, value in job.wildcards.items()}
-            if not find_jobs(failed, self.name, job.rule.name, wildcards):
+            if not find_jobs(failed, self.workflow_label, job.rule.name, wildcards):
                 continue
             for file in map(get_stored, job.output):
                 info = self.bucket.get_info(file)
-                writer = (
-                    find_writer(info.modified, find_jobs(jobs, self.name, job.rule.name, wildcards)) if info else None
-                )
+                candidates = find_jobs(jobs, self.workflow_label, job.rule.name, wildcards)
+                writer = find_writer(info.modified, candidates) if info else None
                 if writer:
                     self.bucket.remove(file)
                     yield file, writer

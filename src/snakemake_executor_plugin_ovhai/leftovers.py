@@ -30,7 +30,8 @@ def find_writer(modified: datetime, jobs: Iterable[Job]) -> Job | None:
 def is_within(modified: datetime, job: Job) -> bool:
     submitted = get_label(job, "submitted")
     begin = datetime.fromtimestamp(int(submitted), UTC) if submitted.isdigit() else job.created
-    return begin is not None and begin <= modified and (job.gone is None or modified <= job.gone + TOLERANCE)
+    # Where the platform does not say when, nothing is proven, and what is not proven is not removed.
+    return begin is not None and job.gone is not None and begin <= modified <= job.gone + TOLERANCE
 
 
 def find_jobs(jobs: Sequence[Job], workflow: str, rule: str, wildcards: Mapping[str, str]) -> list[Job]:

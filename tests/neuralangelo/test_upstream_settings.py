@@ -164,7 +164,7 @@ def test_the_exposure_decides_about_appearance(
         ([], (22, 8)),
         (["--flavor=ai1-1-gpu"], (22, 8)),
         (["--flavor=l4-1-gpu"], (22, 8)),
-        (["--flavor=rtx5000-1-gpu"], (21, 8)),
+        (["--gpu-memory=16"], (21, 8)),
         (["--gpu-memory=12"], (21, 4)),
         (["--gpu-memory=8"], (20, 4)),
         (["--preset=fast"], (19, 4)),
