@@ -166,7 +166,7 @@ def test_radius_leaves_out_what_is_beyond():
         return points[:, 2]
 
     mesh, _ = sparse_mesh.extract(plane, CUBE, 2 / 64, radius=0.5)
-    diagonal = 3**0.5 * sparse_mesh.CELL["cpu"] * 2 / 64
+    diagonal = 3**0.5 * sparse_mesh.CELL * 2 / 64
     assert float(torch.cat(calls).norm(dim=-1).max()) <= 0.5 + diagonal
     within = dense_vertices(lambda p: p[:, 2], 2 / 64)
     assert int((mesh.vertices.norm(dim=-1) < 0.5).sum()) == int((within.norm(dim=-1) < 0.5).sum())
