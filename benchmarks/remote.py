@@ -35,8 +35,9 @@ SCENES = [f"scene{number}" for number in range(1, 9)]
 QUOTA = {"gpu": 4, "cpu": 64}  # CPUs for the frames and poses of all scenes at once: the GPUs are what is scarce
 # Megabytes, for 150 frames of a video in 1920 x 1080.
 VIDEO, FRAMES, SPARSE = 100, 90, 25
-CHECKPOINTS = {"Neuralangelo": 4400, "built-in": 85}  # both at their defaults, as are the meshes
-MESHES = {"Neuralangelo": 200, "built-in": 8}
+CHECKPOINTS = {"neuralangelo": 4400, "sdfgrid": 85}  # of the engines at their defaults, as are the meshes
+MESHES = {"neuralangelo": 200, "sdfgrid": 8}
+JOBS = {"neuralangelo": 2, "sdfgrid": 3}  # for a scene, with the groups of profiles/ovhai
 # Output name -> megabytes, in this workflow. What is not named here is small, but for checkpoint and mesh.
 OUTPUTS: dict[str, float] = {
     "video.mp4": VIDEO,
@@ -48,7 +49,7 @@ OUTPUTS: dict[str, float] = {
     "mesh.glb": 6,
 }
 SMALL = ("cameras.bin", "frames.json", "poses.json", "transforms.json", "region.json", "region.png", "gate.json")
-SMALL += ("gate.pass", "config.yaml", "metrics.jsonl", "mesh.json")
+SMALL += ("gate.pass", "config.yaml", "metrics.jsonl", "mesh.json", "neuralangelo-94390b6.tar.gz")
 # What the tutorial's jobs leave in the bucket beside the checkpoint. COLMAP's database holds all frames' features.
 CHECKOUT_OF_NEURALANGELO = 50
 TUTORIAL: dict[str, dict[str, float]] = {
@@ -57,7 +58,8 @@ TUTORIAL: dict[str, dict[str, float]] = {
     "extract": {},
 }
 REST = 240  # seconds after the last change until the intervals of watching have grown to their full 60
-SECONDS = {"frames-poses": 600, "train": 1800, "mesh": 300}  # of the simulated jobs
+POSES, TRAIN, EXTRACT = r"scripts/poses\.py ", r"-m \w+ train ", r"-m \w+ extract "  # in the commands of jobs
+SECONDS = {POSES: 600, TRAIN: 1800, EXTRACT: 300}  # that they take, simulated
 # In place of every program of the workflow: writes those of its arguments that name an output.
 PROGRAM = """\
 import os, sys
@@ -104,14 +106,15 @@ def measure(folder: Path, s3: s3_server.S3Server, window: float) -> str:
         together = measure_tutorial(place / "together", s3, SCENES, engine)
         moved, _ = measure_workflow(place / "workflow", s3, SCENES[:1], engine, speed=1000)
         bytes_moved[engine] = (apart, together, moved)
-    _, seconds = measure_workflow(folder / "all", s3, SCENES, "Neuralangelo", SPEED)
+    _, seconds = measure_workflow(folder / "all", s3, SCENES, "neuralangelo", SPEED)
     return (
         f"{table_of_bytes(bytes_moved)}\n\n{table_of_times(seconds, measure_watching(folder / 'watching', s3, window))}"
     )
 
 
 def table_of_bytes(moved: dict[str, tuple[float, float, float]]) -> str:
-    lines = ["| GB moved for a scene |" + "".join(f" {CHECKPOINTS[engine]} MB checkpoint |" for engine in moved)]
+    heads = "".join(f" {engine}, {CHECKPOINTS[engine]} MB checkpoint |" for engine in moved)
+    lines = [f"| GB moved for a scene |{heads}"]
     lines.append("| --- |" + " ---: |" * len(moved))
     apart, together, ours = zip(*moved.values(), strict=True)
     rows: dict[str, Iterable[str]] = {
@@ -194,8 +197,7 @@ def measure_workflow(
     folder: Path, s3: s3_server.S3Server, scenes: list[str], engine: str, speed: float
 ) -> tuple[float, float]:
     """Bytes moved for a scene, and seconds for all of them."""
-    simulate = {f"{program} ": seconds for program, seconds in get_programs().items()}
-    platform = Platform.start(folder / "platform", s3, quota=QUOTA, simulate=simulate, time_scale=speed)
+    platform = Platform.start(folder / "platform", s3, quota=QUOTA, simulate=SECONDS, time_scale=speed)
     checkout = make_checkout(folder / "checkout", scenes, engine)
     environment = {**os.environ, **platform.environment, **s3.profile_environment(BUCKET)}
     environment["OVHAI_PREFIX"] = f"workflow-{engine}-{len(scenes)}"
@@ -216,7 +218,7 @@ def measure_workflow(
     seconds = time.monotonic() - started
     jobs = platform.jobs()
     platform.stop_everything()
-    if run.returncode or len(jobs) != 3 * len(scenes):
+    if run.returncode or len(jobs) != JOBS[engine] * len(scenes):
         sys.exit(f"the workflow ended with exit code {run.returncode} after {len(jobs)} jobs:\n{run.stdout}")
     transfers = get_transfers(jobs)
     # The programs are the only files that have their real sizes.
@@ -231,26 +233,22 @@ def make_checkout(folder: Path, scenes: list[str], engine: str) -> Checkout:
     checkout = Checkout.make(folder)
     outputs = OUTPUTS | {"checkpoint.pt": CHECKPOINTS[engine], "mesh.ply": MESHES[engine]}
     sizes = {name: get_bytes(megabytes) for name, megabytes in outputs.items()} | dict.fromkeys(SMALL, 1)
-    for name in ("ingest", "frames", "poses", "region", "gate", "deliver", "web_mesh"):
+    scripts = ("ingest", "frames", "poses", "region", "gate", "deliver", "web_mesh")
+    for name in (*scripts, "neuralangelo_source", "neuralangelo_config"):
         (folder / "scripts" / f"{name}.py").write_text(PROGRAM.format(sizes=sizes))
-    (folder / "src" / "sdfgrid" / "__main__.py").write_text(PROGRAM.format(sizes=sizes))
-    (folder / "src" / "sdfgrid" / "__init__.py").write_text("")
+    for package in JOBS:
+        (folder / "src" / package / "__main__.py").write_text(PROGRAM.format(sizes=sizes))
+        (folder / "src" / package / "__init__.py").write_text("")
     for scene in scenes:
         write_file(folder / "footage" / f"{scene}.mp4", VIDEO)
-    checkout.configure([{"scene": scene, "video": f"footage/{scene}.mp4"} for scene in scenes])
+    checkout.configure([{"scene": scene, "video": f"footage/{scene}.mp4"} for scene in scenes], engine=engine)
     return checkout
-
-
-def get_programs() -> dict[str, float]:
-    """Regular expression that finds a step's command -> seconds."""
-    programs = {"frames-poses": r"scripts/poses\.py", "train": "sdfgrid train", "mesh": "sdfgrid extract"}
-    return {programs[step]: seconds for step, seconds in SECONDS.items()}
 
 
 def get_bound() -> float:
     """No schedule is faster: training cannot begin before poses are there, and then all GPUs are busy to the end."""
     waves = len(SCENES) / QUOTA["gpu"]
-    return (SECONDS["frames-poses"] + waves * (SECONDS["train"] + SECONDS["mesh"])) / SPEED
+    return (SECONDS[POSES] + waves * (SECONDS[TRAIN] + SECONDS[EXTRACT])) / SPEED
 
 
 def get_head_transfers(said: str, s3: s3_server.S3Server) -> int:

@@ -67,9 +67,9 @@ def run_upstream(place: Workplace, bounds: Bounds, voxel: float, args: argparse.
         end_group(process)
     if code:
         raise EngineError(
-            f"{SCRIPT} stopped with exit code {code}; what it said is above. If memory ran out (exitcode -9 for the "
-            f"machine's, CUDA out of memory for the GPU's), lower mesh.resolution ({args.resolution}) or --block-res "
-            f"({args.block_res}), or use --extractor sparse"
+            f"upstream's {SCRIPT} stopped with exit code {code}; what it said is above. If the memory of the machine "
+            f"or its GPU is full, lower mesh.resolution ({args.resolution}) or --block-res ({args.block_res}), or set "
+            "mesh.extractor to sparse"
         )
     return mesh
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from neuralangelo import dense, field
+from neuralangelo.rescue import holding
 from neuralangelo.workplace import get_environment, workplace
 from sdfgrid import extract
 from sdfgrid.dataset import read_transforms
@@ -40,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     set_threads(args.threads)
     scene = read_transforms(args.transforms)
-    with workplace(args.source, args.transforms, args.images, args.config) as place:
+    with holding(args.checkpoint), workplace(args.source, args.transforms, args.images, args.config) as place:
         if not (place.programs / dense.SCRIPT).is_file():
             raise EngineError(f"{args.source}: not Neuralangelo's source: it lacks {dense.SCRIPT}; make it again")
         os.environ.update(get_environment(place))

@@ -5,11 +5,9 @@ short, else from the milestone before, else it begins. It is watched, because it
 """
 
 import argparse
-import hashlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,13 +17,13 @@ import zipfile
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
+from neuralangelo.rescue import FOLDER, METRICS, Rescue, Save, get_identity, link
 from neuralangelo.workplace import Workplace, get_environment, workplace
 from sdfgrid.errors import EngineError
 from sdfgrid.files import outputs
 
 LOGDIR = "logs/scene"  # upstream needs two parts (NA-24)
 POINTER = "latest_checkpoint.txt"  # written after the checkpoint that it names, so that one is whole (NA-22)
-METRICS = "metrics.jsonl"
 CHECKPOINT_NAME = re.compile(r"epoch_(\d+)_iteration_(\d+)_checkpoint\.pt")
 RESUMED = re.compile(r"Done with loading the checkpoint \(epoch (\d+), iter (\d+)\)")
 FROM_SCRATCH = "Training from scratch."
@@ -46,13 +44,6 @@ NAMES = {
     "train/active_levels": "levels",
     "val/PSNR": "validation_psnr",
 }
-
-
-class Save(NamedTuple):
-    """A checkpoint of upstream's, and the iteration that it holds."""
-
-    path: Path
-    iteration: int
 
 
 class Ending(NamedTuple):
@@ -82,7 +73,12 @@ def main(args: argparse.Namespace) -> None:
     config = read_config(args.config)
     check_arguments(args, config)
     with workplace(args.source, args.transforms, args.images, args.config) as place:
-        rescue = Rescue(args.checkpoint.parent / "resume", get_identity(args))
+        rescue = Rescue(args.checkpoint.parent / FOLDER, get_identity(args))
+        found = rescue.find()
+        if found and found.iteration == args.iterations:
+            print("neuralangelo: an earlier attempt had this milestone and failed after it; its checkpoint is taken")
+            finish(args, rescue, found, rescue.metrics.read_text())
+            return
         logs = place.folder / LOGDIR
         start = place_start(args, rescue, logs)
         training = Training(args, config, place, rescue)
@@ -100,10 +96,14 @@ def main(args: argparse.Namespace) -> None:
                 f"{save.path.name if save else 'none'}. Run again; read the log if it happens twice"
             )
         check_whole(save)
-        with outputs(args.metrics, args.checkpoint) as (metrics, checkpoint):
-            metrics.write_text(training.get_metrics())
-            shutil.move(str(save.path), str(checkpoint))
-        rescue.clear()
+        finish(args, rescue, save, training.get_metrics())
+
+
+def finish(args: argparse.Namespace, rescue: Rescue, save: Save, metrics: str) -> None:
+    with outputs(args.metrics, args.checkpoint) as (metrics_part, checkpoint_part):
+        metrics_part.write_text(metrics)
+        link(save.path, checkpoint_part)
+    rescue.leave(Save(args.checkpoint, args.iterations))
     print(f"neuralangelo: milestone {args.iterations} is done; {args.checkpoint.stat().st_size / 1e6:.0f} MB")
 
 
@@ -128,57 +128,6 @@ def check_arguments(args: argparse.Namespace, config: Dict[str, Any]) -> None:
         )
     if args.stall_minutes <= 0:
         raise EngineError(f"--stall-minutes {args.stall_minutes:g}: it must be more than 0 (train.stall_minutes)")
-
-
-def get_identity(args: argparse.Namespace) -> str:
-    """Of the work, so that no save of another one is taken: its settings, programs, poses and images."""
-    content = hashlib.sha256()
-    for path in (args.config, args.source, args.transforms, args.images):
-        content.update(hashlib.sha256(path.read_bytes()).digest())
-    return content.hexdigest()
-
-
-class Rescue:
-    """Upstream's last save, beside the outputs, where it outlives a job that is cut short.
-
-    state.json is written last and says which iteration of which work the checkpoint holds.
-    """
-
-    def __init__(self, folder: Path, identity: str) -> None:
-        self.folder, self.identity = folder, identity
-        self.checkpoint, self.state, self.metrics = (folder / name for name in ("checkpoint.pt", "state.json", METRICS))
-
-    def find(self) -> Optional[Save]:
-        try:
-            state = json.loads(self.state.read_text())
-            whole = self.checkpoint.stat().st_size == state["bytes"] and zipfile.is_zipfile(self.checkpoint)
-            return Save(self.checkpoint, state["iteration"]) if whole and state["work"] == self.identity else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def keep(self, save: Save, metrics: str) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / ".checkpoint.pt.part"
-        part.unlink() if part.exists() else None
-        try:
-            os.link(save.path, part)
-        except OSError:  # on another disk
-            shutil.copyfile(save.path, part)
-        self.metrics.write_text(metrics)
-        os.replace(part, self.checkpoint)
-        state = {"iteration": save.iteration, "bytes": save.path.stat().st_size, "work": self.identity}
-        part.write_text(json.dumps(state) + "\n")
-        os.replace(part, self.state)
-
-    def clear(self) -> None:
-        """Removed; in a job emptied, since what a job removes stays in its bucket, and would cost money there."""
-        if "SNAKEMAKE_ATTEMPT" not in os.environ:
-            shutil.rmtree(str(self.folder), ignore_errors=True)
-            return
-        for path in (self.state, self.checkpoint, self.metrics):
-            if path.exists():
-                path.unlink()  # its content may be shared with the scratch folder's
-                path.write_bytes(b"")
 
 
 def place_start(args: argparse.Namespace, rescue: Rescue, logs: Path) -> Optional[Save]:

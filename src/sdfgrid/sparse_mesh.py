@@ -19,8 +19,8 @@ from typing import Callable, NamedTuple, Sequence
 import torch
 from torch import Tensor
 
-# Voxels along a cell's side. Smaller ones evaluate fewer points in all, but centres cost more. At 2048 on an H200: 3.6 s
-# with 16, 2.3 s with 8, 1.9 s with 4; on a CPU 8 is fastest.
+# Voxels along a cell's side. Smaller ones evaluate fewer points in all, but more centres. At 2048 on an H200 3.6 s with
+# 16, 2.3 s with 8, 1.9 s with 4; on a CPU 8 is fastest.
 CELL = 8
 # Learnt distances are steeper than 1 in places: slopes up to 2.6 were seen on trained models. 1.5 with step 3 found
 # the same surface as a dense evaluation; a factor of 1.0 without step 3 lost 0.06 % of it.

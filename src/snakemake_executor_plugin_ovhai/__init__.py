@@ -253,6 +253,8 @@ class Executor(RemoteExecutor):
             else:
                 self.retries[info.job] = result.failure.retry
                 aux_logs = [str(result.log)] if result.log and result.log.exists() else []
+                if info.job.is_group():  # of which Snakemake shows no message
+                    self.logger.error(result.message)
                 self.report_job_error(info, msg=result.message + "\n", aux_logs=aux_logs)
 
     def look(self, active_jobs: list[SubmittedJobInfo]) -> Iterable[tuple[SubmittedJobInfo, Result | None]]:

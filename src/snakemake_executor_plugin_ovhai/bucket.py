@@ -13,6 +13,7 @@ import botocore.exceptions
 from .volumes import WORKDIR, StoredFile, Volume
 
 NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
+LONGEST_END = 20_000  # bytes of a text
 
 
 class BucketError(Exception):
@@ -42,6 +43,18 @@ class Bucket:
         except botocore.exceptions.BotoCoreError as error:
             raise BucketError(f"{file.uri}: {error}") from None
         return ObjectInfo(f"{reply['ETag']} {reply['ContentLength']}", reply["LastModified"])
+
+    def get_end(self, file: StoredFile, since: datetime) -> str:
+        """The last part of a text, if it was written since then; else nothing."""
+        try:
+            reply = self.client.get_object(Bucket=file.bucket, Key=file.key, Range=f"bytes=-{LONGEST_END}")
+            return reply["Body"].read().decode(errors="replace") if reply["LastModified"] >= since else ""
+        except botocore.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] in NOT_FOUND | {"416", "InvalidRange"}:  # the latter: it is empty
+                return ""
+            raise BucketError(f"{file.uri}: {error}") from None
+        except botocore.exceptions.BotoCoreError as error:
+            raise BucketError(f"{file.uri}: {error}") from None
 
     def remove(self, file: StoredFile) -> None:
         try:

@@ -29,6 +29,7 @@ SUBMISSIONS_PER_LOOK = 8  # the list from which it follows that nobody does the 
 LOOKS_BEFORE_MISSING = 3  # lists without a job before it is asked for by its id
 LOOKS_FOR_OUTPUTS = 5  # a bucket may show a new object a little late
 TIMEOUT_GRACE = 600.0  # seconds in which a job in state TIMEOUT has to show that its outputs are copied
+RULE_LOG = 100  # lines of a rule's own log that are searched and kept
 REMINDER = 900.0  # seconds until a lasting problem is mentioned again
 
 
@@ -353,7 +354,24 @@ class Watcher:
             return self.fail(work, work.given_up)
         path = self.get_log(work)
         log = self.followers.finish(job.id, path)
+        more = self.read_rule_logs(work, job, log)
+        if more:
+            log += more
+            path.write_text(log)
         return self.fail(work, diagnose(job, log, self.signatures, work.request.resources.runtime), log)
+
+    def read_rule_logs(self, work: Work, job: Job, log: str) -> str:
+        """What the rules wrote into their own `log:` files, which are in the bucket only; but not what `tee` wrote."""
+        found = ""
+        for file in work.request.logs:
+            try:
+                lines = self.bucket.get_end(file, get_submitted(job)).splitlines()[-RULE_LOG:]
+            except BucketError as error:
+                self.say("bucket", f"The bucket does not answer; a rule's log is not shown. {error}")
+                continue
+            if lines and lines[-1].strip() not in log:
+                found += "\n".join([f"{file.uri}:", *lines]) + "\n"
+        return found
 
     def verify(self, work: Work, job: Job) -> Result | None:
         """The platform's DONE is not enough: each output has to be in the bucket, written since the submission."""
@@ -372,8 +390,7 @@ class Watcher:
         return Result(work)
 
     def find_problem(self, work: Work, job: Job) -> str:
-        submitted = get_label(job, "submitted")
-        since = datetime.fromtimestamp(int(submitted) if submitted.isdigit() else 0, UTC)
+        since = get_submitted(job)
         if work.orphaned:  # an earlier job's result, which Snakemake would find stale if an input were newer
             since = max(since, work.newest_input)
         for file in work.request.outputs:
@@ -526,3 +543,9 @@ class Watcher:
     def get_pause(self) -> float:
         """Seconds until the next look, a little different each time, so that many heads do not knock together."""
         return self.interval * random.uniform(0.9, 1.1)
+
+
+def get_submitted(job: Job) -> datetime:
+    """When it was submitted, on the bucket's clock."""
+    label = get_label(job, "submitted")
+    return datetime.fromtimestamp(int(label) if label.isdigit() else 0, UTC)

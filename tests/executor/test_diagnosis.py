@@ -147,6 +147,10 @@ def test_each_known_error(line: str, cause: str, retry: str, place: str) -> None
          "GPU or its connection failed", "free"),
         ("error: upstream's training ended with exit code 1: ValueError: Training loss has gone to NaN!!!",
          "unstable", "no"),
+        ("CUDA out of memory\nerror: upstream's extract_mesh.py stopped with exit code 1",
+         "too little memory", "changed"),
+        ("RuntimeError: shapes\nerror: upstream's extract_mesh.py stopped with exit code 1", "", "yes"),
+        ("error: out of memory; lower train.image_size", "too little memory", "changed"),
         ("error: results/a/images.tar: not a whole tar", "refuses its input", "no"),
     ],
 )  # fmt: skip

@@ -164,6 +164,29 @@ def test_a_result_that_did_not_reach_the_bucket(head: Head) -> None:
     check_words(run, "is DONE, but its output s3://.*numbers.txt is not in the bucket")
 
 
+@pytest.mark.parametrize("arguments", [[], ["--groups", "make=g", "add=g"]], ids=["alone", "in a group"])
+def test_what_a_rule_wrote_into_its_own_log_tells_the_cause(head: Head, arguments: list[str]) -> None:
+    """It is in the bucket only: neither the platform nor Snakemake shows it."""
+    head.write(make="echo CUDA out of memory, sadly > {log:q}; exit 1;")
+    run = head.run(*arguments)
+    assert run.returncode == 1
+    check_words(run, "Cause: The GPU has too little memory", r"The end of its log.*s3://\S+make.log:.*memory, sadly")
+    (job,) = head.platform.jobs()
+    (log,) = (head.folder / ".snakemake" / "ovhai_logs").rglob("*.log")
+    assert log.stem == job["id"] and "CUDA out of memory, sadly" in log.read_text()
+
+
+def test_a_rules_log_of_an_earlier_attempt_tells_nothing(head: Head) -> None:
+    head.write(make="[ $SNAKEMAKE_ATTEMPT = 2 ] || {{ echo old words > {log:q}; exit 1; }}; exit 3;")
+    snakefile = head.folder / "Snakefile"
+    snakefile.write_text(snakefile.read_text().replace("echo working on {wildcards.scene:q} | tee {log:q};", ""))
+    run = head.run("--retries", "1", "--ovhai-min-interval", "2")  # the bucket's dates are whole seconds
+    check_failure(head, run, ["FAILED", "FAILED"], "old words")
+    logs = head.folder / ".snakemake" / "ovhai_logs" / "make" / "a"
+    first, second = ((logs / f"{job['id']}.log").read_text() for job in jobs_of(head.platform, "make"))
+    assert "old words" in first and "old words" not in second
+
+
 SIGNATURE = "- {pattern: 'reason of \\w+', cause: A known cause., remedy: Do this., retry: no}\n"
 
 

@@ -15,7 +15,8 @@ import torch
 from double import make_source, pack
 
 import synthetic
-from neuralangelo.train import Rescue, Save, Training, get_identity
+from neuralangelo.rescue import Rescue, Save, get_identity, holding
+from neuralangelo.train import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
@@ -144,23 +145,54 @@ def test_a_failed_attempt_loses_no_more_than_since_its_last_save(scene: Scene) -
     assert "saved iteration 30; going on from there" in said and "iter 30)" in said
     assert [row["iteration"] for row in scene.metrics(60)] == list(range(5, 65, 5))
     # A job cannot remove anything from its bucket, where 4.4 GB cost money.
-    assert {path.name: path.stat().st_size for path in (scene.out(60) / "resume").iterdir()} == dict.fromkeys(
-        ("checkpoint.pt", "state.json", "metrics.jsonl"), 0
-    )
+    sizes = {path.name: path.stat().st_size for path in (scene.out(60) / "resume").iterdir()}
+    assert sizes.pop("state.json") < 200 and sizes == {"checkpoint.pt": 0, "metrics.jsonl": 0}
+
+
+def test_a_failed_extraction_in_the_same_job_does_not_cost_the_training(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SNAKEMAKE_ATTEMPT", "1")
+    scene.train(60)
+    trained, metrics = (scene.out(60) / name for name in ("checkpoint.pt", "metrics.jsonl"))
+    before = trained.read_bytes(), metrics.read_bytes()
+    with pytest.raises(RuntimeError), holding(trained):
+        raise RuntimeError
+    trained.unlink()  # as the job does with outputs of a failed command
+    metrics.unlink()
+    assert "failed after it; its checkpoint is taken" in scene.train(60)
+    assert (trained.read_bytes(), metrics.read_bytes()) == before
+    with holding(trained):
+        assert (trained.parent / "resume" / "checkpoint.pt").samefile(trained)
+    assert (trained.parent / "resume" / "checkpoint.pt").stat().st_size == 0
+    trained.unlink()
+    assert "Training from scratch" in scene.train(60, "--seed=1"), "nothing is kept once the mesh is there"
+
+
+def test_another_seed_trains_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is what a mesh that failed may need."""
+    monkeypatch.setenv("SNAKEMAKE_ATTEMPT", "1")
+    scene.train(60)
+    trained = scene.out(60) / "checkpoint.pt"
+    with pytest.raises(RuntimeError), holding(trained):
+        raise RuntimeError
+    trained.unlink()
+    assert "Training from scratch" in scene.train(60, "--seed=1")
 
 
 def test_a_save_of_other_work_or_a_broken_one_is_not_taken(scene: Scene) -> None:
-    args = argparse.Namespace(**{name: scene.folder / file for name, file in FILES.items()})
+    args = argparse.Namespace(seed=0, **{name: scene.folder / file for name, file in FILES.items()})
     save = scene.folder / "save.pt"
     torch.save({"iteration": 30}, save)
-    rescue = Rescue(scene.out(60) / "resume", get_identity(args))
+    folder = scene.out(60) / "resume"
+    rescue = Rescue(folder, get_identity(args))
     rescue.keep(Save(save, 30), "")
-    found = Rescue(rescue.folder, get_identity(args)).find()
+    found = Rescue(folder, get_identity(args)).find()
     assert found and found.iteration == 30
     for change in (lambda: scene.configure(save=15), lambda: synthetic.make_sphere_scene(scene.folder, size=24)):
         before = get_identity(args)
         change()
-        assert get_identity(args) != before and Rescue(rescue.folder, get_identity(args)).find() is None
+        assert get_identity(args) != before and Rescue(folder, get_identity(args)).find() is None
     rescue.checkpoint.write_bytes(rescue.checkpoint.read_bytes()[:-100])
     assert rescue.find() is None
 
@@ -185,8 +217,8 @@ def test_sigterm_ends_everything_and_keeps_the_last_save(scene: Scene) -> None:
 
 def test_a_hanging_training_is_ended(scene: Scene) -> None:
     scene.configure(save=10, hang=35)
-    said = scene.refuse(60, "--stall-minutes=0.08")
-    assert "no sign of life for 0.08 minutes" in said and "goes on from iteration 30" in said
+    said = scene.refuse(60, "--stall-minutes=0.2")
+    assert "no sign of life for 0.2 minutes" in said and "goes on from iteration 30" in said
 
 
 def test_a_training_that_does_not_resume_is_ended_at_once(scene: Scene) -> None:

@@ -17,6 +17,7 @@ import s3_server
 from checkout import DEMO, ROOT, SMALL, Checkout
 
 CHECKSUM = neuralangelo_source.get_checksum(neuralangelo_source.read_programs(UPSTREAM))
+SURFACE = "neuralangelo_train-neuralangelo_mesh"  # the label of the jobs that do both
 ROW = {"scene": "lego", "video": "film.mp4", "engine": "neuralangelo", "scene_type": "object"}
 SETTINGS = {
     "frames": SMALL["frames"],
@@ -106,17 +107,21 @@ def test_the_profile_for_a_workstation_runs_one_gpu_job_at_a_time(finished: Chec
 
 @pytest.fixture(scope="module")
 def remote(tmp_path_factory: pytest.TempPathFactory, s3: s3_server.S3Server) -> Any:
-    """Jobs of the stand-in platform, whose GPU fails in the first training."""
+    """Jobs of the stand-in platform: a GPU fails in the first training, then a mesh, and a second run goes on."""
     folder = tmp_path_factory.mktemp("neuralangelo-remote")
     bucket = "neuralangelo"
     s3.client().create_bucket(Bucket=bucket)
     platform = Platform.start(folder / "platform", s3, hidden=[str(ROOT)])
     checkout = make_checkout(folder / "checkout")
-    overrides = {"checkpoint.save_iter": 20, "inference_args": {"crash": 90}}
+    overrides = {"checkpoint.save_iter": 20, "inference_args": {"crash": 90, "crash_extraction": True}}
     settings = {**SETTINGS, "train": {"iterations": 120}}
-    checkout.configure([ROW], **settings | {"neuralangelo": {**SETTINGS["neuralangelo"], "overrides": overrides}})
+    settings["neuralangelo"] = {**SETTINGS["neuralangelo"], "overrides": overrides}
+    checkout.configure([ROW | {"mesh.extractor": "upstream"}], **settings)
     environment = {**platform.environment, **s3.profile_environment(bucket), **ENVIRONMENT, "OVHAI_GPU": "1"}
     remote = Remote(checkout, platform, environment, bucket, s3)
+    run = remote.run("--retries", "1")
+    assert run.returncode == 1 and "Cause: The GPU has too little memory" in run.stdout, run.stdout
+    checkout.configure([ROW], **settings)
     run = remote.run()
     assert run.returncode == 0, run.stdout
     yield remote
@@ -125,9 +130,10 @@ def remote(tmp_path_factory: pytest.TempPathFactory, s3: s3_server.S3Server) -> 
 
 def test_jobs_go_on_from_the_last_save_in_the_bucket(remote: Remote) -> None:
     assert (remote.checkout.folder / "deliver/lego/mesh.ply").exists()
-    jobs = jobs_of(remote.platform, "neuralangelo_train")
-    assert [job["status"]["state"] for job in jobs] == ["FAILED", "DONE"]
+    jobs = jobs_of(remote.platform, SURFACE)
+    assert [job["status"]["state"] for job in jobs] == ["FAILED", "FAILED", "DONE"]
     assert "saved iteration 80; going on from there" in "\n".join(remote.platform.log(jobs[1]["id"]))
+    assert "failed after it; its checkpoint is taken" in "\n".join(remote.platform.log(jobs[2]["id"]))
     client = remote.s3.client()
     stored = client.list_objects_v2(Bucket=remote.bucket, Prefix="experiments/results/lego/train/120/")["Contents"]
     sizes = {entry["Key"].rpartition("train/120/")[2]: entry["Size"] for entry in stored}
@@ -136,13 +142,13 @@ def test_jobs_go_on_from_the_last_save_in_the_bucket(remote: Remote) -> None:
 
 
 def test_a_job_gets_one_gpu_upstreams_image_and_only_its_folders(remote: Remote) -> None:
-    job = remote.jobs()["neuralangelo_train"]
+    job = remote.jobs()[SURFACE]
     assert job["spec"]["image"] == "docker.io/chenhsuanlin/neuralangelo:23.04-py3"
     assert job["spec"]["resources"]["gpu"] == 1
-    prefixes = {prefix.removeprefix("experiments/") for prefix in remote.prefixes("neuralangelo_train")}
+    prefixes = {prefix.removeprefix("experiments/") for prefix in remote.prefixes(SURFACE)}
     folders = {prefix for prefix in prefixes if not prefix.startswith(".ovhai")}
     assert folders == {"resources/neuralangelo"} | {
-        f"results/lego/{stage}" for stage in ("poses", "region", "train/config", "train/120")
+        f"results/lego/{stage}" for stage in ("poses", "region", "train/config", "train/120", "mesh/120")
     }
     config = remote.load("train/config/config.yaml")
     assert config["model"]["object"]["sdf"]["encoding"]["hashgrid"]["dict_size"] == 22  # OVHAI_FLAVOR has 24 GB

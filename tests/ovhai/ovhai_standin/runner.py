@@ -296,7 +296,7 @@ class Runner:
     def simulated_seconds(self) -> float:
         command = " ".join(self.job["spec"]["command"] or [])
         found = [seconds for pattern, seconds in self.settings["simulate"].items() if re.search(pattern, command)]
-        return float(found[0]) if found else 0.0
+        return float(sum(found))  # a job may have several steps
 
     # Data
 

@@ -24,7 +24,8 @@ DEFAULTS: dict[str, Any] = {
     "stop_grace": 10,
     # Real seconds until a deleted job has left the list.
     "delete_seconds": 0,
-    # Regular expression searched in a command (its words joined by blanks) -> seconds in RUNNING before it starts.
+    # Regular expression searched in a command (its words joined by blanks) -> seconds in RUNNING before it starts, in
+    # all for those that are found.
     "simulate": {},
     # Regular expression searched in an image's name -> {"path": PATH in the job} or {"pull": "fail" or "backoff"}.
     # There are no real images here: every name works, and shows the programs of this machine.

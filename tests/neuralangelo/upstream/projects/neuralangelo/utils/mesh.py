@@ -10,8 +10,6 @@ import numpy as np
 import torch
 import trimesh
 
-from sdfgrid import sparse_mesh
-
 
 def extract_texture(xyz, neural_rgb, neural_sdf, appear_embed):
     points = torch.from_numpy(xyz).float()[None, None]
@@ -40,6 +38,8 @@ def extract_mesh(sdf_func, bounds, intv, block_res=64, texture_func=None, filter
 
 
 def extract_block(sdf_func, box, intv, texture_func):
+    from sdfgrid import sparse_mesh  # not importable in a job of the stand-in, which has to come as far as here
+
     found, _ = sparse_mesh.extract(lambda points: -sdf_func(points), box, intv)
     vertices, faces = found.vertices.numpy(), found.faces.numpy()
     if not len(vertices):

@@ -1,0 +1,119 @@
+"""Upstream's last save, beside a milestone's checkpoint, where it outlives a job that fails or is cut short."""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Dict, Iterator, NamedTuple, Optional
+
+FOLDER = "resume"
+METRICS = "metrics.jsonl"
+NAMES = ("checkpoint.pt", METRICS, "state.json")
+IN_JOB = "SNAKEMAKE_ATTEMPT"  # a variable of the executor's jobs
+
+
+class Save(NamedTuple):
+    """A checkpoint of upstream's, and the iteration that it holds."""
+
+    path: Path
+    iteration: int
+
+
+def get_identity(args: argparse.Namespace) -> str:
+    """Of the work, so that no save of another one is taken: its settings, programs, poses, images, seed."""
+    content = hashlib.sha256(str(args.seed).encode())
+    for path in (args.config, args.source, args.transforms, args.images):
+        content.update(hashlib.sha256(path.read_bytes()).digest())
+    return content.hexdigest()
+
+
+class Rescue:
+    """A save: checkpoint, metrics, and state.json, written last, which says which iteration of which work it holds.
+
+    Those of a training that goes on hold an iteration before the milestone's. See `holding` for one of the milestone's.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.identity = identity
+        self.checkpoint, self.metrics, self.state = (folder / name for name in NAMES)
+
+    def find(self) -> Optional[Save]:
+        state = read_state(self.state)
+        if state.get("work") != self.identity or not is_whole(self.checkpoint, state):
+            return None
+        return Save(self.checkpoint, state["iteration"])
+
+    def keep(self, save: Save, metrics: str) -> None:
+        self.state.parent.mkdir(parents=True, exist_ok=True)
+        link(save.path, self.checkpoint)
+        self.metrics.write_text(metrics)
+        self.write_state(save)
+
+    def leave(self, milestone: Save) -> None:
+        """No save is needed any more. In a job state.json stays, and says what the milestone's checkpoint holds."""
+        if IN_JOB not in os.environ:
+            shutil.rmtree(str(self.state.parent), ignore_errors=True)
+            return
+        self.state.parent.mkdir(parents=True, exist_ok=True)
+        empty(self.checkpoint, self.metrics)
+        self.write_state(milestone)
+
+    def write_state(self, save: Save) -> None:
+        part = self.state.with_name(".state.json.part")
+        state = {"iteration": save.iteration, "bytes": save.path.stat().st_size, "work": self.identity}
+        part.write_text(json.dumps(state) + "\n")
+        os.replace(str(part), str(self.state))
+
+
+@contextmanager
+def holding(milestone: Path) -> Iterator[None]:
+    """While the block runs, and after it if it fails, a milestone's checkpoint is a save too.
+
+    Where one job trains and then extracts, a failed extraction takes the training's outputs with it: no output of a
+    failed job counts. Elsewhere, this does nothing.
+    """
+    checkpoint, metrics, state = (milestone.parent / FOLDER / name for name in NAMES)
+    in_job = IN_JOB in os.environ and os.access(str(state.parent), os.W_OK)
+    if not in_job or not is_whole(milestone, read_state(state)):
+        yield
+        return
+    link(milestone, checkpoint)
+    link(milestone.with_name(METRICS), metrics)
+    yield
+    empty(checkpoint, metrics)
+
+
+def read_state(path: Path) -> Dict[str, Any]:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def is_whole(checkpoint: Path, state: Dict[str, Any]) -> bool:
+    """A checkpoint is a zip: its directory comes last, so that a file cut short has none."""
+    return checkpoint.exists() and checkpoint.stat().st_size == state.get("bytes") and zipfile.is_zipfile(checkpoint)
+
+
+def link(path: Path, target: Path) -> None:
+    """The same content under a second name, in place of what has it; where that cannot be, a copy."""
+    part = target.with_name(f".{target.name}.part")
+    part.unlink() if part.exists() else None
+    try:
+        os.link(str(path.resolve()), str(part))
+    except OSError:  # on another disk
+        shutil.copyfile(str(path), str(part))
+    os.replace(str(part), str(target))
+
+
+def empty(*paths: Path) -> None:
+    """What a job removes stays in its bucket, where gigabytes cost money."""
+    for path in paths:
+        if path.exists():
+            path.unlink()  # its content may have another name too
+            path.write_bytes(b"")
