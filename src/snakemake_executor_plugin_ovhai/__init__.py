@@ -20,6 +20,7 @@ from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterf
 
 from .bucket import Bucket, BucketError
 from .client import Client, OvhaiError
+from .decision import get_label
 from .diagnosis import Retry, is_success, load_signatures
 from .leftovers import find_jobs, find_writer
 from .requests import get_request, get_resources, get_stored, list_problems
@@ -86,7 +87,7 @@ class Executor(RemoteExecutor):
         self.flavors = self.load_flavors(client)
         self.refuse_impossible_jobs()
         self.workflow_label = sanitise(f"{self.bucket_name}-{self.root}")
-        self.remove_leftovers(client)
+        self.look_at_earlier_jobs(client)
         self.source_volumes = self.upload_sources()
         self.watcher = Watcher(
             client,
@@ -130,14 +131,31 @@ class Executor(RemoteExecutor):
             lines = "\n".join(f"  {problem}" for problem in problems)
             raise WorkflowError(f"Nothing was submitted, since some rules cannot run as jobs of OVHcloud:\n{lines}")
 
-    def remove_leftovers(self, client: Client) -> None:
-        """Snakemake has planned already, so what is found missing now ends this run: the next one makes it again."""
+    def look_at_earlier_jobs(self, client: Client) -> None:
         try:
             jobs = client.list_jobs()
-            removed = [f"  {file.uri}, of job {job.id} ({job.state})" for file, job in self.find_leftovers(jobs)]
+            self.remove_leftovers(jobs)
         except (OvhaiError, BucketError) as error:
             self.logger.warning(f"Whether failed jobs have left outputs behind cannot be checked now: {error}")
             return
+        strangers = "".join(f"\n  {job.name} ({job.id}, {job.state})" for job in self.find_strangers(jobs))
+        if strangers:
+            self.logger.warning(
+                "Jobs that no step of this run needs are live and cost money, from an earlier run or one elsewhere; "
+                f"`snakemake-ovhai stop ID` ends one:{strangers}"
+            )
+
+    def find_strangers(self, jobs: list[Job]) -> list[Job]:
+        live = [job for job in jobs if job.live and get_label(job, "workflow") == self.workflow_label]
+        known: set[str] = set()
+        for step in self.dag.jobs if live else []:
+            wildcards = {name: str(value) for name, value in step.wildcards.items()}
+            known |= {job.id for job in find_jobs(live, self.workflow_label, step.rule.name, wildcards)}
+        return [job for job in live if job.id not in known]
+
+    def remove_leftovers(self, jobs: list[Job]) -> None:
+        """Snakemake has planned already, so what is found missing now ends this run: the next one makes it again."""
+        removed = [f"  {file.uri}, of job {job.id} ({job.state})" for file, job in self.find_leftovers(jobs)]
         if removed:
             raise WorkflowError(
                 "These outputs looked complete, but the jobs that wrote them have failed while no run of Snakemake was "

@@ -189,9 +189,11 @@ def test_logs_that_cannot_be_read(head: Head) -> None:
     """A success needs none; a failure says that there is none."""
     head.platform.fault(when="job logs", action="fail")
     finish(head.write(make="sleep 1;"))
-    run = head.write(make="exit 3;").run("--forcerun", "make")
+    run = head.write(add="exit 3;").run("--forcerun", "add")
     assert run.returncode == 1
     assert "failed with exit code 3" in run.stdout and "There is no log" in run.stdout
+    run = head.write(make="exit 3;").run("--forcerun", "make")
+    assert "working on a" in run.stdout, "the rule's own log is in the bucket"
 
 
 def test_a_job_that_stops_late_is_told_again(head: Head) -> None:

@@ -202,6 +202,22 @@ def test_a_job_that_ends_while_a_fresh_folder_plans_is_not_paid_for_again(head: 
     assert states(head, "make") == ["DONE"]
 
 
+def test_jobs_that_nobody_needs_any_more_are_named(head: Head) -> None:
+    """A scene was taken out of the table while its job waits for a machine."""
+    head.platform.fault(when="QUEUED", match="scene=old", action="stuck")
+    first = head.start("--config", "scenes=a,old")
+    wait_until(lambda: states(head, "make") == ["DONE", "QUEUED"] or states(head, "make") == ["QUEUED", "DONE"])
+    kill(first)
+    (waiting,) = [job for job in jobs_of(head.platform, "make") if labels(job, "wildcard-scene") == "old"]
+    said = finish(head)
+    assert "Jobs that no step of this run needs are live" in said
+    assert f"make-old ({waiting['id']}, QUEUED)" in said
+    again = head.start("--config", "scenes=a,old")
+    wait_until(lambda: "is already there" in head.said())
+    kill(again)
+    assert "no step of this run needs" not in head.said()
+
+
 def test_what_a_failed_job_left_while_no_head_was_there_is_no_result(head: Head, tmp_path: Path) -> None:
     """The platform loses the machine and yet copies half a file; a head in a fresh folder finds it."""
     head.platform.fault(when="RUNNING", match="rule=make", action="end", state="ERROR", seconds=2, push=True, count=1)
