@@ -49,6 +49,7 @@ ARGUMENTS = (
     *("--ovhai-queued-limit", "0.1", "--ovhai-pending-limit", "0.1"),  # 6 s
     *("--quiet", "rules"),
 )
+GROUP = ("--groups", "two=pair", "three=pair")  # of every other seed
 # Each output begins as something that must never be taken for a result.
 SNAKEFILE = """\
 SECONDS = {seconds}
@@ -331,7 +332,7 @@ class Chaos:
             time.sleep(0.2)
 
     def start(self, head: Head) -> "subprocess.Popen[bytes]":
-        process = head.start(*ARGUMENTS)
+        process = head.start(*ARGUMENTS, *(GROUP if self.seed % 2 else ()))
         self.processes.append(process)
         return process
 
@@ -355,7 +356,7 @@ class Chaos:
             found[f"deliver/{scene}.txt"] = delivered.read_text() if delivered.exists() else None
         wrong = [name for name in expected if found[name] != expected[name]]
         # The job of a head that was killed may still be on its way to a file that nobody needs any more.
-        coming = {f"results/{labels(job, 'wildcard-scene')}/{labels(job, 'rule')}/out.txt" for job in self.get_left()}
+        coming = {f"results/{step}/out.txt" for job in self.get_left() for step in get_steps(job)}
         return [f"{name} is {found[name]!r}" for name in wrong if found[name] is not None or name not in coming]
 
     def get_left(self) -> list[dict[str, Any]]:
@@ -390,10 +391,10 @@ def kill_group(process: "subprocess.Popen[bytes]") -> None:
 
 @dataclass(frozen=True)
 class Life:
-    """When a job could write its files, and which process submitted it (1: that process has died meanwhile)."""
+    """When a job could write a step's file, and which process submitted it (1: that process has died meanwhile)."""
 
     job: str
-    target: str
+    step: str
     begin: float
     end: float
     head: int
@@ -403,14 +404,14 @@ def find_duplicates(platform: Platform) -> tuple[list[str], float]:
     """Violations, and the longest time in seconds for which two heads' jobs for the same files were live, where lists
     and orders to stop went through meanwhile: each of those that fails costs one more look.
     """
-    by_target: dict[str, list[Life]] = defaultdict(list)
+    by_step: dict[str, list[Life]] = defaultdict(list)
     for life in get_lives(platform):
-        by_target[life.target].append(life)
+        by_step[life.step].append(life)
     looks = [(call["time"], call["caller"]) for call in platform.calls("job", "list")]
     orders = [(call["time"], call["argv"]) for call in platform.calls("job", "stop")]
     disturbed = [firing["time"] for firing in platform.firings() if firing["when"] in ("job list", "job stop")]
     violations, longest = [], 0.0
-    for lives in by_target.values():
+    for lives in by_step.values():
         for one, other in combinations(lives, 2):
             begin, end = max(one.begin, other.begin), min(one.end, other.end)
             if begin >= end:
@@ -445,7 +446,13 @@ def get_lives(platform: Platform) -> Iterator[Life]:
         moments = [entry["date"] for entry in job["status"]["history"] if entry["state"] in ENDS_OF_LIFE]
         end = get_seconds(moments[0]) if moments else time.time()
         head = callers[labels(job, "submission")]
-        yield Life(job["id"], labels(job, "target"), get_seconds(job["createdAt"]), end, head)
+        for step in get_steps(job):
+            yield Life(job["id"], step, get_seconds(job["createdAt"]), end, head)
+
+
+def get_steps(job: dict[str, Any]) -> list[str]:
+    """SCENE/RULE of each file that it writes; a group has several."""
+    return [f"{labels(job, 'wildcard-scene')}/{rule}" for rule in labels(job, "rule").split("-")]
 
 
 def get_submission(argv: list[str]) -> str:

@@ -19,7 +19,7 @@ def test_nothing_is_lost(tmp_path: Path, s3: s3_server.S3Server, chaos_bucket: N
     """Two heads at a time, both killed, and one GPU for them."""
     outcome = chaos.run_seed(1139, tmp_path, s3)
     assert outcome.violations == []
-    assert outcome.fired > 0 and outcome.jobs >= 9 and outcome.heads >= 2
+    assert outcome.fired > 0 and outcome.jobs >= 6 and outcome.heads >= 2
 
 
 def test_a_wrong_and_a_missing_file_are_seen(tmp_path: Path, s3: s3_server.S3Server, chaos_bucket: None) -> None:
