@@ -149,9 +149,12 @@ class Executor(RemoteExecutor):
         live = [job for job in jobs if job.live and get_label(job, "workflow") == self.workflow_label]
         known: set[str] = set()
         for step in self.dag.jobs if live else []:
-            wildcards = {name: str(value) for name, value in step.wildcards.items()}
-            known |= {job.id for job in find_jobs(live, self.workflow_label, step.rule.name, wildcards)}
+            known |= {job.id for job in self.find_jobs_of(step, live)}
         return [job for job in live if job.id not in known]
+
+    def find_jobs_of(self, step: JobExecutorInterface, jobs: list[Job]) -> list[Job]:
+        wildcards = {name: str(value) for name, value in step.wildcards.items()}
+        return find_jobs(jobs, self.workflow_label, step.rule.name, wildcards)
 
     def remove_leftovers(self, jobs: list[Job]) -> None:
         """Snakemake has planned already, so what is found missing now ends this run: the next one makes it again."""
@@ -168,13 +171,11 @@ class Executor(RemoteExecutor):
         for job in self.dag.jobs if failed else []:
             if job.is_local or self.dag.needrun(job) or not all(file.is_storage for file in job.output):
                 continue
-            wildcards = {name: str(value) for name, value in job.wildcards.items()}
-            if not find_jobs(failed, self.workflow_label, job.rule.name, wildcards):
+            if not self.find_jobs_of(job, failed):
                 continue
             for file in map(get_stored, job.output):
                 info = self.bucket.get_info(file)
-                candidates = find_jobs(jobs, self.workflow_label, job.rule.name, wildcards)
-                writer = find_writer(info.modified, candidates) if info else None
+                writer = find_writer(info.modified, self.find_jobs_of(job, jobs)) if info else None
                 if writer:
                     self.bucket.remove(file)
                     yield file, writer

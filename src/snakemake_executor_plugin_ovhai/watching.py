@@ -30,6 +30,7 @@ LOOKS_BEFORE_MISSING = 3  # lists without a job before it is asked for by its id
 LOOKS_FOR_OUTPUTS = 5  # a bucket may show a new object a little late
 TIMEOUT_GRACE = 600.0  # seconds in which a job in state TIMEOUT has to show that its outputs are copied
 RULE_LOG = 100  # lines of a rule's own log that are searched and kept
+TEED = 3  # last lines of a rule's log that the job's log has too if the rule writes with `tee`
 REMINDER = 900.0  # seconds until a lasting problem is mentioned again
 
 
@@ -365,11 +366,11 @@ class Watcher:
         found = ""
         for file in work.request.logs:
             try:
-                lines = self.bucket.get_end(file, get_submitted(job)).splitlines()[-RULE_LOG:]
+                lines = self.bucket.get_end(file, get_submitted(job)).strip().splitlines()[-RULE_LOG:]
             except BucketError as error:
                 self.say("bucket", f"The bucket does not answer; a rule's log is not shown. {error}")
                 continue
-            if lines and lines[-1].strip() not in log:
+            if not all(line in log for line in lines[-TEED:]):
                 found += "\n".join([f"{file.uri}:", *lines]) + "\n"
         return found
 

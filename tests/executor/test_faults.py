@@ -167,7 +167,7 @@ def test_a_result_that_did_not_reach_the_bucket(head: Head) -> None:
 @pytest.mark.parametrize("arguments", [[], ["--groups", "make=g", "add=g"]], ids=["alone", "in a group"])
 def test_what_a_rule_wrote_into_its_own_log_tells_the_cause(head: Head, arguments: list[str]) -> None:
     """It is in the bucket only: neither the platform nor Snakemake shows it."""
-    head.write(make="echo CUDA out of memory, sadly > {log:q}; exit 1;")
+    head.write(make="echo CUDA out of memory, sadly > {log:q}; echo >> {log:q}; exit 1;")
     run = head.run(*arguments)
     assert run.returncode == 1
     check_words(run, "Cause: The GPU has too little memory", r"The end of its log.*s3://\S+make.log:.*memory, sadly")
