@@ -16,7 +16,7 @@ rule ingest_video:
         source=get_source_argument,
         code=get_code("scripts/ingest.py"),
     shell:
-        "python3 scripts/ingest.py"
+        "PYTHONPATH=src python3 scripts/ingest.py"
         " --scene {wildcards.scene:q}"
         " --source {params.source:q}"
         " --output {output.video:q}"

@@ -53,7 +53,7 @@ rule web_mesh:
         faces=get_setting("mesh.web_faces"),
         code=get_code("scripts/web_mesh.py"),
     shell:
-        "python3 scripts/web_mesh.py"
+        "PYTHONPATH=src python3 scripts/web_mesh.py"
         " --mesh {input.mesh:q}"
         " --region {input.region:q}"
         " --faces {params.faces}"

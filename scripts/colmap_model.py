@@ -10,7 +10,7 @@ from typing import BinaryIO, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
-from stage import StageError
+from videomesh.errors import UserError
 
 # Model id -> name and number of parameters (COLMAP, src/colmap/sensor/models.h).
 CAMERA_MODELS: Dict[int, Tuple[str, int]] = {
@@ -54,13 +54,13 @@ class Points(NamedTuple):
 
 
 def read_cameras(path: Path) -> List[Camera]:
-    """All cameras of a cameras.bin. Raises StageError if the file is cut short or has an unknown model."""
+    """All cameras of a cameras.bin. Raises UserError if the file is cut short or has an unknown model."""
     with _open(path) as file:
         cameras = []
         for _ in range(_unpack(file, "Q")[0]):
             camera_id, model_id, width, height = _unpack(file, "IiQQ")
             if model_id not in CAMERA_MODELS:
-                raise StageError(f"{path}: unknown camera model id {model_id}; known: {sorted(CAMERA_MODELS)}")
+                raise UserError(f"{path}: unknown camera model id {model_id}; known: {sorted(CAMERA_MODELS)}")
             name, count = CAMERA_MODELS[model_id]
             cameras.append(Camera(camera_id, name, width, height, np.array(_unpack(file, f"{count}d"))))
         return cameras
@@ -106,13 +106,13 @@ def _open(path: Path) -> BinaryIO:
     try:
         return open(path, "rb")
     except FileNotFoundError:
-        raise StageError(f"{path}: no such file")
+        raise UserError(f"{path}: no such file")
 
 
 def _read(file: BinaryIO, size: int) -> bytes:
     data = file.read(size)
     if len(data) < size:
-        raise StageError(f"{file.name}: the file is cut short; run the poses stage again")
+        raise UserError(f"{file.name}: the file is cut short; run the poses stage again")
     return data
 
 

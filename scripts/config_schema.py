@@ -1,16 +1,17 @@
 """What config/schemas allow: settings by their dotted keys, one value checked, and the words that explain it."""
 
-import difflib
 import functools
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jsonschema
 import yaml
+
+from videomesh.errors import nearest, suggest
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "config" / "schemas"
 # Settings that are no column of the table of scenes.
@@ -180,25 +181,6 @@ def suggest_value(raw: Any, leaf: Leaf) -> str:
     return f" Did you mean {guess}?" if guess else ""
 
 
-def suggest(word: str, words: Iterable[str]) -> str:
-    near = nearest(word, words)
-    return f" Did you mean {near}?" if near else ""
-
-
-def nearest(word: str, words: Iterable[str]) -> str | None:
-    """The most similar word if one is similar, as a whole or in its last dotted part (iterations, train.iterations)."""
-    whole = {candidate.lower(): candidate for candidate in words}
-    last = {candidate.split(".")[-1]: name for candidate, name in whole.items()}
-    wanted = word.lower().strip("'")
-    return _nearest(wanted, whole) or _nearest(wanted.split(".")[-1], last)
-
-
-def _nearest(wanted: str, names: Mapping[str, str]) -> str | None:
-    """The value of the most similar key."""
-    match = difflib.get_close_matches(wanted, names, n=1, cutoff=0.7)
-    return names[match[0]] if match else None
-
-
 def show(value: Any) -> str:
     """A value on one line, not too long: plain words as they are, the rest as in JSON."""
     plain = isinstance(value, str) and re.fullmatch(r"[\w./:,%+-]+", value)
@@ -224,8 +206,8 @@ def show_path(path: Path) -> str:
 def suggest_file(path: Path) -> str:
     """A question that names the most similar file of the same folder; empty if there is none."""
     try:
-        names = {file.name.lower(): file.name for file in path.parent.iterdir()}
+        names = [file.name for file in path.parent.iterdir()]
     except OSError:
         return ""
-    near = _nearest(path.name.lower(), names)
+    near = nearest(path.name, names)
     return f"Did you mean {path.with_name(near)}?" if near else ""

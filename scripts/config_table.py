@@ -22,9 +22,9 @@ from config_schema import (
     read_schema,
     show,
     show_path,
-    suggest,
     suggest_file,
 )
+from videomesh.errors import suggest
 
 SEPARATORS = {",": "commas", ";": "semicolons", " ": "spaces"}
 

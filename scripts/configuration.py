@@ -25,24 +25,13 @@ from config_schema import (
     check_value,
     find_leaves,
     find_sections,
-    nearest,
     read_schema,
     show,
     show_path,
-    suggest,
     suggest_file,
 )
 from config_table import read_rows
-from stage import run
-
-
-class ConfigurationError(Exception):
-    """Everything that is wrong with the configuration, as text for the user: a header, then one line an error."""
-
-    def __init__(self, errors: Iterable[str]) -> None:
-        self.errors = list(dict.fromkeys(errors))
-        header = f"configuration: {len(self.errors)} {'error' if len(self.errors) == 1 else 'errors'}"
-        super().__init__("\n  ".join([header, *self.errors]))
+from videomesh.errors import ConfigurationError, nearest, run, suggest
 
 
 def main() -> None:

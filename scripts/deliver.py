@@ -4,7 +4,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-from stage import StageError, outputs, run
+from videomesh.errors import UserError, run
+from videomesh.files import outputs
 
 
 def main() -> None:
@@ -16,15 +17,13 @@ def main() -> None:
 
 
 def copy_all(pairs: list[list[Path]]) -> None:
-    """Copy each pair's first file to its second. Raises StageError if a file is missing or the disk is full."""
+    """Copy each pair's first file to its second. Raises UserError if a file is missing or the disk is full."""
     with outputs(*[target for _, target in pairs]) as temporary:
         for (source, target), part in zip(pairs, temporary, strict=True):
             try:
                 shutil.copyfile(source, part)
             except OSError as error:
-                raise StageError(
-                    f"cannot copy {source} to {target}: {error.strerror}; free space or mend it, run again"
-                )
+                raise UserError(f"cannot copy {source} to {target}: {error.strerror}; free space or mend it, run again")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ from typing import IO, Any, Callable, Dict, Iterable, Iterator, List, NamedTuple
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from stage import StageError, outputs, run, write_json
+from videomesh.errors import UserError, run
+from videomesh.files import outputs, write_json
 
 MIN_FRAMES = 20  # with fewer, neither the poses nor the surface can come out
 MAX_COMPLAINTS = 5000  # without a frame between; strict decoding by ffmpeg 9 can repeat one error for ever
@@ -51,7 +52,7 @@ def main() -> None:
             write_json(summary, result)
     except OSError as error:
         place = error.filename or args.frames
-        raise StageError(f"{place}: {error.strerror or error}; check permissions and free disk space")
+        raise UserError(f"{place}: {error.strerror or error}; check permissions and free disk space")
     print(f"{args.source}: kept {len(result['frames'])} of {result['source_frames']} frames", flush=True)
 
 
@@ -87,9 +88,9 @@ def check_arguments(args: argparse.Namespace) -> None:
         ("--threads", args.threads, 1, 1024),
     ]:
         if value is not None and not least <= value <= most:
-            raise StageError(f"{args.source}: {flag} {value} is out of range; allowed: {least} to {most}")
+            raise UserError(f"{args.source}: {flag} {value} is out of range; allowed: {least} to {most}")
     if not args.source.is_file():
-        raise StageError(f"{args.source}: no such file; run the ingest stage first")
+        raise UserError(f"{args.source}: no such file; run the ingest stage first")
 
 
 def check_count(args: argparse.Namespace, result: Dict[str, Any]) -> None:
@@ -104,7 +105,7 @@ def check_count(args: argparse.Namespace, result: Dict[str, Any]) -> None:
         remedy = f"set --downsample {total // MIN_FRAMES} or less"
     else:
         remedy = "film again, moving steadily round the scene"
-    raise StageError(f"{args.source}: only {kept} of {total} frames to use, at least {MIN_FRAMES} are needed; {remedy}")
+    raise UserError(f"{args.source}: only {kept} of {total} frames to use, at least {MIN_FRAMES} are needed; {remedy}")
 
 
 # Storing and measuring -------------------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ def sharpness(gray: np.ndarray) -> float:
 
 def check_side(place: str, size: Tuple[int, int]) -> None:
     if min(size) < MIN_SIDE:
-        raise StageError(f"{place}: a picture of {size[0]}x{size[1]} pixels is too small; at least {MIN_SIDE} a side")
+        raise UserError(f"{place}: a picture of {size[0]}x{size[1]} pixels is too small; at least {MIN_SIDE} a side")
 
 
 # Video -----------------------------------------------------------------------------------------------------------
@@ -215,7 +216,7 @@ def store_sharpest(
         size = same_size(video, image.size, size)
         frames.append(store_frame(tar, index, clock.seconds[index], image))
     if len(frames) < len(chosen) or any(a != b for a, b in zip(scan.stamps, decoding.stamps)):
-        raise StageError(f"{video.path}: decoding it twice gave different frames; {RE_ENCODE}")
+        raise UserError(f"{video.path}: decoding it twice gave different frames; {RE_ENCODE}")
     return frames, size, clock
 
 
@@ -276,7 +277,7 @@ def fit(side: int) -> str:
 def same_size(video: Video, size: Tuple[int, int], before: Tuple[int, int]) -> Tuple[int, int]:
     check_side(str(video.path), size)
     if before not in (size, (0, 0)):
-        raise StageError(f"{video.path}: {CHANGES}")
+        raise UserError(f"{video.path}: {CHANGES}")
     return size
 
 
@@ -315,11 +316,11 @@ CHANGES = "the picture's size or format changes on the way; split it there and u
 
 def check_decoded(video: Video, decoding: "Decoding") -> None:
     if not decoding.stamps:
-        raise StageError(f"{video.path}: no frame of the video decodes ({decoding.complaint()}); {RE_ENCODE}")
+        raise UserError(f"{video.path}: no frame of the video decodes ({decoding.complaint()}); {RE_ENCODE}")
 
 
 def find_damage(video: Video, decoding: "Decoding") -> Set[int]:
-    """Indices of damaged frames, with a warning; StageError if more than a tenth of the video is lost.
+    """Indices of damaged frames, with a warning; UserError if more than a tenth of the video is lost.
 
     Only a video of which ffmpeg complained can be damaged. ffmpeg hides damage by smearing over it, so the video is
     decoded again, strictly: frames that are then missing were smeared, and so are those that build on them.
@@ -349,7 +350,7 @@ def find_damage(video: Video, decoding: "Decoding") -> Set[int]:
         wanted += max(0, round(((video.duration or 0) - clock.positions[-1]) / usual) - 1)
     share = (len(decoding.stamps) - len(damaged)) / wanted
     if share < MIN_DECODED:
-        raise StageError(
+        raise UserError(
             f"{video.path}: only {share:.0%} of the video can be used, at least {MIN_DECODED:.0%} are needed, the rest "
             f"is damaged or missing ({decoding.complaint()}); {RE_ENCODE}"
         )
@@ -410,7 +411,7 @@ class Decoding:
         if code != 0 and not early:
             self.errors.append(f"ffmpeg ended with code {code}")
         if self.changed:
-            raise StageError(f"{self.video.path}: {CHANGES}")
+            raise UserError(f"{self.video.path}: {CHANGES}")
 
     def _read_log(self, stream: IO[bytes], stop: Callable[[], None]) -> None:
         complaints = 0  # since the last frame
@@ -457,7 +458,7 @@ def read_pictures(stream: IO[bytes]) -> Iterator[np.ndarray]:
 
 
 def find_ffmpeg() -> str:
-    """Path of the ffmpeg to use: the one on PATH, else the imageio-ffmpeg wheel's. StageError if there is none."""
+    """Path of the ffmpeg to use: the one on PATH, else the imageio-ffmpeg wheel's. UserError if there is none."""
     found = shutil.which("ffmpeg")
     if found:
         return found
@@ -466,7 +467,7 @@ def find_ffmpeg() -> str:
 
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except (ImportError, RuntimeError):
-        raise StageError("ffmpeg is not installed; install it (apt install ffmpeg, or pip install imageio-ffmpeg)")
+        raise UserError("ffmpeg is not installed; install it (apt install ffmpeg, or pip install imageio-ffmpeg)")
 
 
 @lru_cache(maxsize=None)
@@ -475,27 +476,27 @@ def timing_option(ffmpeg: str) -> Tuple[str, str]:
     try:
         text = subprocess.run([ffmpeg, "-hide_banner", "-h", "long"], capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
-        raise StageError(f"{ffmpeg}: this ffmpeg does not run ({error}); install another one")
+        raise UserError(f"{ffmpeg}: this ffmpeg does not run ({error}); install another one")
     return "-fps_mode" if b"-fps_mode" in text else "-vsync", "passthrough"
 
 
 def probe(source: Path, threads: Optional[int] = None) -> Video:
-    """The video in a file. StageError unless it has a video stream whose first frame decodes."""
+    """The video in a file. UserError unless it has a video stream whose first frame decodes."""
     if source.stat().st_size == 0:
-        raise StageError(f"{source}: the file is empty; copy or download it again")
+        raise UserError(f"{source}: the file is empty; copy or download it again")
     video = Video(source, find_ffmpeg(), threads, None, None)
     first = Decoding(video, "[0:V:0]scale=16:16:flags=neighbor,format=gray,showinfo[out]", frames=1)
     pictures = list(first)
     streams = [line.split(": ", 1)[1] for line in first.log if re.search(r"^\[info\] +Stream #0:\d+.*: ", line)]
     videos = [stream for stream in streams if stream.startswith("Video:") and "(attached pic)" not in stream]
     if any("moov atom not found" in error for error in first.errors) and is_mp4(source):
-        raise StageError(f"{source}: the video is cut short, its index is missing; copy or download it again")
+        raise UserError(f"{source}: the video is cut short, its index is missing; copy or download it again")
     if not streams:
-        raise StageError(f"{source}: not a video ({first.complaint()}); use a file that a video player plays")
+        raise UserError(f"{source}: not a video ({first.complaint()}); use a file that a video player plays")
     if not videos:
-        raise StageError(f"{source}: no video stream, only {', '.join(streams)[:120]}; use a file with a picture")
+        raise UserError(f"{source}: no video stream, only {', '.join(streams)[:120]}; use a file with a picture")
     if not pictures:
-        raise StageError(f"{source}: the first frame does not decode ({first.complaint()}); {RE_ENCODE}")
+        raise UserError(f"{source}: the first frame does not decode ({first.complaint()}); {RE_ENCODE}")
     duration = re.search(r"Duration: (\d+):(\d+):([\d.]+)", "\n".join(first.log))
     hdr = re.search(r"arib-std-b67|smpte2084", videos[0])
     return video._replace(
@@ -581,7 +582,7 @@ def store_photos(tar: tarfile.TarFile, args: argparse.Namespace) -> Dict[str, An
         members = [member for member in photos if member.isfile()]
         members.sort(key=lambda member: natural_key(member.name))
         if not members:
-            raise StageError(f"{args.source}: no photos in it; run the ingest stage again")
+            raise UserError(f"{args.source}: no photos in it; run the ingest stage again")
         check_photo_sizes(args.source, photos, members)
         frames = []
         size = (0, 0)
@@ -606,7 +607,7 @@ def open_tar(path: Path) -> tarfile.TarFile:
     try:
         return tarfile.open(path, "r:")
     except tarfile.TarError as error:
-        raise StageError(f"{path}: not an uncompressed tar of photos ({error}); run the ingest stage again")
+        raise UserError(f"{path}: not an uncompressed tar of photos ({error}); run the ingest stage again")
 
 
 def natural_key(name: str) -> List[Tuple[bool, int, str]]:
@@ -616,7 +617,7 @@ def natural_key(name: str) -> List[Tuple[bool, int, str]]:
 
 
 def open_photo(file: IO[bytes], place: str) -> Image.Image:
-    """A photo whose pixels are not read yet. StageError, naming the place, if it is none or its format needs help."""
+    """A photo whose pixels are not read yet. UserError, naming the place, if it is none or its format needs help."""
     try:
         import pillow_heif
 
@@ -629,10 +630,10 @@ def open_photo(file: IO[bytes], place: str) -> Image.Image:
         file.seek(0)
         if file.read(12)[4:8] == b"ftyp":  # the container of HEIC (ISO/IEC 14496-12)
             remedy = "install pillow-heif (pip install pillow-heif), or export the photos as JPEG"
-            raise StageError(f"{place}: a HEIC photo, which cannot be read here; {remedy}")
-        raise StageError(f"{place}: not a photo that can be read; export it as JPEG, or remove it")
+            raise UserError(f"{place}: a HEIC photo, which cannot be read here; {remedy}")
+        raise UserError(f"{place}: not a photo that can be read; export it as JPEG, or remove it")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise StageError(f"{place}: the photo cannot be read ({error}); export it as JPEG, or remove it")
+        raise UserError(f"{place}: the photo cannot be read ({error}); export it as JPEG, or remove it")
 
 
 def upright_size(image: Image.Image) -> Tuple[int, int]:
@@ -642,7 +643,7 @@ def upright_size(image: Image.Image) -> Tuple[int, int]:
 
 
 def check_photo_sizes(source: Path, photos: tarfile.TarFile, members: Sequence[tarfile.TarInfo]) -> None:
-    """StageError unless all photos have one size: they are solved for as one camera."""
+    """UserError unless all photos have one size: they are solved for as one camera."""
     sizes: Dict[Tuple[int, int], List[str]] = {}
     for member in members:
         file = photos.extractfile(member)
@@ -654,14 +655,14 @@ def check_photo_sizes(source: Path, photos: tarfile.TarFile, members: Sequence[t
     if len(sizes) > 1:
         common_first = sorted(sizes, key=lambda size: -len(sizes[size]))
         found = ", ".join(f"{w}x{h} ({len(sizes[w, h])}, such as {sizes[w, h][0]})" for w, h in common_first)
-        raise StageError(
+        raise UserError(
             f"{source}: the photos differ in size: {found}; keep those of one size, taken with one camera, one zoom "
             "and held one way"
         )
 
 
 def load_photo(photos: tarfile.TarFile, member: tarfile.TarInfo, place: str) -> Image.Image:
-    """The whole photo, upright, 8 bits a channel (RGB, L or CMYK). StageError if damaged or partly transparent."""
+    """The whole photo, upright, 8 bits a channel (RGB, L or CMYK). UserError if damaged or partly transparent."""
     file = photos.extractfile(member)
     assert file
     image = open_photo(file, place)
@@ -669,22 +670,22 @@ def load_photo(photos: tarfile.TarFile, member: tarfile.TarInfo, place: str) -> 
         image.load()
         image = ImageOps.exif_transpose(image) or image
     except (OSError, ValueError, SyntaxError) as error:  # pillow reports a broken PNG as SyntaxError
-        raise StageError(f"{place}: the photo is damaged ({error}); copy it again, or remove it")
+        raise UserError(f"{place}: the photo is damaged ({error}); copy it again, or remove it")
     check_opaque(image, place)
     if image.mode == "F":
-        raise StageError(f"{place}: brightness is stored as floating-point numbers; export it as 8-bit JPEG or PNG")
+        raise UserError(f"{place}: brightness is stored as floating-point numbers; export it as 8-bit JPEG or PNG")
     if image.mode.startswith("I"):  # 16-bit gray, which pillow would clip rather than scale
         return Image.fromarray((np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8))
     return image if image.mode in ("RGB", "L", "CMYK") else image.convert("RGB")
 
 
 def check_opaque(image: Image.Image, place: str) -> None:
-    """StageError if any pixel is transparent: the colour hidden under it would be learnt as if it were seen."""
+    """UserError if any pixel is transparent: the colour hidden under it would be learnt as if it were seen."""
     if image.mode not in ("RGBA", "RGBa", "LA", "La", "PA") and "transparency" not in image.info:
         return
     least = int(np.asarray(image.convert("RGBA"))[:, :, 3].min())
     if least < 255:
-        raise StageError(
+        raise UserError(
             f"{place}: the photo is partly transparent (alpha down to {least} of 255); masks are not used and the "
             "colour under them would be learnt: use the original photos with their background"
         )

@@ -17,7 +17,8 @@ import numpy as np
 
 import region_rules as rules
 from region_rules import Cloud, Views
-from stage import StageError, outputs, read_json, run, write_json
+from videomesh.errors import UserError, run
+from videomesh.files import outputs, read_json, write_json
 
 Unit = Literal["share", "px", "degrees", "ratio", "frames", "images", "models", "observations", "points"]
 Levels = dict[str, float | None]
@@ -163,12 +164,12 @@ def decide(args: argparse.Namespace) -> None:
         }
         summary = summarize(checks)
     except (TypeError, KeyError) as error:
-        raise StageError(f"{args.gate}: not a gate.json ({error!r} is missing); run the gate again")
+        raise UserError(f"{args.gate}: not a gate.json ({error!r} is missing); run the gate again")
     warnings = "".join(f"\n  warning: {line}" for line in lines["warn"])
     failures = "".join(f"\n  failed: {line}" for line in lines["fail"])
     if verdict == "fail" and args.mode == "fail":
         args.output.unlink(missing_ok=True)
-        raise StageError(
+        raise UserError(
             f"scene {scene}: the capture is not good enough to train on ({summary}):{failures}{warnings}\n"
             f"to go on anyway set gate.mode: warn (for all scenes in config.yaml, for {scene} alone in its row of the "
             "table); to move one limit set gate.<check>.fail"
@@ -183,31 +184,31 @@ def decide(args: argparse.Namespace) -> None:
 
 
 def read_limits(text: str) -> dict[str, Levels]:
-    """Limits per check: the defaults, changed by a JSON text. Raises StageError on unknown names and bad values."""
+    """Limits per check: the defaults, changed by a JSON text. Raises UserError on unknown names and bad values."""
     try:
         given = json.loads(text)
     except ValueError as error:
-        raise StageError(f"gate thresholds: not valid JSON ({error}): {text[:80]}")
+        raise UserError(f"gate thresholds: not valid JSON ({error}): {text[:80]}")
     if not isinstance(given, dict):
-        raise StageError(f"gate thresholds: {text[:80]} is not an object of checks")
+        raise UserError(f"gate thresholds: {text[:80]} is not an object of checks")
     limits: dict[str, Levels] = {name: {"warn": limit.warn, "fail": limit.fail} for name, limit in LIMITS.items()}
     for name, levels in given.items():
         if name not in LIMITS:
-            raise StageError(f"gate.{name}: no such check{_nearest(name, list(LIMITS))}; known: {', '.join(LIMITS)}")
+            raise UserError(f"gate.{name}: no such check{_nearest(name, list(LIMITS))}; known: {', '.join(LIMITS)}")
         if not isinstance(levels, dict):
-            raise StageError(f"gate.{name}: {json.dumps(levels)} is not {{warn: ..., fail: ...}}")
+            raise UserError(f"gate.{name}: {json.dumps(levels)} is not {{warn: ..., fail: ...}}")
         for level, value in levels.items():
             if level not in ("warn", "fail"):
-                raise StageError(
+                raise UserError(
                     f"gate.{name}.{level}: unknown level{_nearest(level, ['warn', 'fail'])}; known: warn, fail"
                 )
             number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
             if value is not None and not number:
-                raise StageError(f"gate.{name}.{level}: {json.dumps(value)} is neither a number nor null")
+                raise UserError(f"gate.{name}.{level}: {json.dumps(value)} is neither a number nor null")
             limits[name][level] = value
         warn, fail, worse = limits[name]["warn"], limits[name]["fail"], LIMITS[name].worse
         if warn is not None and fail is not None and (warn > fail if worse == "above" else warn < fail):
-            raise StageError(
+            raise UserError(
                 f"gate.{name}: a value {worse} fail ({fail:g}) would fail before it warns ({warn:g}); values {worse} a "
                 f"limit are bad here, so warn must be {'at most' if worse == 'above' else 'at least'} fail"
             )
@@ -262,7 +263,7 @@ def _format(value: float, unit: Unit) -> str:
 
 
 def read_capture(args: argparse.Namespace) -> Capture:
-    """All inputs. Raises StageError naming the file and what is wrong with it."""
+    """All inputs. Raises UserError naming the file and what is wrong with it."""
     frames = _read(args.frames_json, {"frames": list})["frames"]
     for frame in frames:
         _need(args.frames_json, frame, {"name": str, "sharpness": float, "luminance": float})
@@ -286,19 +287,17 @@ def read_capture(args: argparse.Namespace) -> Capture:
         names = [Path(frame["file_path"]).name for frame in transforms["frames"]]
         matrices = np.array([frame["transform_matrix"] for frame in transforms["frames"]], float).reshape(-1, 4, 4)
     except (TypeError, KeyError, ValueError) as error:
-        raise StageError(f"{args.transforms}: frames: not file_path and a 4 x 4 transform_matrix each ({error})")
+        raise UserError(f"{args.transforms}: frames: not file_path and a 4 x 4 transform_matrix each ({error})")
     if not np.isfinite(matrices).all():
         broken = names[int((~np.isfinite(matrices)).any((1, 2)).argmax())]
-        raise StageError(f"{args.transforms}: the pose of {broken} is not finite; run the poses stage again")
+        raise UserError(f"{args.transforms}: the pose of {broken} is not finite; run the poses stage again")
     center = transforms["sphere_center"]
     if len(center) != 3 or not all(isinstance(x, int | float) and math.isfinite(x) for x in center):
-        raise StageError(f"{args.transforms}: sphere_center is {json.dumps(center)[:80]}, expected three numbers")
+        raise UserError(f"{args.transforms}: sphere_center is {json.dumps(center)[:80]}, expected three numbers")
     if transforms["sphere_radius"] <= 0:
-        raise StageError(f"{args.transforms}: sphere_radius is {transforms['sphere_radius']}, must be above 0")
+        raise UserError(f"{args.transforms}: sphere_radius is {transforms['sphere_radius']}, must be above 0")
     if not frames or not names:
-        raise StageError(
-            f"{args.frames_json if not frames else args.transforms}: holds no frames; run that stage again"
-        )
+        raise UserError(f"{args.frames_json if not frames else args.transforms}: holds no frames; run that stage again")
     region = _read(args.region, {"scene_type": dict, "up": list})
     shares = ("looking_at_center", "points_between")
     _need(args.region, region["scene_type"], {"used": str, "guess": str, **dict.fromkeys(shares, float)})
@@ -307,11 +306,11 @@ def read_capture(args: argparse.Namespace) -> Capture:
             cloud = Cloud(*(file[key] for key in Cloud._fields))
             subject = file["subject"]
     except FileNotFoundError:
-        raise StageError(f"{args.points}: no such file")
+        raise UserError(f"{args.points}: no such file")
     except Exception as error:  # numpy, zipfile and pickle have many ways to say that a file is broken
-        raise StageError(f"{args.points}: not the points.npz of the region stage ({error}); run the region stage again")
+        raise UserError(f"{args.points}: not the points.npz of the region stage ({error}); run the region stage again")
     if cloud.observers.max(initial=-1) >= len(names):
-        raise StageError(f"{args.points}: is of other frames than {args.transforms}; run the region stage again")
+        raise UserError(f"{args.points}: is of other frames than {args.transforms}; run the region stage again")
     return Capture(frames, poses, transforms, region, names, matrices, cloud, subject)
 
 
@@ -322,16 +321,16 @@ def _read(path: Path, keys: dict[str, type]) -> dict[str, Any]:
 
 
 def _need(path: Path, content: Any, keys: dict[str, type]) -> None:
-    """Raise StageError unless content is an object with these keys; float stands for any finite number."""
+    """Raise UserError unless content is an object with these keys; float stands for any finite number."""
     if not isinstance(content, dict):
-        raise StageError(f"{path}: holds {type(content).__name__} where an object with {', '.join(keys)} is expected")
+        raise UserError(f"{path}: holds {type(content).__name__} where an object with {', '.join(keys)} is expected")
     for key, kind in keys.items():
         if key not in content:
-            raise StageError(f"{path}: key {key!r} is missing; run the stage that writes it again")
+            raise UserError(f"{path}: key {key!r} is missing; run the stage that writes it again")
         value = content[key]
         good = isinstance(value, int | float) and math.isfinite(value) if kind is float else isinstance(value, kind)
         if not good:
-            raise StageError(f"{path}: {key} is {json.dumps(value)[:80]}, expected {_WORDS[kind]}")
+            raise UserError(f"{path}: {key} is {json.dumps(value)[:80]}, expected {_WORDS[kind]}")
 
 
 _WORDS = {float: "a number", int: "a whole number", str: "a text", list: "a list", dict: "an object"}

@@ -27,7 +27,8 @@ import requests
 from urllib3.exceptions import ReadTimeoutError
 
 from frames import MIN_FRAMES, PHOTO_SUFFIXES, natural_key, open_photo, probe
-from stage import StageError, outputs, run
+from videomesh.errors import UserError, run
+from videomesh.files import outputs
 
 PHOTOS_END = ".tar"  # of an --output for photos
 TRIES = 3
@@ -45,8 +46,8 @@ def main() -> None:
                 ingest_photos(args.source, part, Progress(args.scene))
             else:
                 ingest_video(args.source, part, Progress(args.scene))
-    except (StageError, OSError) as error:
-        raise StageError(f"scene {args.scene}: source {shown(args.source)}: {explain(error)}")
+    except (UserError, OSError) as error:
+        raise UserError(f"scene {args.scene}: source {shown(args.source)}: {explain(error)}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -97,29 +98,29 @@ def megabytes(count: int) -> str:
 
 
 def ingest_video(source: str, output: Path, progress: Progress) -> None:
-    """Copy or download a video. StageError unless it has a video stream whose first frame decodes."""
+    """Copy or download a video. UserError unless it has a video stream whose first frame decodes."""
     if is_remote(source):
         download(source, output, progress)
     else:
         path = local_path(source)
         if path.is_dir():
-            raise StageError(f"a folder, where a video was expected; photos need an --output ending in {PHOTOS_END}")
+            raise UserError(f"a folder, where a video was expected; photos need an --output ending in {PHOTOS_END}")
         shutil.copyfile(path, output)
     found = describe(output)
     if found:
-        raise StageError(f"not a video but {found}; {remedy(source, found)}")
+        raise UserError(f"not a video but {found}; {remedy(source, found)}")
     try:
         probe(output)
-    except StageError as error:
-        raise StageError(str(error).replace(f"{output}: ", ""))
+    except UserError as error:
+        raise UserError(str(error).replace(f"{output}: ", ""))
 
 
 def local_path(source: str) -> Path:
     path = Path(source).expanduser()
     if not path.exists():
-        raise StageError(f"no such file or folder (seen from {Path.cwd()}); check the path in the table of scenes")
+        raise UserError(f"no such file or folder (seen from {Path.cwd()}); check the path in the table of scenes")
     if not path.is_dir() and not stat.S_ISREG(path.stat().st_mode):
-        raise StageError("neither a file nor a folder; name a video, a folder of photos, or a .zip or .tar of photos")
+        raise UserError("neither a file nor a folder; name a video, a folder of photos, or a .zip or .tar of photos")
     return path
 
 
@@ -198,10 +199,10 @@ def ingest_photos(source: str, output: Path, progress: Progress) -> None:
 
 
 def choose_photos(files: list[File]) -> dict[str, File]:
-    """The photos among the files, by a flat name that is theirs alone. StageError if there are too few."""
+    """The photos among the files, by a flat name that is theirs alone. UserError if there are too few."""
     photos = [(parts, file) for parts, file in ((path_parts(file.path), file) for file in files) if is_photo(parts)]
     if len(photos) < MIN_FRAMES:
-        raise StageError(
+        raise UserError(
             f"{len(photos) or 'no'} photos in it, at least {MIN_FRAMES} are needed; found: {census(files)}; "
             f"usable are {PHOTO_KINDS} files"
         )
@@ -212,7 +213,7 @@ def choose_photos(files: list[File]) -> dict[str, File]:
     for parts, file in photos:
         name = "_".join(parts[common:])
         if name in named:
-            raise StageError(f"two photos would both be called {name}: {named[name].path} and {file.path}; rename one")
+            raise UserError(f"two photos would both be called {name}: {named[name].path} and {file.path}; rename one")
         named[name] = file
     return named
 
@@ -234,7 +235,7 @@ def census(files: list[File]) -> str:
 
 
 def add_photo(tar: tarfile.TarFile, name: str, photo: File) -> None:
-    """Copy a photo into the tar. StageError if it is no photo; whether all of it decodes is for the frames stage."""
+    """Copy a photo into the tar. UserError if it is no photo; whether all of it decodes is for the frames stage."""
     try:
         with photo.open() as file:
             open_photo(file, photo.path)
@@ -243,9 +244,9 @@ def add_photo(tar: tarfile.TarFile, name: str, photo: File) -> None:
         with photo.open() as file:
             tar.addfile(member, file)
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise StageError(f"{photo.path}: damaged in the archive ({error}); make or download the archive again")
+        raise UserError(f"{photo.path}: damaged in the archive ({error}); make or download the archive again")
     except (RuntimeError, NotImplementedError) as error:  # zipfile on passwords and rare compressions
-        raise StageError(f"{photo.path}: cannot be unpacked ({error}); make the archive without password, or unpack it")
+        raise UserError(f"{photo.path}: cannot be unpacked ({error}); make the archive without password, or unpack it")
 
 
 def list_folder(folder: Path) -> list[File]:
@@ -272,7 +273,7 @@ def list_archive(path: Path, source: str, stack: contextlib.ExitStack) -> list[F
         return [File(member.name, member.size, partial(open_member, tar, member)) for member in tar if member.isfile()]
     except (zipfile.BadZipFile, tarfile.TarError) as error:
         found = describe(path) or "something else"
-        raise StageError(
+        raise UserError(
             f"neither a folder, a zip nor an uncompressed tar of photos but {found} ({error}); "
             + (remedy(source, found) if "web page" in found else "make or copy the archive again, or unpack it")
         )
@@ -303,10 +304,10 @@ def downloaded(source: str, output: Path, progress: Progress) -> Iterator[Path]:
 
 
 def is_remote(source: str) -> bool:
-    """Whether the source must be downloaded. StageError for a kind of address that is not known."""
+    """Whether the source must be downloaded. UserError for a kind of address that is not known."""
     scheme, separator, _ = source.partition("://")
     if separator and scheme not in ("http", "https", "gdrive"):
-        raise StageError(f"{scheme}:// is not known here; use a path, https://, s3:// (in the table), or gdrive://ID")
+        raise UserError(f"{scheme}:// is not known here; use a path, https://, s3:// (in the table), or gdrive://ID")
     return bool(separator)
 
 
@@ -322,7 +323,7 @@ def download(source: str, path: Path, progress: Progress) -> None:
             reason, advice, passing = diagnose(error)
         if not passing or attempt == TRIES:
             tried = f" (tried {attempt} times)" if attempt > 1 else ""
-            raise StageError(f"{reason}{tried}; {advice}")
+            raise UserError(f"{reason}{tried}; {advice}")
         progress.say(f"{reason}; trying again")
         time.sleep(attempt)
 
@@ -344,7 +345,7 @@ def fetch_drive(source: str, file: BinaryIO, progress: Progress) -> None:
     """Google Drive asks questions before it hands out large files; gdown answers them."""
     drive_id = source.removeprefix("gdrive://").split("/")[0]
     if not re.fullmatch(r"[\w-]{10,}", drive_id):
-        raise StageError("not gdrive://ID; the ID is what stands between /d/ and /view in the link to the file")
+        raise UserError("not gdrive://ID; the ID is what stands between /d/ and /view in the link to the file")
     timeout = (CONNECT_SECONDS, READ_SECONDS)
     gdown.download(id=drive_id, output=file, quiet=True, progress=progress, timeout=timeout)
 

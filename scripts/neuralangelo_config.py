@@ -15,7 +15,8 @@ import yaml
 
 import neuralangelo_keys as keys
 from neuralangelo_schedule import get_settings
-from stage import StageError, outputs, read_json, run, write_json
+from videomesh.errors import UserError, run
+from videomesh.files import outputs, read_json, write_json
 
 PARENT = "projects/neuralangelo/configs/base.yaml"
 BASE = "imaginaire/config_base.yaml"
@@ -87,7 +88,7 @@ def read_transforms(path: Path) -> dict[str, Any]:
     needed = ("w", "h", "frames", "sphere_center", "sphere_radius")
     missing = [key for key in needed if not isinstance(content, dict) or key not in content]
     if missing:
-        raise StageError(f"{path}: {', '.join(missing)} missing; run the region stage again")
+        raise UserError(f"{path}: {', '.join(missing)} missing; run the region stage again")
     return dict(content)
 
 
@@ -95,7 +96,7 @@ def read_scene_type(path: Path) -> str:
     try:
         return str(read_json(path)["scene_type"]["used"])
     except (KeyError, TypeError):
-        raise StageError(f"{path}: has no scene_type; run the region stage again")
+        raise UserError(f"{path}: has no scene_type; run the region stage again")
 
 
 def get_data_settings(transforms: Mapping[str, Any], args: argparse.Namespace) -> dict[str, Any]:
@@ -137,7 +138,7 @@ def read_exposure(path: Path) -> float:
     try:
         return float(next(check["value"] for check in read_json(path)["checks"] if check["name"] == "exposure_range"))
     except (KeyError, TypeError, ValueError, StopIteration):
-        raise StageError(f"{path}: has no check exposure_range; run the gate again")
+        raise UserError(f"{path}: has no check exposure_range; run the gate again")
 
 
 def get_schedule_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -157,7 +158,7 @@ def read_overrides(text: str) -> dict[str, Any]:
     overrides = json.loads(text)
     errors = keys.check_overrides(overrides)
     if errors:
-        raise StageError("neuralangelo.overrides: " + "; ".join(errors))
+        raise UserError("neuralangelo.overrides: " + "; ".join(errors))
     return dict(overrides)
 
 
@@ -177,27 +178,27 @@ def nest(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check(config: Mapping[str, Any], args: argparse.Namespace) -> None:
-    """StageError if upstream would not know a name, the schedule does not fit, or there are too few images."""
+    """UserError if upstream would not know a name, the schedule does not fit, or there are too few images."""
     known = read_known(args.source)
     optimiser = known.setdefault("optim", {}).setdefault("params", {})
     optimiser |= dict.fromkeys(("betas", "eps", "amsgrad", "fused"))  # torch's own, handed through
     values = {name: value for name, value in config.items() if name != "_parent_"}
     unknown = keys.find_unknown(values, known)
     if unknown:
-        raise StageError(f"{args.source}: this version of Neuralangelo has no setting {', '.join(unknown)}")
+        raise UserError(f"{args.source}: this version of Neuralangelo has no setting {', '.join(unknown)}")
     merged = merge(known, values)
     schedule, coarse = merged["optim"]["sched"], merged["model"]["object"]["sdf"]["encoding"]["coarse2fine"]
     if args.schedule == "scaled":
         levels_at = schedule["warm_up_end"] + coarse["step"] * merged["model"]["object"]["sdf"]["encoding"]["levels"]
         if levels_at > 0.8 * args.iterations:
-            raise StageError(
+            raise UserError(
                 f"with {args.iterations} iterations all levels of detail would be in use only at iteration {levels_at} "
                 "(NA-17); raise train.iterations, or lower optim.sched.warm_up_end or "
                 "model.object.sdf.encoding.coarse2fine.step in neuralangelo.overrides"
             )
     batch, frames = merged["data"]["train"]["batch_size"] * args.gpus, merged["data"]["num_images"]
     if frames < batch:
-        raise StageError(
+        raise UserError(
             f"{args.transforms}: {frames} images are fewer than a batch of {batch} (NA-14), so that training would do "
             "nothing; lower data.train.batch_size in neuralangelo.overrides, or use fewer GPUs"
         )
@@ -212,9 +213,9 @@ def read_known(source: Path) -> dict[str, Any]:
                 file = tar.extractfile(name)
                 known = merge(known, yaml.safe_load(file.read()) if file else {})
     except FileNotFoundError:
-        raise StageError(f"{source}: no such file")
+        raise UserError(f"{source}: no such file")
     except (tarfile.TarError, KeyError, EOFError, yaml.YAMLError) as error:
-        raise StageError(f"{source}: not Neuralangelo's programs ({error}); remove it and run again")
+        raise UserError(f"{source}: not Neuralangelo's programs ({error}); remove it and run again")
     return known
 
 

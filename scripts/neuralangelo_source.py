@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import ingest
-from stage import StageError, outputs, run
+from videomesh.errors import UserError, run
+from videomesh.files import outputs
 
 COMMIT = "94390b64683c067c620d9e075224ccfe582647d0"  # 2023-10-02, upstream's newest
 ADDRESS = f"https://codeload.github.com/NVlabs/neuralangelo/tar.gz/{COMMIT}"
@@ -34,7 +35,7 @@ def main() -> None:
             files = read_programs(source)
         found = get_checksum(files)
         if found != args.checksum:
-            raise StageError(
+            raise UserError(
                 f"{args.source or ADDRESS}: the checksum of its programs is {found}, not {args.checksum}: this is not "
                 f"Neuralangelo at commit {COMMIT[:7]}, or a file was changed. Give the unchanged commit "
                 "(neuralangelo.source), or, for a version of your own, its checksum (neuralangelo.checksum)"
@@ -60,25 +61,23 @@ def find_archive(source: str, output: Path) -> Iterator[Path]:
     try:
         with ingest.downloaded(ADDRESS, output, ingest.Progress("neuralangelo")) as path:
             yield path
-    except StageError as error:
-        raise StageError(
+    except UserError as error:
+        raise UserError(
             f"{ADDRESS}: {error}; without internet, name a checkout or tarball of it as neuralangelo.source"
         )
 
 
 def read_programs(source: Path) -> dict[str, bytes]:
-    """Path below the repository's root -> content, of what is needed. Raises StageError if that cannot be read."""
+    """Path below the repository's root -> content, of what is needed. Raises UserError if that cannot be read."""
     try:
         files = read_folder(source) if source.is_dir() else read_tar(source)
     except FileNotFoundError:
-        raise StageError(f"{source}: no such file or folder; give a checkout or tarball (neuralangelo.source)")
+        raise UserError(f"{source}: no such file or folder; give a checkout or tarball (neuralangelo.source)")
     except (tarfile.TarError, EOFError, gzip.BadGzipFile) as error:
         reason = str(error).splitlines()[0].rstrip(":")
-        raise StageError(f"{source}: not a whole .tar or .tar.gz ({reason}); give a checkout or tarball of it")
+        raise UserError(f"{source}: not a whole .tar or .tar.gz ({reason}); give a checkout or tarball of it")
     if "train.py" not in files:
-        raise StageError(
-            f"{source}: there is no train.py at its top; give the repository's root folder, or its tarball"
-        )
+        raise UserError(f"{source}: there is no train.py at its top; give the repository's root folder, or its tarball")
     return dict(sorted(files.items()))
 
 

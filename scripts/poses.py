@@ -26,7 +26,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from colmap_model import Points, read_cameras, read_images, read_points
-from stage import StageError, outputs, read_json, run, write_json
+from videomesh.errors import UserError, run
+from videomesh.files import outputs, read_json, write_json
 
 if TYPE_CHECKING:
     from poses_colmap import Colmap
@@ -107,7 +108,7 @@ def main() -> None:
         attempts = climb_ladder(backend, folder, frames, args.min_registered)
         best = max(attempts, key=lambda attempt: attempt.registered)  # the first of equals
         if best.registered == 0:
-            raise StageError(f"{args.frames}: {NOTHING_MATCHES.format(len(frames.names))}")
+            raise UserError(f"{args.frames}: {NOTHING_MATCHES.format(len(frames.names))}")
         with timed(f"undistorting {best.registered} frames"):
             backend.undistort(best.models[0].folder, folder / "undistorted")
         check_camera(args.frames, folder / "undistorted", best.models[0].names)
@@ -158,7 +159,7 @@ def check_arguments(args: argparse.Namespace) -> None:
         ("--threads", args.threads, 1, 1024),
     ]:
         if not least <= value <= most:
-            raise StageError(f"{flag} {value} is out of range; allowed: {least} to {most}")
+            raise UserError(f"{flag} {value} is out of range; allowed: {least} to {most}")
 
 
 @contextmanager
@@ -188,12 +189,12 @@ def timed(what: str) -> Iterator[None]:
 
 
 def unpack_frames(archive: Path, summary: Path, folder: Path, threads: int) -> Frames:
-    """Write the frames into the folder. StageError unless each is there, decodes and has the size of the summary."""
+    """Write the frames into the folder. UserError unless each is there, decodes and has the size of the summary."""
     names, size, ordered = read_frames_json(summary)
     folder.mkdir()
     missing = set(names) - extract_members(archive, set(names), folder)
     if missing:
-        raise StageError(
+        raise UserError(
             f"{archive}: {min(missing)}, which {summary.name} lists, is not in it; the file is cut short or of another "
             "run; run the frames step again"
         )
@@ -204,12 +205,12 @@ def unpack_frames(archive: Path, summary: Path, folder: Path, threads: int) -> F
                 image.load()
                 return name, image.size
         except (OSError, SyntaxError, ValueError) as error:  # pillow raises all three for damaged files
-            raise StageError(f"{archive}: {name} is not a whole image ({error}); run the frames step again")
+            raise UserError(f"{archive}: {name} is not a whole image ({error}); run the frames step again")
 
     with ThreadPool(threads) as pool:
         for name, (width, height) in pool.imap(decode, names):
             if (width, height) != size:
-                raise StageError(
+                raise UserError(
                     f"{archive}: {name} has {width}x{height} pixels, {summary.name} says {size[0]}x{size[1]}; all "
                     "frames must come from one camera, held one way, at one zoom: make one scene of each size"
                 )
@@ -224,12 +225,12 @@ def read_frames_json(summary: Path) -> Tuple[List[str], Tuple[int, int], bool]:
         size = (content["width"], content["height"])
         ordered = content["source"] == "video"
     except (KeyError, TypeError) as error:
-        raise StageError(f"{summary}: not written by the frames step ({error!r}); run the frames step again")
+        raise UserError(f"{summary}: not written by the frames step ({error!r}); run the frames step again")
     strange = [name for name in names if not re.fullmatch(r"\d+\.jpg", name)]
     if strange:
-        raise StageError(f"{summary}: frame name {strange[0]!r}; expected digits and .jpg; run the frames step again")
+        raise UserError(f"{summary}: frame name {strange[0]!r}; expected digits and .jpg; run the frames step again")
     if len(names) < MIN_FRAMES:
-        raise StageError(
+        raise UserError(
             f"{summary}: {len(names)} frames, at least {MIN_FRAMES} are needed and 50 to 300 are good; film for longer "
             "or keep more frames"
         )
@@ -247,9 +248,9 @@ def extract_members(archive: Path, names: Set[str], folder: Path) -> Set[str]:
                     (folder / member.name).write_bytes(source.read())
                     found.add(member.name)
     except FileNotFoundError:
-        raise StageError(f"{archive}: no such file; run the frames step first")
+        raise UserError(f"{archive}: no such file; run the frames step first")
     except (tarfile.TarError, EOFError) as error:
-        raise StageError(f"{archive}: cut short or not a tar file ({error}); run the frames step again")
+        raise UserError(f"{archive}: cut short or not a tar file ({error}); run the frames step again")
     return found
 
 
@@ -270,7 +271,7 @@ def create_backend(name: str, folder: Path, threads: int, seed: int) -> Union["C
             return Pycolmap(folder, threads, seed)
         except ImportError as error:
             if name == "pycolmap":
-                raise StageError(
+                raise UserError(
                     f"the Python package pycolmap cannot be used ({error}); install it (pip install pycolmap), or use "
                     "COLMAP's program with --backend colmap"
                 )
@@ -347,7 +348,7 @@ def read_models(folder: Path) -> List[Model]:
 
 
 def check_camera(archive: Path, undistorted: Path, names: Sequence[str]) -> None:
-    """Later steps know one pinhole camera for all images. StageError if COLMAP made anything else."""
+    """Later steps know one pinhole camera for all images. UserError if COLMAP made anything else."""
     cameras = read_cameras(undistorted / "sparse" / "cameras.bin")
     problem = ""
     if [camera.model for camera in cameras] != ["PINHOLE"]:
@@ -364,7 +365,7 @@ def check_camera(archive: Path, undistorted: Path, names: Sequence[str]) -> None
                 if image.size != (width, height):
                     problem = f"{name} has {image.size[0]}x{image.size[1]} px, the camera {width}x{height}"
     if problem:
-        raise StageError(
+        raise UserError(
             f"{archive}: the camera could not be calibrated: {problem}. Use one camera at one zoom, without cropping "
             "or electronic image stabilisation"
         )

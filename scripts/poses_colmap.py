@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Dict, List, Mapping, Sequence, Tuple, Union
 
-from stage import StageError
+from videomesh.errors import UserError
 
 Value = Union[int, float]
 
@@ -34,7 +34,7 @@ class Colmap:
     def __init__(self, folder: Path, threads: int, seed: int) -> None:
         program = shutil.which("colmap")
         if program is None:
-            raise StageError(
+            raise UserError(
                 "COLMAP's program `colmap` is not on PATH; install it (Debian, Ubuntu: apt install colmap), or use the "
                 "Python package with --backend pycolmap (pip install pycolmap)"
             )
@@ -51,7 +51,7 @@ class Colmap:
         banner = self._help()
         version = re.search(r"COLMAP (\d[\w.]*)", banner)
         if version is None:
-            raise StageError(f"{program}: `colmap -h` names no version; it printed: {_last_lines(banner)}")
+            raise UserError(f"{program}: `colmap -h` names no version; it printed: {_last_lines(banner)}")
         self.version = f"colmap {version.group(1)}"
         # Builds without CUDA say "without CUDA" at the same place.
         self._gpu = "with CUDA" in banner and has_gpu()
@@ -60,7 +60,7 @@ class Colmap:
         """SIFT features of all frames, with one camera for all of them."""
         try:
             self._extract(max_image_size, max_features)
-        except StageError as error:
+        except UserError as error:
             if not self._gpu:
                 raise
             print(f"COLMAP cannot use this machine's GPU and goes on without it ({error})", file=sys.stderr, flush=True)
@@ -101,7 +101,7 @@ class Colmap:
                 {"database_path": self._database, "image_path": self._frames, "output_path": models},
                 values,
             )
-        except StageError:
+        except UserError:
             if "failed to create sparse model" not in self._log.read_text(errors="replace"):
                 raise
 
@@ -127,13 +127,13 @@ class Colmap:
             # On Ctrl-C subprocess.run kills the child before it lets the exception pass.
             code = subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, env=self._environment).returncode
         if code < 0:
-            raise StageError(
+            raise UserError(
                 f"`colmap {command}` was killed by signal {-code}; usually memory ran out: use a machine with more of "
                 "it, fewer frames, or a smaller --max-image-size"
             )
         if code > 0:
             output = self._log.read_text(errors="replace")
-            raise StageError(f"`colmap {command}` failed with exit code {code}; its last lines:\n{_last_lines(output)}")
+            raise UserError(f"`colmap {command}` failed with exit code {code}; its last lines:\n{_last_lines(output)}")
 
     def _help(self, *command: str) -> str:
         """What `colmap COMMAND -h` prints: on standard output in 3.8, through the log on standard error in 4.x."""

@@ -6,7 +6,7 @@ from typing import Iterator, Mapping, Sequence, Tuple
 
 import pycolmap
 
-from stage import StageError
+from videomesh.errors import UserError
 
 
 class Pycolmap:
@@ -80,4 +80,4 @@ def _errors(step: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError, MemoryError) as error:
-        raise StageError(f"COLMAP's {step} failed: {error}")
+        raise UserError(f"COLMAP's {step} failed: {error}")

@@ -20,7 +20,8 @@ import numpy as np
 import region_rules as rules
 from colmap_model import Camera, Image, Points, read_cameras, read_images, read_points
 from region_rules import Cloud, Focus, Region, SceneType, Subject, Upstream, Views
-from stage import StageError, outputs, read_json, run, write_json
+from videomesh.errors import UserError, run
+from videomesh.files import outputs, read_json, write_json
 
 OBSERVERS = 12  # per point in points.npz; enough to tell where a point is seen from
 OVERRIDE_KEYS = ("center", "radius", "aabb_range", "scene_type")
@@ -108,25 +109,25 @@ def margin(text: str) -> float:
 
 
 def read_model(cameras_path: Path, images_path: Path, points_path: Path) -> tuple[Camera, list[Image], Points]:
-    """The one camera, the registered images sorted by name, and the points. Raises StageError on anything unusable."""
+    """The one camera, the registered images sorted by name, and the points. Raises UserError on anything unusable."""
     cameras, images, points = read_cameras(cameras_path), read_images(images_path), read_points(points_path)
     if len(cameras) != 1:
-        raise StageError(
+        raise UserError(
             f"{cameras_path}: {len(cameras)} cameras, but one common camera is needed (NA-09): film a scene with one "
             "phone and one zoom, all upright or all sideways, or make one scene of each clip"
         )
     if cameras[0].model != "PINHOLE":
-        raise StageError(
+        raise UserError(
             f"{cameras_path}: camera model {cameras[0].model}, allowed is PINHOLE; undistort the images "
             "(the poses stage does that)"
         )
     if len(images) < 2:
-        raise StageError(f"{images_path}: {len(images)} images have a pose, at least 2 are needed; see poses.json")
+        raise UserError(f"{images_path}: {len(images)} images have a pose, at least 2 are needed; see poses.json")
     for image in images:
         if not np.isfinite(image.world_to_camera).all():
-            raise StageError(f"{images_path}: the pose of {image.name} is not finite; run the poses stage again")
+            raise UserError(f"{images_path}: the pose of {image.name} is not finite; run the poses stage again")
     if not np.isfinite(points.xyz).all():
-        raise StageError(f"{points_path}: a point is not finite; run the poses stage again")
+        raise UserError(f"{points_path}: a point is not finite; run the poses stage again")
     return cameras[0], images, points
 
 
@@ -138,13 +139,13 @@ def read_frames(path: Path) -> dict[str, dict[str, Any]]:
             frame["name"]: {"video_frame": frame["video_frame"], "time": frame["time"]} for frame in content["frames"]
         }
     except (TypeError, KeyError) as error:
-        raise StageError(f"{path}: not the frames.json of the frames stage ({error!r} is missing)")
+        raise UserError(f"{path}: not the frames.json of the frames stage ({error!r} is missing)")
 
 
 def match_frames(images: list[Image], frames: dict[str, dict[str, Any]], path: Path) -> list[dict[str, Any]]:
     unknown = [image.name for image in images if image.name not in frames]
     if unknown:
-        raise StageError(
+        raise UserError(
             f"{path}: has no frame {unknown[0]}, which has a pose ({len(unknown)} such frames); frames and poses "
             "are of different runs: run the poses stage again"
         )
@@ -169,13 +170,13 @@ def parse_sphere(center: str, radius: str) -> Region | None:
     if not center and not radius:
         return None
     if not (center and radius):
-        raise StageError("region.center and region.radius belong together: give both or neither")
+        raise UserError("region.center and region.radius belong together: give both or neither")
     values = [_number(part, "region.center") for part in center.split(",")]
     if len(values) != 3:
-        raise StageError(f"region.center: {center!r} has {len(values)} numbers, needs three: X,Y,Z")
+        raise UserError(f"region.center: {center!r} has {len(values)} numbers, needs three: X,Y,Z")
     value = _number(radius, "region.radius")
     if value <= 0:
-        raise StageError(f"region.radius: {radius} is not above 0")
+        raise UserError(f"region.radius: {radius} is not above 0")
     return rules.ball_region(np.array(values), value, "given by hand")
 
 
@@ -183,9 +184,9 @@ def _number(text: str, place: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise StageError(f"{place}: {text.strip()!r} is not a number")
+        raise UserError(f"{place}: {text.strip()!r} is not a number")
     if not math.isfinite(value):
-        raise StageError(f"{place}: {text.strip()!r} is not a finite number")
+        raise UserError(f"{place}: {text.strip()!r} is not a finite number")
     return value
 
 
@@ -193,12 +194,10 @@ def _number(text: str, place: str) -> float:
 
 
 def read_override(path: str, images: list[Image], views: Views) -> Override:
-    """The region in an override file: our own small JSON, or a transforms.json. Raises StageError on any flaw."""
+    """The region in an override file: our own small JSON, or a transforms.json. Raises UserError on any flaw."""
     content = read_json(Path(path))
     if not isinstance(content, dict):
-        raise StageError(
-            f'{path}: holds {type(content).__name__}, needs an object {{"center": [x, y, z], "radius": r}}'
-        )
+        raise UserError(f'{path}: holds {type(content).__name__}, needs an object {{"center": [x, y, z], "radius": r}}')
     if "frames" in content or "sphere_center" in content:
         _check_same_poses(path, content, images, views)
         names = ("sphere_center", "sphere_radius", "aabb_range")
@@ -206,26 +205,26 @@ def read_override(path: str, images: list[Image], views: Views) -> Override:
         names = ("center", "radius", "aabb_range")
         for key in content:
             if key not in OVERRIDE_KEYS:
-                raise StageError(f"{path}: unknown key {key!r}; allowed: {', '.join(OVERRIDE_KEYS)}")
+                raise UserError(f"{path}: unknown key {key!r}; allowed: {', '.join(OVERRIDE_KEYS)}")
     center_key, radius_key, box_key = names
     for key in (center_key, radius_key):
         if key not in content:
-            raise StageError(f"{path}: key {key!r} is missing; it holds the sphere's {key.split('_')[-1]}")
+            raise UserError(f"{path}: key {key!r} is missing; it holds the sphere's {key.split('_')[-1]}")
     center = _array(path, center_key, content[center_key], (3,), "three numbers [x, y, z]")
     radius = float(_array(path, radius_key, content[radius_key], (), "a number"))
     if radius <= 0:
-        raise StageError(f"{path}: {radius_key} is {radius:g}, must be above 0")
+        raise UserError(f"{path}: {radius_key} is {radius:g}, must be above 0")
     region = rules.ball_region(center, radius, f"read from {path}")
     if box_key in content:
         box = _array(path, box_key, content[box_key], (3, 2), "[[xmin, xmax], [ymin, ymax], [zmin, zmax]]")
         if not (box[:, 0] < box[:, 1]).all():
-            raise StageError(f"{path}: {box_key}: each minimum must be below its maximum, here {box.tolist()}")
+            raise UserError(f"{path}: {box_key}: each minimum must be below its maximum, here {box.tolist()}")
         if (np.linalg.norm(np.clip(center, box[:, 0], box[:, 1]) - center)) >= radius:
-            raise StageError(f"{path}: {box_key} lies outside the sphere of {center_key} and {radius_key}")
+            raise UserError(f"{path}: {box_key} lies outside the sphere of {center_key} and {radius_key}")
         region = region._replace(aabb_range=box)
     scene_type = content.get("scene_type")
     if scene_type is not None and scene_type not in rules.SCENE_TYPES:
-        raise StageError(f"{path}: scene_type is {scene_type!r}, allowed: {', '.join(rules.SCENE_TYPES)}")
+        raise UserError(f"{path}: scene_type is {scene_type!r}, allowed: {', '.join(rules.SCENE_TYPES)}")
     return Override(region, scene_type)
 
 
@@ -236,9 +235,9 @@ def _array(path: str, key: str, value: Any, shape: tuple[int, ...], wanted: str)
         array = np.array(np.nan)
     # float() accepts "1" and True, JSON numbers are neither
     if array.shape != shape or any(not isinstance(v, int | float) or isinstance(v, bool) for v in _leaves(value)):
-        raise StageError(f"{path}: {key} is {json.dumps(value)[:80]}, needs {wanted}")
+        raise UserError(f"{path}: {key} is {json.dumps(value)[:80]}, needs {wanted}")
     if not np.isfinite(array).all():
-        raise StageError(f"{path}: {key} is {json.dumps(value)[:80]}, needs finite numbers")
+        raise UserError(f"{path}: {key} is {json.dumps(value)[:80]}, needs finite numbers")
     return array
 
 
@@ -256,21 +255,19 @@ def _check_same_poses(path: str, content: dict[str, Any], images: list[Image], v
             for frame in content["frames"]
         }
     except (TypeError, KeyError, ValueError, IndexError):
-        raise StageError(
-            f"{path}: frames: each needs file_path and a 4 x 4 transform_matrix, as the add-on writes them"
-        )
+        raise UserError(f"{path}: frames: each needs file_path and a 4 x 4 transform_matrix, as the add-on writes them")
     again = (
         "the poses were made anew since it was saved: draw the sphere again on the present poses, or remove the file"
     )
     current = {image.name: center for image, center in zip(images, views.center, strict=True)}
     common = sorted(saved.keys() & current.keys())
     if not common:
-        raise StageError(f"{path}: frames: none of its {len(saved)} images has a pose in this scene; {again}")
+        raise UserError(f"{path}: frames: none of its {len(saved)} images has a pose in this scene; {again}")
     extent = float(np.linalg.norm(views.center - views.center.mean(0), axis=1).max())
     for name in common:
         distance = float(np.linalg.norm(saved[name] - current[name]))
         if not distance <= 0.01 * extent:
-            raise StageError(
+            raise UserError(
                 f"{path}: frames: the camera of {name} is {distance:.3g} away from where it is now; {again}"
             )
 
@@ -288,23 +285,23 @@ def choose_region(
     if method == "robust":
         return Choice("robust", subject.region)
     if upstream is None:
-        raise StageError("region.method upstream needs sparse points for this scene, there are none; see poses.json")
+        raise UserError("region.method upstream needs sparse points for this scene, there are none; see poses.json")
     return Choice("upstream", upstream.region)
 
 
 def check_reach(choice: Choice, views: Views, cloud: Cloud, override: str) -> None:
-    """Raise StageError for a sphere that cannot belong to this scene; a merely bad one is for the gate to judge."""
+    """Raise UserError for a sphere that cannot belong to this scene; a merely bad one is for the gate to judge."""
     region = choice.region
     extent = max(_extent(views.center), _extent(cloud.xyz))
     if not (region.radius > 1e-6 * extent > 0 and math.isfinite(region.radius)):
-        raise StageError(
+        raise UserError(
             f"no region could be found (radius {region.radius:.3g}; {region.rule}): the cameras do not move or there "
             "are too few points; film again walking round the subject, or give region.center and region.radius"
         )
     distance = float(np.linalg.norm(views.center - region.center, axis=1).min())
     if distance > region.radius + 100 * extent and choice.method in ("override", "explicit"):
         place = f"{override}: center" if choice.method == "override" else "region.center"
-        raise StageError(
+        raise UserError(
             f"{place}: {np.round(region.center, 4).tolist()} is {distance:.4g} away from the nearest camera, but the "
             f"scene is about {extent:.4g} wide; is it the sphere of another scene, or of older poses?"
         )

@@ -15,7 +15,8 @@ import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
-from stage import StageError, outputs, read_json, run
+from videomesh.errors import UserError, run
+from videomesh.files import outputs, read_json
 
 FACES_RANGE = (100, 2_000_000)
 # The library's error thresholds are absolute, 1e-9 x (step + 3)^7. On a mesh of size 1 or less its first steps pass
@@ -47,25 +48,25 @@ def parse_arguments() -> argparse.Namespace:
     args = parser.parse_args()
     low, high = FACES_RANGE
     if not low <= args.faces <= high:
-        raise StageError(f"--faces {args.faces}: it must be {low} to {high} (mesh.web_faces)")
+        raise UserError(f"--faces {args.faces}: it must be {low} to {high} (mesh.web_faces)")
     return args
 
 
 def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices (V, 3) float64, faces (F, 3) int64, colours (V, 3) in 0..1 of a PLY file."""
     if not path.is_file():
-        raise StageError(f"{path}: no such file; the mesh step writes it")
+        raise UserError(f"{path}: no such file; the mesh step writes it")
     try:
         mesh = trimesh.load_mesh(path, file_type="ply", process=False)
         visual: Any = mesh.visual
         colours = np.asarray(visual.vertex_colors)[:, :3] / 255
         vertices, faces = np.array(mesh.vertices, np.float64), np.array(mesh.faces, np.int64)
     except Exception as error:  # trimesh raises whatever its parts raise on a file that is no mesh
-        raise StageError(f"{path}: not a readable PLY mesh ({type(error).__name__}: {error}); run the mesh step again")
+        raise UserError(f"{path}: not a readable PLY mesh ({type(error).__name__}: {error}); run the mesh step again")
     if not len(faces):
-        raise StageError(f"{path}: the mesh has no faces; run the mesh step again")
+        raise UserError(f"{path}: the mesh has no faces; run the mesh step again")
     if not np.isfinite(vertices).all() or faces.min() < 0 or faces.max() >= len(vertices):
-        raise StageError(f"{path}: vertices are not finite, or faces name vertices it lacks; run the mesh step again")
+        raise UserError(f"{path}: vertices are not finite, or faces name vertices it lacks; run the mesh step again")
     return vertices, faces, colours
 
 
@@ -81,7 +82,7 @@ def upright(region: Path | None) -> list[float] | None:
         up = np.zeros(3)
     length = float(np.linalg.norm(up))
     if not 0 < length < np.inf:
-        raise StageError(f"{region}: up is {given!r}, not a direction of 3 numbers; run the region step again")
+        raise UserError(f"{region}: up is {given!r}, not a direction of 3 numbers; run the region step again")
     up /= length
     if up[1] < -0.9999:  # straight down: half a turn about x
         return [1.0, 0.0, 0.0, 0.0]

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import Dict
 
-from sdfgrid.errors import run
+from videomesh.errors import run
 
 COMMANDS = {
     "settings": "Write the engine's full settings, derived from a few numbers.",

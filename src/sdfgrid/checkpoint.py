@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdfgrid.errors import EngineError
 from sdfgrid.model import SurfaceModel, direction_terms
 from sdfgrid.settings import Settings, from_dict
+from videomesh.errors import UserError
 
 FORMAT = "sdfgrid checkpoint 1"
 CHUNK = 1 << 16  # points per evaluation, to bound memory
@@ -48,19 +48,17 @@ def save(path: Path, content: dict[str, Any]) -> None:
 
 
 def read(path: Path, device: torch.device) -> dict[str, Any]:
-    """The content of a checkpoint. Raises EngineError if the file is none of ours."""
+    """The content of a checkpoint. Raises UserError if the file is none of ours."""
     try:
         content = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
-        raise EngineError(f"{path}: no such file")
+        raise UserError(f"{path}: no such file")
     except Exception as error:  # torch.load raises whatever its parts raise on a file that is no checkpoint
         first_line = (str(error).splitlines() or [""])[0]
-        raise EngineError(
-            f"{path}: not a checkpoint ({type(error).__name__}: {first_line}); train this milestone again"
-        )
+        raise UserError(f"{path}: not a checkpoint ({type(error).__name__}: {first_line}); train this milestone again")
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         found = content.get("format") if isinstance(content, dict) else type(content).__name__
-        raise EngineError(
+        raise UserError(
             f"{path}: not a checkpoint of this engine's version ({found!r}, wanted {FORMAT!r}); train again"
         )
     return content
@@ -90,7 +88,7 @@ def model_content(
 
 
 def load(path: Path, device: torch.device) -> Field:
-    """The scene in a checkpoint. Raises EngineError if the file is missing, broken or of another version."""
+    """The scene in a checkpoint. Raises UserError if the file is missing, broken or of another version."""
     content = read(path, device)
     model = SurfaceModel(from_dict(content["settings"])).to(device)
     restore_model(model, content)

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from sdfgrid.errors import EngineError
+from videomesh.errors import UserError
 
 BOX = 4  # Image.Resampling.BOX, Image.BOX before Pillow 9.1: each new pixel is the mean of those it covers
 MIN_FRAMES = 4
@@ -76,7 +76,7 @@ def region_span(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Te
 def load(
     transforms_path: Path, images_path: Path, points_path: Path | None, image_size: int, device: torch.device
 ) -> Dataset:
-    """Read a scene. Raises EngineError naming the file and frame on anything missing, broken or contradictory."""
+    """Read a scene. Raises UserError naming the file and frame on anything missing, broken or contradictory."""
     scene = read_transforms(transforms_path)
     frames, width, height = scene["frames"], scene["w"], scene["h"]
     scale = min(1.0, image_size / max(width, height))
@@ -108,7 +108,7 @@ def load(
     )
     inside, outside = _split_pixels(dataset)
     if not len(inside):
-        raise EngineError(
+        raise UserError(
             f"{transforms_path}: no pixel of any frame looks into the region (sphere_center {center.tolist()}, "
             f"sphere_radius {radius:g}); set region.center and region.radius to where the cameras look"
         )
@@ -121,32 +121,30 @@ def read_transforms(path: Path) -> dict[str, Any]:
     try:
         scene = json.loads(Path(path).read_text())
     except FileNotFoundError:
-        raise EngineError(f"{path}: no such file; the region step writes it")
+        raise UserError(f"{path}: no such file; the region step writes it")
     except ValueError as error:
-        raise EngineError(f"{path}: not valid JSON ({error})")
+        raise UserError(f"{path}: not valid JSON ({error})")
     needed = ["fl_x", "fl_y", "cx", "cy", "w", "h", "sphere_center", "sphere_radius", "frames"]
     missing = [key for key in needed if not isinstance(scene, dict) or key not in scene]
     if missing:
-        raise EngineError(f"{path}: lacks {', '.join(missing)}; run the region step again")
+        raise UserError(f"{path}: lacks {', '.join(missing)}; run the region step again")
     frames = scene["frames"]
     if not isinstance(frames, list) or len(frames) < MIN_FRAMES:
         count = len(frames) if isinstance(frames, list) else 0
-        raise EngineError(f"{path}: {count} frames; a surface needs at least {MIN_FRAMES}, better 40 or more")
+        raise UserError(f"{path}: {count} frames; a surface needs at least {MIN_FRAMES}, better 40 or more")
     numbers = {key: scene[key] for key in needed[:6]}
     numbers.update({"sphere_center": scene["sphere_center"], "sphere_radius": scene["sphere_radius"]})
     for key, value in numbers.items():
         if not _is_finite(value, (3,) if key == "sphere_center" else ()):
-            raise EngineError(
-                f"{path}: {key} is {value!r}, not {'3 numbers' if key == 'sphere_center' else 'a number'}"
-            )
+            raise UserError(f"{path}: {key} is {value!r}, not {'3 numbers' if key == 'sphere_center' else 'a number'}")
     for key in ("fl_x", "fl_y", "w", "h", "sphere_radius"):
         if scene[key] <= 0:
-            raise EngineError(f"{path}: {key} is {scene[key]}; it must be more than 0")
+            raise UserError(f"{path}: {key} is {scene[key]}; it must be more than 0")
     for index, frame in enumerate(frames):
         if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
-            raise EngineError(f"{path}: frame {index} has no file_path")
+            raise UserError(f"{path}: frame {index} has no file_path")
         if not _is_finite(frame.get("transform_matrix"), (4, 4)):
-            raise EngineError(
+            raise UserError(
                 f"{path}: frame {index} ({frame['file_path']}): transform_matrix is not 4 x 4 finite numbers"
             )
     return scene
@@ -171,7 +169,7 @@ def read_images(
             missing = [name for name in names if Path(name).name not in members]
             if missing:
                 listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-                raise EngineError(
+                raise UserError(
                     f"{path}: lacks {len(missing)} of the {len(names)} frames of {transforms_path}: {listed}; "
                     "both must come from the same run of the poses step"
                 )
@@ -179,11 +177,9 @@ def read_images(
                 file = tar.extractfile(members[Path(name).name])
                 images[index] = torch.from_numpy(_decode(file, f"{path}, frame {name}", stored, size, transforms_path))
     except FileNotFoundError:
-        raise EngineError(f"{path}: no such file; the poses step writes it")
+        raise UserError(f"{path}: no such file; the poses step writes it")
     except tarfile.TarError as error:
-        raise EngineError(
-            f"{path}: not a readable tar archive ({str(error).splitlines()[0]}); run the poses step again"
-        )
+        raise UserError(f"{path}: not a readable tar archive ({str(error).splitlines()[0]}); run the poses step again")
     return images
 
 
@@ -191,17 +187,17 @@ def _decode(file: Any, place: str, stored: tuple[int, int], size: tuple[int, int
     try:
         opened = Image.open(file)
         if opened.size != stored:
-            raise EngineError(
+            raise UserError(
                 f"{place}: {opened.size[0]} x {opened.size[1]} px, but {transforms_path} says {stored[0]} x "
                 f"{stored[1]} px; all frames must be of the one undistorted camera"
             )
         opened.draft("RGB", size)  # lets a JPEG decode at a fraction of its size, never below ours
         image = opened.convert("RGB")
         return np.array(image if image.size == size else image.resize(size, BOX))
-    except EngineError:
+    except UserError:
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others on broken images
-        raise EngineError(f"{place}: cannot be decoded ({error}); run the poses step again")
+        raise UserError(f"{place}: cannot be decoded ({error}); run the poses step again")
 
 
 def _read_points(path: Path | None, center: np.ndarray, radius: float, frames: int) -> tuple[Tensor, Tensor]:
@@ -212,16 +208,16 @@ def _read_points(path: Path | None, center: np.ndarray, radius: float, frames: i
         with np.load(path) as arrays:
             xyz, errors, track, observers = (arrays[key] for key in ("xyz", "error", "track", "observers"))
     except FileNotFoundError:
-        raise EngineError(f"{path}: no such file; the region step writes it")
+        raise UserError(f"{path}: no such file; the region step writes it")
     except KeyError as error:
-        raise EngineError(f"{path}: lacks the array {error}; run the region step again")
+        raise UserError(f"{path}: lacks the array {error}; run the region step again")
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise EngineError(f"{path}: not a readable .npz file ({error}); run the region step again")
+        raise UserError(f"{path}: not a readable .npz file ({error}); run the region step again")
     count = len(xyz) if xyz.ndim else 0
     if [xyz.shape, errors.shape, track.shape, observers.shape[:1]] != [(count, 3), (count,), (count,), (count,)]:
-        raise EngineError(f"{path}: its arrays do not hold one row for each point; run the region step again")
+        raise UserError(f"{path}: its arrays do not hold one row for each point; run the region step again")
     if observers.size and observers.max() >= frames:
-        raise EngineError(f"{path}: names frame {observers.max()} of {frames}; it belongs to another transforms.json")
+        raise UserError(f"{path}: names frame {observers.max()} of {frames}; it belongs to another transforms.json")
     unit = (xyz - center) / radius
     good = (np.linalg.norm(unit, axis=1) < 1) & (errors < MAX_ERROR) & (track >= MIN_TRACK)
     return torch.tensor(unit[good], dtype=torch.float32), torch.tensor(observers[good], dtype=torch.int64)

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from sdfgrid import checkpoint, ply, sparse_mesh, surface
 from sdfgrid.dataset import read_images, read_transforms
-from sdfgrid.errors import EngineError
-from sdfgrid.files import outputs
 from sdfgrid.sparse_mesh import Mesh
 from sdfgrid.surface import Topology, Views
 from sdfgrid.train import choose_device, set_threads
+from videomesh.errors import UserError
+from videomesh.files import outputs
 
 RESOLUTION_RANGE = (32, 2048)
 PREVIEW_RESOLUTION = 128
@@ -205,18 +205,18 @@ def make_mesh(
 def check_arguments(args: argparse.Namespace) -> None:
     low, high = RESOLUTION_RANGE
     if not low <= args.resolution <= high:
-        raise EngineError(f"--resolution {args.resolution}: it must be {low} to {high} (mesh.resolution)")
+        raise UserError(f"--resolution {args.resolution}: it must be {low} to {high} (mesh.resolution)")
     if not 0 < args.crop <= 1:
-        raise EngineError(f"--crop {args.crop:g}: it must be more than 0 and at most 1 (mesh.crop)")
+        raise UserError(f"--crop {args.crop:g}: it must be more than 0 and at most 1 (mesh.crop)")
     if not 0 <= args.min_component <= 1:
-        raise EngineError(f"--min-component {args.min_component:g}: it must be 0 to 1 (mesh.min_component)")
+        raise UserError(f"--min-component {args.min_component:g}: it must be 0 to 1 (mesh.min_component)")
 
 
 def check_same_region(args: argparse.Namespace, field: Field, scene: dict[str, Any]) -> None:
     """A checkpoint knows its own region; photographs of another one would cut and colour it wrongly."""
     moved = float((torch.tensor(scene["sphere_center"], dtype=torch.float64) - field.center).norm())
     if moved > 1e-3 * field.radius or abs(scene["sphere_radius"] / field.radius - 1) > 1e-3:
-        raise EngineError(
+        raise UserError(
             f"{args.checkpoint}: trained on the region with centre {[round(x, 4) for x in field.center.tolist()]} and "
             f"radius {field.radius:.4g}, but {args.transforms} says {scene['sphere_center']} and "
             f"{scene['sphere_radius']:.4g}; give the transforms.json it was trained with, or train again"
@@ -264,7 +264,7 @@ def extract_surface(
     try:
         return sparse_mesh.extract(field.signed_distance, bounds, 2 / resolution, radius, device)
     except ValueError as error:
-        raise EngineError(f"after {field.iteration} iterations {error}; train again, or with another train.seed")
+        raise UserError(f"after {field.iteration} iterations {error}; train again, or with another train.seed")
 
 
 def region_bounds(args: argparse.Namespace, field: Field, scene: dict[str, Any]) -> Bounds:
@@ -273,10 +273,10 @@ def region_bounds(args: argparse.Namespace, field: Field, scene: dict[str, Any])
     try:
         world = torch.tensor(box, dtype=torch.float64).view(3, 2)
     except (TypeError, ValueError, RuntimeError):
-        raise EngineError(f"{args.transforms}: aabb_range is {box!r}, not [[low, high], [low, high], [low, high]]")
+        raise UserError(f"{args.transforms}: aabb_range is {box!r}, not [[low, high], [low, high], [low, high]]")
     unit = ((world - field.center[:, None]) / field.radius).clamp(-args.crop, args.crop)
     if not bool((unit[:, 0] < unit[:, 1]).all()):
-        raise EngineError(
+        raise UserError(
             f"{args.transforms}: the box aabb_range {box} is empty or beyond {args.crop:g} of the region's radius; "
             "draw it round the subject"
         )
@@ -291,7 +291,7 @@ def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Names
     painted = surface.crop_to_ball(painted, args.crop)
     mesh = Mesh(painted.vertices[:, :3], painted.faces)
     if not len(mesh.faces):
-        raise EngineError(
+        raise UserError(
             f"{args.checkpoint}: no surface within {args.crop:g} of the region's radius and the box (aabb_range) of "
             f"{args.transforms}; make mesh.crop larger or move the region"
         )
@@ -306,7 +306,7 @@ def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Names
 
     shown = (seen >= MIN_SEEN)[mesh.faces].any(-1)
     if not bool(shown.any()):
-        raise EngineError(
+        raise UserError(
             f"{args.checkpoint}: no face of the mesh is seen by {MIN_SEEN} of {len(photographs.images)} photographs: "
             f"the poses in {args.transforms} are not those it was trained with, or the region is not where they look"
         )
@@ -322,7 +322,7 @@ def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Names
 
 
 def check_preview(preview: Mesh, path: Path, field: Field) -> list[dict[str, Any]]:
-    """Raises EngineError if the field holds no surface, or still the sphere it began as, or only the region's edge."""
+    """Raises UserError if the field holds no surface, or still the sphere it began as, or only the region's edge."""
     count = len(preview.vertices)
     checks = [judge("surface_size", count)]
     if count:
@@ -333,7 +333,7 @@ def check_preview(preview: Mesh, path: Path, field: Field) -> list[dict[str, Any
     for check in checks:
         if check["verdict"] == "fail":
             word = "at most" if check["worse"] == "above" else "at least"
-            raise EngineError(
+            raise UserError(
                 f"{path}: no usable surface after {field.iteration} iterations: {check['meaning']} is "
                 f"{check['value']:g}, should be {word} {check['fail']:g}. {check['advice']}"
             )
@@ -373,12 +373,12 @@ def judge(name: str, value: float) -> dict[str, Any]:
 
 
 def check_memory(preview_vertices: int, resolution: int, device: torch.device) -> None:
-    """Raises EngineError if the mesh will not fit: its vertices grow with the square of the resolution."""
+    """Raises UserError if the mesh will not fit: its vertices grow with the square of the resolution."""
     vertices = preview_vertices * (resolution / PREVIEW_RESOLUTION) ** 2
     available = available_memory(device)
     if available is not None and vertices * BYTES_PER_VERTEX > MEMORY_SHARE * available:
         fitting = resolution * math.sqrt(MEMORY_SHARE * available / (vertices * BYTES_PER_VERTEX)) // 32 * 32
-        raise EngineError(
+        raise UserError(
             f"--resolution {resolution}: about {vertices / 1e6:.1f} million vertices would need "
             f"{vertices * BYTES_PER_VERTEX / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are free; choose a "
             f"mesh.resolution of at most {max(RESOLUTION_RANGE[0], fitting):.0f}, or a machine with more memory"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sdfgrid.errors import EngineError
+from videomesh.errors import UserError
 
 VERTEX = np.dtype([("position", "<f4", 3), ("colour", "u1", 3)])
 FACE = np.dtype([("corners", "u1"), ("vertices", "<i4", 3)])
@@ -41,20 +41,20 @@ def write(path: Path, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarr
 def read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Vertices (V, 3) float32, faces (F, 3) int32 and colours (V, 3) uint8 of a file that `write` made.
 
-    Raises EngineError on any other file.
+    Raises UserError on any other file.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise EngineError(f"{path}: {error.strerror}")
+        raise UserError(f"{path}: {error.strerror}")
     mark = b"end_header\n"
     start = data.find(mark) + len(mark)
     header = data[:start].decode("ascii", "replace").split()
     counts = [int(header[i + 2]) for i, word in enumerate(header) if word == "element" and header[i + 2].isdigit()]
     if len(counts) != 2 or data[:start] != HEADER.format(vertices=counts[0], faces=counts[1]).encode():
-        raise EngineError(f"{path}: not a mesh written by sdfgrid")
+        raise UserError(f"{path}: not a mesh written by sdfgrid")
     if len(data) != start + counts[0] * VERTEX.itemsize + counts[1] * FACE.itemsize:
-        raise EngineError(f"{path}: cut short: {len(data)} bytes for {counts[0]} vertices and {counts[1]} faces")
+        raise UserError(f"{path}: cut short: {len(data)} bytes for {counts[0]} vertices and {counts[1]} faces")
     vertex = np.frombuffer(data, VERTEX, counts[0], start)
     face = np.frombuffer(data, FACE, counts[1], start + vertex.nbytes)
     return vertex["position"], face["vertices"], vertex["colour"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List
 
-from sdfgrid.errors import EngineError
-from sdfgrid.files import outputs
+from videomesh.errors import UserError
+from videomesh.files import outputs
 
 MIN_ITERATIONS = 10
 IMAGE_SIZE_RANGE = (32, 4096)  # px
@@ -81,7 +81,7 @@ class Settings:
 
 
 def derive(iterations: int, image_size: int = 320, seed: int = 0) -> Settings:
-    """Settings for a run of the given length. Raises EngineError on values out of range.
+    """Settings for a run of the given length. Raises UserError on values out of range.
 
     Measured on the demo: three levels that grow by 2.5 give F-score 0.864 after 1,500 iterations where four that double
     from 16 give 0.854; and 1500 instead of 800 as the last sharpness gives 0.878 instead of 0.873 after 3,000.
@@ -90,23 +90,23 @@ def derive(iterations: int, image_size: int = 320, seed: int = 0) -> Settings:
 
 
 def read(path: Path) -> Settings:
-    """Settings from a JSON file (config.yaml is one). Raises EngineError on anything else than Settings' keys."""
+    """Settings from a JSON file (config.yaml is one). Raises UserError on anything else than Settings' keys."""
     try:
         values = json.loads(Path(path).read_text())
     except FileNotFoundError:
-        raise EngineError(f"{path}: no such file; write one with `python3 -m sdfgrid settings`")
+        raise UserError(f"{path}: no such file; write one with `python3 -m sdfgrid settings`")
     except ValueError as error:
-        raise EngineError(f"{path}: not JSON ({error}); write it with `python3 -m sdfgrid settings`")
+        raise UserError(f"{path}: not JSON ({error}); write it with `python3 -m sdfgrid settings`")
     if not isinstance(values, dict):
-        raise EngineError(f"{path}: holds a {type(values).__name__}, not an object with the engine's settings")
+        raise UserError(f"{path}: holds a {type(values).__name__}, not an object with the engine's settings")
     try:
         return from_dict(values)
-    except EngineError as error:
-        raise EngineError(f"{path}: {error}")
+    except UserError as error:
+        raise UserError(f"{path}: {error}")
 
 
 def from_dict(values: Dict[str, Any]) -> Settings:
-    """Settings from plain values. Raises EngineError on unknown keys (with the nearest name) and wrong values."""
+    """Settings from plain values. Raises UserError on unknown keys (with the nearest name) and wrong values."""
     known = [field.name for field in dataclasses.fields(Settings)]
     problems = []
     for key in values:
@@ -114,9 +114,9 @@ def from_dict(values: Dict[str, Any]) -> Settings:
             near = difflib.get_close_matches(key, known, 1)
             problems.append(f"unknown setting {key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
     if problems:
-        raise EngineError("; ".join(problems) + f"; known settings: {', '.join(known)}")
+        raise UserError("; ".join(problems) + f"; known settings: {', '.join(known)}")
     if "iterations" not in values:
-        raise EngineError("the setting 'iterations' is missing: the length of the whole schedule")
+        raise UserError("the setting 'iterations' is missing: the length of the whole schedule")
     return Settings(**values)
 
 
@@ -139,7 +139,7 @@ def main(args: argparse.Namespace) -> None:
 
 def _check(good: bool, name: str, value: object, allowed: str) -> None:
     if not good:
-        raise EngineError(f"setting {name}: {value} is not allowed; it must be {allowed}")
+        raise UserError(f"setting {name}: {value} is not allowed; it must be {allowed}")
 
 
 def _check_type(name: str, value: object, wanted: Any) -> None:
@@ -150,7 +150,7 @@ def _check_type(name: str, value: object, wanted: Any) -> None:
         good = _is_number(value, wanted)
     if not good:
         kind = {int: "a whole number", float: "a number"}[item or wanted]
-        raise EngineError(f"setting {name}: {value!r} is not {'a list, each ' if item else ''}{kind}")
+        raise UserError(f"setting {name}: {value!r} is not {'a list, each ' if item else ''}{kind}")
 
 
 def _is_number(value: object, wanted: type) -> bool:

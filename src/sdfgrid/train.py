@@ -15,11 +15,11 @@ import torch
 
 from sdfgrid import checkpoint
 from sdfgrid.dataset import load
-from sdfgrid.errors import EngineError
-from sdfgrid.files import outputs
 from sdfgrid.grid import kernels
 from sdfgrid.settings import Settings, read
 from sdfgrid.trainer import Trainer
+from videomesh.errors import UserError
+from videomesh.files import check_writable, outputs
 
 LINE_EVERY, REDRAW_EVERY = 5.0, 0.2  # seconds between reports in a log, on a terminal
 
@@ -65,38 +65,29 @@ def main(args: argparse.Namespace) -> None:
 def check_schedule(args: argparse.Namespace, settings: Settings, previous: dict[str, Any] | None) -> None:
     """Refuse a stop that is not ahead, or a checkpoint of another schedule."""
     if not 0 < args.iterations <= settings.iterations:
-        raise EngineError(
+        raise UserError(
             f"--iterations {args.iterations}: the schedule of {args.config} has {settings.iterations} iterations; "
             "stop at one of them, or lengthen the schedule (train.iterations)"
         )
     if previous is None:
         return
     if previous["iteration"] >= args.iterations:
-        raise EngineError(
+        raise UserError(
             f"--resume {args.resume}: holds iteration {previous['iteration']} already, not before "
             f"--iterations {args.iterations}; resume from an earlier milestone or stop later"
         )
     now, then = dataclasses.asdict(settings), previous["settings"]
     changed = [f"{key} {then.get(key)} -> {value}" for key, value in now.items() if then.get(key) != value]
     if changed:
-        raise EngineError(
+        raise UserError(
             f"--resume {args.resume}: trained with other settings than {args.config} ({'; '.join(changed)}); "
             "use the settings it began with, or train this scene from the start"
         )
 
 
-def check_writable(path: Path) -> None:
-    """Refuse now what would fail after all the work is done."""
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK) or path.is_dir():
-        raise EngineError(f"{path}: cannot be written ({folder} is not a folder that this user may write to)")
-
-
 def check_same_scene(args: argparse.Namespace, previous: dict[str, Any], fingerprint: str) -> None:
     if previous["fingerprint"] != fingerprint:
-        raise EngineError(
+        raise UserError(
             f"--resume {args.resume}: trained on other frames, poses or another region than {args.transforms}; "
             "train this scene from the start"
         )
@@ -104,14 +95,14 @@ def check_same_scene(args: argparse.Namespace, previous: dict[str, Any], fingerp
 
 def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
-        raise EngineError("--device cuda: PyTorch sees no CUDA device here; use --device cpu or a machine with a GPU")
+        raise UserError("--device cuda: PyTorch sees no CUDA device here; use --device cpu or a machine with a GPU")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def set_threads(count: int | None) -> None:
     """Use so many CPU threads (None: all that this process may use). To be called before any other work."""
     if count is not None and count < 1:
-        raise EngineError(f"--threads {count}: it must be 1 or more")
+        raise UserError(f"--threads {count}: it must be 1 or more")
     # Light that fades to nothing makes numbers below 1e-38, with which a CPU is a hundred times slower than with 0.
     # Threads inherit the setting when they start.
     torch.set_flush_denormal(True)

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from sdfgrid import checkpoint
 from sdfgrid.dataset import Dataset, psnr, region_span
-from sdfgrid.errors import EngineError
 from sdfgrid.model import SurfaceModel
 from sdfgrid.optimiser import BETA1, BETA2, EPSILON, GridAdam
 from sdfgrid.render import BakedField, combine, make_rays, render_background, render_rays, render_surface, sample_depths
 from sdfgrid.settings import Settings
+from videomesh.errors import UserError
 
 LOG_EVERY = 50  # iterations between metrics
 EVALUATE_EVERY = 400  # iterations between held-out measurements
@@ -50,7 +50,7 @@ class Trainer:
     def train(self, stop: int, report: Callable[[int, dict[str, Any]], None]) -> None:
         """Iterate until `stop` iterations are done; calls report(iteration, latest metrics) after each.
 
-        Raises EngineError if the loss stops being a number or no surface is left.
+        Raises UserError if the loss stops being a number or no surface is left.
         """
         started, before = time.perf_counter(), self.seconds
         if self.iteration == 0:
@@ -269,7 +269,7 @@ class Trainer:
 
     def _check_finite(self, loss: Tensor) -> None:
         if not math.isfinite(float(loss)):
-            raise EngineError(
+            raise UserError(
                 f"the loss is {float(loss)} by iteration {self.iteration} of {self.settings.iterations}: the poses "
                 "contradict each other or the region does not hold the object; look at region.png and gate.json, "
                 "or try another train.seed"
@@ -282,7 +282,7 @@ class Trainer:
         ).signed_distance(points[points.norm(dim=-1) < 1])
         low, high = float(distances.min()), float(distances.max())
         if low >= 0 or high <= 0:
-            raise EngineError(
+            raise UserError(
                 f"no surface in the region after {self.iteration} iterations (distances {low:.3f} to {high:.3f}, all "
                 f"{'empty' if low >= 0 else 'solid'}): the region holds nothing that the cameras agree on; look at "
                 "region.png and set region.center and region.radius"

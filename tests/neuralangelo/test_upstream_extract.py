@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 import double  # noqa: E402
 
 from checkout import ROOT  # noqa: E402
-from neuralangelo import dense  # noqa: E402
+from neuralangelo_engine import dense  # noqa: E402
 from sdfgrid import ply, sparse_mesh, surface  # noqa: E402
 from sdfgrid.sparse_mesh import Mesh  # noqa: E402
 
@@ -65,7 +65,7 @@ def get_command(scene: Path, out: Path, **changes: object) -> list[str]:
         **changes,
     }
     options = [word for name, value in values.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    return [sys.executable, "-m", "neuralangelo", "extract", *options]
+    return [sys.executable, "-m", "neuralangelo_engine", "extract", *options]
 
 
 def get_environment(scratch: Path) -> dict[str, str]:
@@ -357,12 +357,12 @@ def test_weld_drops_only_faces_that_collapse() -> None:
 NEWER = {"removeprefix", "removesuffix", "cache", "pairwise", "batched", "is_relative_to", "hardlink_to", "readlink"}
 
 
-PROGRAMS = [path for name in ("neuralangelo", "sdfgrid") for path in sorted((ROOT / "src" / name).rglob("*.py"))]
+PROGRAMS = [path for name in ("neuralangelo_engine", "sdfgrid") for path in sorted((ROOT / "src" / name).rglob("*.py"))]
 
 
 def test_extraction_needs_neither_numba_nor_scipy() -> None:
     """Upstream's image may lack them."""
-    missing = "import sys; sys.modules.update(numba=None, scipy=None); import neuralangelo.extract"
+    missing = "import sys; sys.modules.update(numba=None, scipy=None); import neuralangelo_engine.extract"
     subprocess.run([sys.executable, "-c", missing], check=True, env={"PYTHONPATH": str(ROOT / "src")})
 
 

@@ -15,8 +15,8 @@ import torch
 from double import make_source, pack
 
 import synthetic
-from neuralangelo.rescue import Rescue, Save, get_identity, holding
-from neuralangelo.train import Training
+from neuralangelo_engine.rescue import Rescue, Save, get_identity, holding
+from neuralangelo_engine.train import Training
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
@@ -54,7 +54,7 @@ class Scene:
         files = [f"--{name}={self.folder / file}" for name, file in FILES.items()]
         out = self.out(iterations)
         files += [f"--checkpoint={out / 'checkpoint.pt'}", f"--metrics={out / 'metrics.jsonl'}"]
-        return [sys.executable, "-m", "neuralangelo", "train", *files, f"--iterations={iterations}", *arguments]
+        return [sys.executable, "-m", "neuralangelo_engine", "train", *files, f"--iterations={iterations}", *arguments]
 
     @property
     def environment(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pycolmap
 import pytest
 
 from colmap_model import CAMERA_MODELS, read_cameras, read_images, read_points
-from stage import StageError
+from videomesh.errors import UserError
 
 
 @pytest.fixture
@@ -89,13 +89,13 @@ def test_a_file_cut_short_anywhere(folder: Path, name: str, read: object) -> Non
     whole = (folder / name).read_bytes()
     for size in (0, 5, 9, len(whole) // 2, len(whole) - 1):
         (folder / name).write_bytes(whole[:size])
-        with pytest.raises(StageError, match=rf"{name}.*cut short.*poses"):
+        with pytest.raises(UserError, match=rf"{name}.*cut short.*poses"):
             read(folder / name)
 
 
 @pytest.mark.parametrize(("name", "read"), READERS)
 def test_a_missing_file(tmp_path: Path, name: str, read: object) -> None:
-    with pytest.raises(StageError, match=f"{name}: no such file"):
+    with pytest.raises(UserError, match=f"{name}: no such file"):
         read(tmp_path / name)
 
 
@@ -103,5 +103,5 @@ def test_an_unknown_camera_model(folder: Path) -> None:
     data = bytearray((folder / "cameras.bin").read_bytes())
     data[12:16] = (99).to_bytes(4, "little")  # after the count (8 bytes) and the camera's id (4)
     (folder / "cameras.bin").write_bytes(data)
-    with pytest.raises(StageError, match="unknown camera model id 99"):
+    with pytest.raises(UserError, match="unknown camera model id 99"):
         read_cameras(folder / "cameras.bin")

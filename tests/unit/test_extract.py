@@ -15,10 +15,10 @@ torch = pytest.importorskip("torch")
 
 from sdfgrid import __main__ as command_line  # noqa: E402
 from sdfgrid import checkpoint, extract, ply, surface  # noqa: E402
-from sdfgrid.errors import EngineError, run  # noqa: E402
 from sdfgrid.model import SurfaceModel  # noqa: E402
 from sdfgrid.settings import Settings  # noqa: E402
 from sdfgrid.sparse_mesh import Mesh  # noqa: E402
+from videomesh.errors import UserError, run  # noqa: E402
 
 CENTER, RADIUS = np.array([0.5, -1.0, 2.0]), 2.0  # of the region, in the world
 SIZE, FOCAL, VIEWS = 96, 165.0, 12
@@ -346,9 +346,7 @@ def test_transforms_that_do_not_fit(failing, scene, tmp_path, change, words):
 def test_a_mesh_too_large_for_the_memory(monkeypatch):
     monkeypatch.setattr(extract, "available_memory", lambda device: 2_000_000_000)
     extract.check_memory(100_000, 512, torch.device("cpu"))
-    with pytest.raises(
-        EngineError, match=r"--resolution 2048: about 25.6 million .* 15.4 GB .* 2.0 GB .* at most 608,"
-    ):
+    with pytest.raises(UserError, match=r"--resolution 2048: about 25.6 million .* 15.4 GB .* 2.0 GB .* at most 608,"):
         extract.check_memory(100_000, 2048, torch.device("cpu"))
 
 

@@ -8,12 +8,12 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import media
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
 import frames
+import media
 
 SCRIPT = Path(frames.__file__)
 COUNT = 60

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 import synthetic_captures as made
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import gdown
-import media
 import pytest
 from PIL import Image
 
 import ingest
+import media
 
 SCRIPT = Path(ingest.__file__)
 
@@ -244,7 +244,7 @@ def test_a_server_that_stalls(
     monkeypatch.setattr(ingest, "CHUNK", 500)
     arguments = ["ingest.py", "--scene=tractor", f"--source={server.url}/slow/film.mp4", f"--output={output}"]
     monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(ingest.StageError, match="does not answer in time"):
+    with pytest.raises(ingest.UserError, match="does not answer in time"):
         ingest.main()
     assert f"scene tractor: 0.0 MB of {len(server.content) / 1e6:.1f} MB downloaded" in capsys.readouterr().out
     assert not list(output.parent.iterdir())

@@ -25,7 +25,7 @@ from PIL import Image, ImageOps
 import poses
 import poses_colmap
 from colmap_model import read_cameras, read_images, read_points
-from stage import StageError
+from videomesh.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "poses.py"
@@ -567,7 +567,7 @@ def undistorted(folder: Path, params: Sequence[float], size: tuple[int, int] = (
 )
 def test_a_camera_that_later_steps_cannot_use(tmp_path: Path, change: dict, part: str) -> None:
     folder = undistorted(tmp_path, **{"params": [300, 300, 160, 120], **change})
-    with pytest.raises(StageError, match="could not be calibrated") as caught:
+    with pytest.raises(UserError, match="could not be calibrated") as caught:
         poses.check_camera(Path("frames.tar"), folder, ["000000.jpg"])
     assert part in str(caught.value)
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import synthetic_captures as made
 from PIL import Image
+
+import synthetic_captures as made
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "region.py"
 OUTPUTS = {

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Dict, Iterator, NamedTuple
 
-from sdfgrid.errors import EngineError
+from videomesh.errors import UserError
 
 STANDINS = Path(__file__).resolve().parent / "standins"
 
@@ -37,7 +37,7 @@ def copy(path: Path, target: Path) -> None:
     try:
         shutil.copyfile(str(path), str(target))
     except FileNotFoundError:
-        raise EngineError(f"{path}: no such file; run the stage before again")
+        raise UserError(f"{path}: no such file; run the stage before again")
 
 
 def unpack(path: Path, folder: Path) -> None:
@@ -49,17 +49,17 @@ def unpack(path: Path, folder: Path) -> None:
                     continue
                 target = folder / member.name
                 if os.path.isabs(member.name) or ".." in Path(member.name).parts:
-                    raise EngineError(f"{path}: {member.name} would be unpacked outside of its folder; make it anew")
+                    raise UserError(f"{path}: {member.name} would be unpacked outside of its folder; make it anew")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 file = tar.extractfile(member)
                 assert file
                 with file, open(str(target), "wb") as out:
                     shutil.copyfileobj(file, out)
     except FileNotFoundError:
-        raise EngineError(f"{path}: no such file; run the stage before again")
+        raise UserError(f"{path}: no such file; run the stage before again")
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         reason = str(error).splitlines()[0]
-        raise EngineError(f"{path}: not a whole tar ({reason.rstrip(':')}); remove it and run again")
+        raise UserError(f"{path}: not a whole tar ({reason.rstrip(':')}); remove it and run again")
 
 
 def get_environment(place: Workplace) -> Dict[str, str]:

@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 
-from neuralangelo import dense, field
-from neuralangelo.rescue import holding
-from neuralangelo.workplace import get_environment, workplace
+from neuralangelo_engine import dense, field
+from neuralangelo_engine.rescue import holding
+from neuralangelo_engine.workplace import get_environment, workplace
 from sdfgrid import extract
 from sdfgrid.dataset import read_transforms
-from sdfgrid.errors import EngineError
 from sdfgrid.extract import Bounds, Raw
-from sdfgrid.train import check_writable, choose_device, set_threads
+from sdfgrid.train import choose_device, set_threads
+from videomesh.errors import UserError
+from videomesh.files import check_writable
 
 BLOCK_RANGE = (16, 512)  # upstream evaluates that many points cubed at once
 
@@ -43,7 +44,7 @@ def main(args: argparse.Namespace) -> None:
     scene = read_transforms(args.transforms)
     with holding(args.checkpoint), workplace(args.source, args.transforms, args.images, args.config) as place:
         if not (place.programs / dense.SCRIPT).is_file():
-            raise EngineError(f"{args.source}: not Neuralangelo's source: it lacks {dense.SCRIPT}; make it again")
+            raise UserError(f"{args.source}: not Neuralangelo's source: it lacks {dense.SCRIPT}; make it again")
         os.environ.update(get_environment(place))
         trained = field.load(place, args.config, args.checkpoint, scene)
 
@@ -64,6 +65,6 @@ def check_arguments(args: argparse.Namespace) -> None:
     extract.check_arguments(args)
     low, high = BLOCK_RANGE
     if not low <= args.block_res <= high:
-        raise EngineError(f"--block-res {args.block_res}: it must be {low} to {high}")
+        raise UserError(f"--block-res {args.block_res}: it must be {low} to {high}")
     for path in (args.mesh, args.summary):
         check_writable(path)

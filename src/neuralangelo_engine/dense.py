@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralangelo.train import end_group
-from neuralangelo.workplace import Workplace
+from neuralangelo_engine.train import end_group
+from neuralangelo_engine.workplace import Workplace
 from sdfgrid import surface
-from sdfgrid.errors import EngineError
 from sdfgrid.extract import Bounds, Raw
 from sdfgrid.sparse_mesh import Mesh
+from videomesh.errors import UserError
 
 SCRIPT = "projects/neuralangelo/scripts/extract_mesh.py"
 TOLERANCE = 1e-3  # of a voxel, within which two vertices are one (NA-28)
@@ -66,7 +66,7 @@ def run_upstream(place: Workplace, bounds: Bounds, voxel: float, args: argparse.
     finally:
         end_group(process)
     if code:
-        raise EngineError(
+        raise UserError(
             f"upstream's {SCRIPT} stopped with exit code {code}; what it said is above. If the memory of the machine "
             f"or its GPU is full, lower mesh.resolution ({args.resolution}) or --block-res ({args.block_res}), or set "
             "mesh.extractor to sparse"
@@ -83,7 +83,7 @@ def read(path: Path, args: argparse.Namespace, device: torch.device) -> tuple[Me
     """A mesh of upstream's and its colours (V, 3) in 0..1."""
     counts = dict(re.findall(rb"element (vertex|face) (\d+)", path.read_bytes()[:4096])) if path.is_file() else {}
     if not int(counts.get(b"vertex", 0)) or not int(counts.get(b"face", 0)):  # upstream calls that a success (NA-29)
-        raise EngineError(
+        raise UserError(
             f"{args.checkpoint}: upstream's extraction found no surface in the region's sphere and the box "
             f"(aabb_range) of {args.transforms}; draw the region round the subject, or train longer"
         )
@@ -97,7 +97,7 @@ def read(path: Path, args: argparse.Namespace, device: torch.device) -> tuple[Me
             torch.tensor(np.asarray(found.faces), dtype=torch.int64, device=device),
         )
     except Exception as error:  # trimesh has no error of its own for a broken file
-        raise EngineError(f"{path}: upstream's mesh cannot be read ({type(error).__name__}: {error}); extract again")
+        raise UserError(f"{path}: upstream's mesh cannot be read ({type(error).__name__}: {error}); extract again")
     return mesh, torch.tensor(colours, device=device).float() / 255
 
 

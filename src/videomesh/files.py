@@ -1,37 +1,20 @@
-"""What every step's program shares: clear errors, and outputs that appear complete or not at all.
+"""Outputs that appear complete or not at all, and JSON.
 
 Python 3.8 and the standard library only: some steps run inside foreign images.
 """
 
 import json
 import os
-import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Iterator, List
+from typing import Any, Iterator, List
 
-
-class StageError(Exception):
-    """A problem the user can act on. The text names the place, the value, what is allowed and the next step."""
-
-
-def run(main: Callable[[], None]) -> None:
-    """Run a step's main(): errors that the user can mend become one message on stderr and exit code 1, Ctrl-C 130."""
-    try:
-        main()
-    except StageError as error:
-        sys.exit(f"error: {error}")
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"error: {place}{error.strerror or error}; check permissions and free disk space, then run again")
-    except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
-        sys.exit(130)
+from videomesh.errors import UserError
 
 
 @contextmanager
 def outputs(*paths: Path) -> Iterator[List[Path]]:
-    """Temporary names beside the given final paths; moved into place together when the block ends without error.
+    """Temporary names beside the given final paths; moved into place, in order, when the block ends without error.
 
     A killed process leaves only names starting with a dot and ending in ".part"; the next run removes those whose
     process is gone. The process id is part of the name because a step may outlive a killed workflow and must not
@@ -44,6 +27,9 @@ def outputs(*paths: Path) -> Iterator[List[Path]]:
         _remove_leftovers(final)
     try:
         yield temporary
+        for part in temporary:
+            with open(part, "rb") as file:
+                os.fsync(file.fileno())  # a crash after the rename must not leave an empty file under the final name
         for part, final in zip(temporary, finals):
             os.replace(part, final)
     finally:
@@ -58,14 +44,23 @@ def _remove_leftovers(final: Path) -> None:
             part.unlink()
 
 
+def check_writable(path: Path) -> None:
+    """Refuse now what would fail after all the work is done. Raises UserError."""
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK) or path.is_dir():
+        raise UserError(f"{path}: cannot be written ({folder} is not a folder that this user may write to)")
+
+
 def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises StageError if it is missing or not JSON."""
+    """The content of a JSON file. Raises UserError if it is missing or not JSON."""
     try:
         return json.loads(Path(path).read_text())
     except FileNotFoundError:
-        raise StageError(f"{path}: no such file")
+        raise UserError(f"{path}: no such file")
     except ValueError as error:
-        raise StageError(f"{path}: not valid JSON ({error})")
+        raise UserError(f"{path}: not valid JSON ({error})")
 
 
 def write_json(path: Path, value: Any) -> None:

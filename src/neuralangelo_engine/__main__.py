@@ -1,7 +1,7 @@
-"""The command line: python3 -m neuralangelo train|extract."""
+"""The command line: python3 -m neuralangelo_engine train|extract."""
 
 from sdfgrid.__main__ import run_command
-from sdfgrid.errors import run
+from videomesh.errors import run
 
 COMMANDS = {
     "train": "Train a scene with NVIDIA's Neuralangelo, as far as one milestone.",
@@ -10,7 +10,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    run_command("neuralangelo", "NVIDIA's Neuralangelo, run well.", COMMANDS)
+    run_command("neuralangelo_engine", "NVIDIA's Neuralangelo, run well.", COMMANDS)
 
 
 if __name__ == "__main__":

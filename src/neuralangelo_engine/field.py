@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralangelo.workplace import STANDINS, Workplace
-from sdfgrid.errors import EngineError
+from neuralangelo_engine.workplace import STANDINS, Workplace
+from videomesh.errors import UserError
 
 IMAGE = "docker.io/chenhsuanlin/neuralangelo:23.04-py3"
 CHUNK = 1 << 19  # points a call; upstream's networks then need 2 GB at work, and a GPU is full all the same
@@ -73,7 +73,7 @@ class Field:
 
 
 def load(place: Workplace, config: Path, checkpoint: Path, scene: dict[str, Any]) -> Field:
-    """The field of a checkpoint. Raises EngineError if upstream cannot read config or checkpoint, or they do not fit.
+    """The field of a checkpoint. Raises UserError if upstream cannot read config or checkpoint, or they do not fit.
 
     config: where the workplace's came from, for messages; scene: content of transforms.json
     """
@@ -113,20 +113,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         content = torch.load(str(path), **options)
     except FileNotFoundError:
-        raise EngineError(f"{path}: no such file")
+        raise UserError(f"{path}: no such file")
     except MemoryError:
         raise
     except Exception as error:  # torch.load raises whatever its parts raise on a file that is no checkpoint
-        raise EngineError(f"{path}: not a checkpoint ({describe(error)}); train this milestone again")
+        raise UserError(f"{path}: not a checkpoint ({describe(error)}); train this milestone again")
     if not isinstance(content, dict) or not {"model", "iteration"} <= set(content):
-        raise EngineError(f"{path}: not a checkpoint of Neuralangelo: it has no model and iteration; train again")
+        raise UserError(f"{path}: not a checkpoint of Neuralangelo: it has no model and iteration; train again")
     if not isinstance(content["iteration"], int) or content["iteration"] < 1:
-        raise EngineError(f"{path}: holds iteration {content['iteration']!r}: nothing is learnt yet; train longer")
+        raise UserError(f"{path}: holds iteration {content['iteration']!r}: nothing is learnt yet; train longer")
     return {"model": content["model"], "iteration": content["iteration"]}
 
 
 def check_fits(config: Path, checkpoint: Path, learnt: dict[str, Tensor], built: dict[str, Tensor]) -> None:
-    """Raises EngineError naming what differs between a checkpoint's parameters and those of the config's model."""
+    """Raises UserError naming what differs between a checkpoint's parameters and those of the config's model."""
 
     def shape(parameters: dict[str, Tensor], name: str) -> str:
         return "x".join(map(str, parameters[name].shape)) or "one value" if name in parameters else "none"
@@ -138,7 +138,7 @@ def check_fits(config: Path, checkpoint: Path, learnt: dict[str, Tensor], built:
     ]
     if wrong:
         listed = "; ".join(wrong[:3]) + ("; ..." if len(wrong) > 3 else "")
-        raise EngineError(
+        raise UserError(
             f"{checkpoint}: trained with another config than {config}: {len(wrong)} parameters differ ({listed}); give "
             "the config.yaml that it was trained with, or train again"
         )
@@ -165,7 +165,7 @@ def explained(message: str) -> Iterator[None]:
     except Exception as error:
         if "out of memory" in str(error):
             raise
-        raise EngineError(f"{message} ({describe(error)})")
+        raise UserError(f"{message} ({describe(error)})")
 
 
 def describe(error: Exception) -> str:

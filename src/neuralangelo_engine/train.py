@@ -17,10 +17,10 @@ import zipfile
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
-from neuralangelo.rescue import FOLDER, METRICS, Rescue, Save, get_identity, link
-from neuralangelo.workplace import Workplace, get_environment, workplace
-from sdfgrid.errors import EngineError
-from sdfgrid.files import outputs
+from neuralangelo_engine.rescue import FOLDER, METRICS, Rescue, Save, get_identity, link
+from neuralangelo_engine.workplace import Workplace, get_environment, workplace
+from videomesh.errors import UserError
+from videomesh.files import outputs
 
 LOGDIR = "logs/scene"  # upstream needs two parts (NA-24)
 POINTER = "latest_checkpoint.txt"  # written after the checkpoint that it names, so that one is whole (NA-22)
@@ -88,10 +88,10 @@ def main(args: argparse.Namespace) -> None:
             print(f"neuralangelo: {ending.problem}; going on from iteration {again.iteration} with half the rate")
             ending = training.run(again)
         if ending.problem:
-            raise EngineError(f"{ending.problem}{describe_rescue(rescue)}")
+            raise UserError(f"{ending.problem}{describe_rescue(rescue)}")
         save = find_save(logs)
         if save is None or save.iteration != args.iterations:
-            raise EngineError(
+            raise UserError(
                 f"upstream ended without a word and without the checkpoint of iteration {args.iterations}; its last is "
                 f"{save.path.name if save else 'none'}. Run again; read the log if it happens twice"
             )
@@ -114,20 +114,20 @@ def read_config(path: Path) -> Dict[str, Any]:
     try:
         content = json.loads(path.read_text())
     except FileNotFoundError:
-        raise EngineError(f"{path}: no such file; run the stage before again")
+        raise UserError(f"{path}: no such file; run the stage before again")
     except ValueError as error:
-        raise EngineError(f"{path}: not written by this workflow ({error}); remove it and run again")
+        raise UserError(f"{path}: not written by this workflow ({error}); remove it and run again")
     return dict(content)
 
 
 def check_arguments(args: argparse.Namespace, config: Dict[str, Any]) -> None:
     whole = config["max_iter"]
     if not 0 < args.iterations <= whole:
-        raise EngineError(
+        raise UserError(
             f"--iterations {args.iterations}: the schedule of {args.config} has {whole} iterations; stop at one of them"
         )
     if args.stall_minutes <= 0:
-        raise EngineError(f"--stall-minutes {args.stall_minutes:g}: it must be more than 0 (train.stall_minutes)")
+        raise UserError(f"--stall-minutes {args.stall_minutes:g}: it must be more than 0 (train.stall_minutes)")
 
 
 def place_start(args: argparse.Namespace, rescue: Rescue, logs: Path) -> Optional[Save]:
@@ -141,11 +141,11 @@ def place_start(args: argparse.Namespace, rescue: Rescue, logs: Path) -> Optiona
     if args.resume is None:
         return None
     check_whole(Save(args.resume, 0))
-    from neuralangelo.field import read_checkpoint  # needs torch, slow, and a training that begins does not
+    from neuralangelo_engine.field import read_checkpoint  # needs torch, slow, and a training that begins does not
 
     iteration = int(read_checkpoint(args.resume)["iteration"])
     if iteration >= args.iterations:
-        raise EngineError(
+        raise UserError(
             f"--resume {args.resume}: holds iteration {iteration} already, not before --iterations {args.iterations}; "
             "resume from an earlier milestone or stop later"
         )
@@ -162,9 +162,9 @@ def place_checkpoint(save: Save, logs: Path) -> Save:
 def check_whole(save: Save) -> None:
     """A checkpoint is a zip: its directory comes last, so that a file cut short has none."""
     if not save.path.exists():
-        raise EngineError(f"{save.path}: no such file; train the milestone before again")
+        raise UserError(f"{save.path}: no such file; train the milestone before again")
     if not zipfile.is_zipfile(save.path):
-        raise EngineError(f"{save.path}: cut short or no checkpoint; train this milestone again")
+        raise UserError(f"{save.path}: cut short or no checkpoint; train this milestone again")
 
 
 # Training --------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "config" / "demo" / "tractor.mp4"
 
 # As small as still gives a surface: the whole pipeline takes about half a minute a scene on two cores.
