@@ -1,25 +1,23 @@
 # Functions that the rules share: the checked configuration, input functions, and what makes a stage stale.
 
-import ast
-import hashlib
 import json
 import os
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-# The scripts import each other by name, and so does this file.
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
-# `.venv/bin/snakemake` works without activating the environment.
-os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", os.defpath)]))
+from snakemake.dag import DAG
 
-from configuration import (
-    PHOTO_SUFFIXES,
-    ConfigurationError,
-    check_files,
-    find_unused_regions,
-    load_scenes,
-)
+CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parent
+sys.path[:0] = [str(CHECKOUT / "src"), str(CHECKOUT / "scripts")]
+# Where the rules' commands find their programs. A remote job has them in its working folder instead.
+os.environ["VIDEOMESH"] = str(CHECKOUT)
+# `.venv/bin/snakemake` works without activating the environment.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", os.defpath)])
+
+from configuration import PHOTO_SUFFIXES, check_files, find_unused_regions, load_scenes
+from videomesh.errors import ConfigurationError
+from videomesh.staleness import get_code, keep_own_reasons
 
 
 def stop_on_errors(function, *arguments):
@@ -30,8 +28,16 @@ def stop_on_errors(function, *arguments):
         raise SystemExit(str(error))
 
 
-# Snakemake itself names neither file nor line of a YAML error.
-stop_on_errors(check_files, ["config/config.yaml"])
+if not keep_own_reasons(DAG):
+    logger.warning(
+        "This version of Snakemake plans in a way that this workflow does not know. If the gate decides anew, other "
+        "stages that are stale may be left for the next run: run the same command until nothing is to be done."
+    )
+
+# Snakemake itself names neither file nor line of a YAML error. A workflow that uses this one as a module hands its
+# configuration over and needs no such file.
+if not workflow.modifier.skip_configfile and Path("config/config.yaml").exists():
+    stop_on_errors(check_files, ["config/config.yaml"])
 
 
 configfile: "config/config.yaml"
@@ -66,6 +72,10 @@ def get_global_setting(key):
     return next(iter(SCENES.values()))[section][name]
 
 
+# Neuralangelo's programs find this in place of the package wandb, which no import statement of ours tells.
+STANDINS = ["src/neuralangelo_engine/standins/wandb.py"]
+
+
 def get_image(name):
     """The container image of a step, as Snakemake writes it."""
     return f"docker://{get_global_setting(f'images.{name}')}"
@@ -74,32 +84,6 @@ def get_image(name):
 def get_scenes_of(engine):
     """A regular expression for the scenes whose engine it is; one that nothing matches if there are none."""
     return "|".join(scene for scene, settings in SCENES.items() if settings["engine"] == engine) or "(?!)"
-
-
-def get_code(program):
-    """A checksum over a program and the modules that it imports.
-
-    Snakemake sees a change in a rule, not in the program that its shell command calls: this goes into params.
-    """
-    content = hashlib.sha256()
-    for file in sorted(get_modules(Path(workflow.basedir) / program)):
-        content.update(file.read_bytes())
-    return content.hexdigest()[:16]
-
-
-def get_modules(program):
-    """A program and, through all levels, the modules of its folder that it imports."""
-    found, todo = set(), {program}
-    while todo:
-        file = todo.pop()
-        found.add(file)
-        for node in ast.walk(ast.parse(file.read_text())):
-            if not isinstance(node, (ast.Import, ast.ImportFrom)):
-                continue
-            names = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
-            modules = {file.parent / f"{name.split('.')[-1]}.py" for name in names}
-            todo |= {module for module in modules if module.exists()} - found
-    return found
 
 
 def get_source_files(wildcards):

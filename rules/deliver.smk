@@ -16,7 +16,7 @@ rule deliver:
     params:
         code=get_code("scripts/deliver.py"),
     shell:
-        "PYTHONPATH=src python3 scripts/deliver.py"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/deliver.py"'
         " --copy {input.mesh:q} {output.mesh:q}"
         " --copy {input.web_mesh:q} {output.web_mesh:q}"
         " > {log:q} 2>&1"
@@ -35,4 +35,6 @@ rule deliver_preview:
     params:
         code=get_code("scripts/deliver.py"),
     shell:
-        "PYTHONPATH=src python3 scripts/deliver.py" " --copy {input.web_mesh:q} {output.web_mesh:q}" " > {log:q} 2>&1"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/deliver.py"'
+        " --copy {input.web_mesh:q} {output.web_mesh:q}"
+        " > {log:q} 2>&1"

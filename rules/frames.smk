@@ -19,7 +19,7 @@ rule frames:
         max_size=get_setting("frames.max_size"),
         code=get_code("scripts/frames.py"),
     shell:
-        "PYTHONPATH=src python3 scripts/frames.py"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/frames.py"'
         " --source {input.footage:q}"
         " {params.selection:q}"
         " --max-size {params.max_size}"

@@ -16,7 +16,7 @@ rule ingest_video:
         source=get_source_argument,
         code=get_code("scripts/ingest.py"),
     shell:
-        "PYTHONPATH=src python3 scripts/ingest.py"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/ingest.py"'
         " --scene {wildcards.scene:q}"
         " --source {params.source:q}"
         " --output {output.video:q}"

@@ -22,9 +22,9 @@ rule mesh:
         resolution=get_setting("mesh.resolution"),
         crop=get_setting("mesh.crop"),
         min_component=get_setting("mesh.min_component"),
-        code=get_code("src/sdfgrid/extract.py"),
+        code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/extract.py"),
     shell:
-        "PYTHONPATH=src python3 -m sdfgrid extract"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m sdfgrid extract'
         " --checkpoint {input.checkpoint:q}"
         " --transforms {input.transforms:q}"
         " --images {input.images:q}"
@@ -53,7 +53,7 @@ rule web_mesh:
         faces=get_setting("mesh.web_faces"),
         code=get_code("scripts/web_mesh.py"),
     shell:
-        "PYTHONPATH=src python3 scripts/web_mesh.py"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/web_mesh.py"'
         " --mesh {input.mesh:q}"
         " --region {input.region:q}"
         " --faces {params.faces}"

@@ -16,7 +16,7 @@ rule neuralangelo_source:
         checksum=get_global_setting("neuralangelo.checksum"),
         code=get_code("scripts/neuralangelo_source.py"),
     shell:
-        "PYTHONPATH=src python3 scripts/neuralangelo_source.py"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/neuralangelo_source.py"'
         " --source {params.source:q}"
         " --checksum {params.checksum:q}"
         " --output {output.source:q}"
@@ -47,7 +47,7 @@ rule neuralangelo_config:
         overrides=get_overrides,
         code=get_code("scripts/neuralangelo_config.py"),
     shell:
-        "PYTHONPATH=src python3 scripts/neuralangelo_config.py"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/neuralangelo_config.py"'
         " --source {input.source:q}"
         " --transforms {input.transforms:q}"
         " --region {input.region:q}"
@@ -65,7 +65,7 @@ rule neuralangelo_config:
 # The progress lines belong on the terminal too: this is the step that takes long.
 rule neuralangelo_train:
     input:
-        gate="results/{scene}/region/gate.pass",
+        gate=ancient("results/{scene}/region/gate.pass"),
         source="resources/neuralangelo/neuralangelo-94390b6.tar.gz",
         images="results/{scene}/poses/images.tar",
         transforms="results/{scene}/region/transforms.json",
@@ -89,9 +89,9 @@ rule neuralangelo_train:
         gpus=get_gpus,
         seed=get_setting("train.seed"),
         stall=get_stall_minutes,
-        code=get_code("src/neuralangelo_engine/train.py"),
+        code=get_code("src/neuralangelo_engine/__main__.py", "src/neuralangelo_engine/train.py", *STANDINS),
     shell:
-        "PYTHONPATH=src python3 -m neuralangelo_engine train"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m neuralangelo_engine train'
         " --source {input.source:q}"
         " --transforms {input.transforms:q}"
         " --images {input.images:q}"
@@ -130,10 +130,9 @@ rule neuralangelo_mesh:
         resolution=get_setting("mesh.resolution"),
         crop=get_setting("mesh.crop"),
         min_component=get_setting("mesh.min_component"),
-        code=get_code("src/neuralangelo_engine/extract.py"),
-        engine_code=get_code("src/sdfgrid/extract.py"),
+        code=get_code("src/neuralangelo_engine/__main__.py", "src/neuralangelo_engine/extract.py", *STANDINS),
     shell:
-        "PYTHONPATH=src python3 -m neuralangelo_engine extract"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m neuralangelo_engine extract'
         " --source {input.source:q}"
         " --config {input.config:q}"
         " --checkpoint {input.checkpoint:q}"

@@ -26,7 +26,7 @@ rule poses:
         seed=get_setting("poses.seed"),
         code=get_code("scripts/poses.py"),
     shell:
-        "PYTHONPATH=src python3 scripts/poses.py"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/poses.py"'
         " --frames {input.frames:q}"
         " --frames-json {input.summary:q}"
         " --backend {params.backend:q}"

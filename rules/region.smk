@@ -25,7 +25,7 @@ rule region:
         explicit=get_region_arguments,
         code=get_code("scripts/region.py"),
     shell:
-        "PYTHONPATH=src python3 scripts/region.py"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/region.py"'
         " --cameras {input.cameras:q}"
         " --image-poses {input.image_poses:q}"
         " --points {input.points:q}"
@@ -59,7 +59,7 @@ rule gate:
         thresholds=get_gate_thresholds,
         code=get_code("scripts/gate.py"),
     shell:
-        "PYTHONPATH=src python3 scripts/gate.py check"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/gate.py" check'
         " --scene {wildcards.scene:q}"
         " --frames-json {input.frames:q}"
         " --poses-json {input.poses:q}"
@@ -76,7 +76,7 @@ rule gate_decision:
     input:
         checks="results/{scene}/region/gate.json",
     output:
-        decision="results/{scene}/region/gate.pass",
+        decision=update("results/{scene}/region/gate.pass"),
     log:
         "results/{scene}/region/gate_decision.log",
     retries: 0
@@ -87,7 +87,7 @@ rule gate_decision:
         mode=get_setting("gate.mode"),
         code=get_code("scripts/gate.py"),
     shell:
-        "PYTHONPATH=src python3 scripts/gate.py decide"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/gate.py" decide'
         " --gate {input.checks:q}"
         " --mode {params.mode:q}"
         " --output {output.decision:q}"

@@ -15,9 +15,9 @@ rule train_config:
         iterations=get_setting("train.iterations"),
         image_size=get_setting("train.image_size"),
         seed=get_setting("train.seed"),
-        code=get_code("src/sdfgrid/settings.py"),
+        code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/settings.py"),
     shell:
-        "PYTHONPATH=src python3 -m sdfgrid settings"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m sdfgrid settings'
         " --iterations {params.iterations}"
         " --image-size {params.image_size}"
         " --seed {params.seed}"
@@ -28,7 +28,7 @@ rule train_config:
 # The progress lines belong on the terminal too: this is the step that takes long.
 rule train:
     input:
-        gate="results/{scene}/region/gate.pass",
+        gate=ancient("results/{scene}/region/gate.pass"),
         images="results/{scene}/poses/images.tar",
         transforms="results/{scene}/region/transforms.json",
         points="results/{scene}/region/points.npz",
@@ -48,9 +48,9 @@ rule train:
     threads: 8
     params:
         resume=get_resume_arguments,
-        code=get_code("src/sdfgrid/train.py"),
+        code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/train.py"),
     shell:
-        "PYTHONPATH=src python3 -m sdfgrid train"
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m sdfgrid train'
         " --transforms {input.transforms:q}"
         " --images {input.images:q}"
         " --points {input.points:q}"

@@ -1,0 +1,164 @@
+"""What makes a stage stale: checksums of the programs that its rule calls, and what comes before it in name only.
+
+Snakemake compares parameters, inputs and the text of a rule's command. It does not look into the programs that the
+command calls, so their checksum goes into the parameters of the rule.
+"""
+
+import ast
+import hashlib
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+SOURCES = Path(__file__).resolve().parent.parent  # src, where the packages are
+ROOT = SOURCES.parent
+
+# Only the reader of a program sees these: arguments of calls, by their names.
+WORDS = {"help", "description", "metavar", "epilog"}
+BODIES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def get_code(*programs: str) -> str:
+    """A checksum over programs and all that they import, in 16 hexadecimal digits.
+
+    Programs are paths below the folder of the Snakefile. What only people read makes no difference: comments,
+    docstrings, layout, messages of errors, printed text, help texts. Nor does the place of the checkout.
+    """
+    files = sorted(find_imported(*(ROOT / program for program in programs)))
+    content = hashlib.sha256()
+    for file in files:
+        content.update(f"{file.relative_to(ROOT)}\n{normalise(file.read_text(encoding='utf-8'))}\n".encode())
+    return content.hexdigest()[:16]
+
+
+# --- imports ----------------------------------------------------------------------------------------------------------
+
+
+def find_imported(*programs: Path) -> set[Path]:
+    """The programs and, through all levels, the modules of src that they import, wherever in the file."""
+    found: set[Path] = set()
+    todo = list(programs)
+    while todo:
+        file = todo.pop()
+        if file not in found:
+            found.add(file)
+            todo += [path for name in list_imports(file) for path in find_files(name)]
+    return found
+
+
+def list_imports(file: Path) -> Iterator[str]:
+    """Dotted names that a file imports, if it runs: `from a.b import c` gives a.b and a.b.c."""
+    for node in walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = get_package(file, node.level) if node.level else []
+            module = ".".join([*package, *filter(None, [node.module])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those that only type checkers see."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")):
+            yield from walk(child)
+
+
+def get_package(file: Path, level: int) -> list[str]:
+    """The package that a relative import with `level` dots begins at."""
+    parts = file.relative_to(SOURCES).with_suffix("").parts
+    return list(parts[: len(parts) - level])
+
+
+def find_files(name: str) -> Iterator[Path]:
+    """Files of src that Python runs for `import name`: those of the packages around it too."""
+    parts = name.split(".")
+    for depth in range(1, len(parts) + 1):
+        path = SOURCES.joinpath(*parts[:depth])
+        candidates = (path / "__init__.py", path.with_suffix(".py"))
+        yield from (file for file in candidates if file.is_file())
+
+
+# --- what a program does ----------------------------------------------------------------------------------------------
+
+
+def normalise(text: str) -> str:
+    """A program as text that is the same for two programs that do the same but for what they say to people.
+
+    The text is the same in all versions of Python from 3.11 on: fields that are empty, some of which only newer
+    versions have, are left out.
+    """
+    return show(ast.parse(text))
+
+
+def show(node: Any) -> str:
+    if isinstance(node, list):
+        return f"[{','.join(filter(None, map(show, node)))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    if isinstance(node, ast.Expr) and is_said(node.value):
+        return ""
+    fields = [(name, value) for name, value in ast.iter_fields(node) if value is not None and value != []]
+    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        fields = [("exc", node.exc.func)]
+    if isinstance(node, ast.Call):
+        said = [keyword for keyword in node.keywords if keyword.arg in WORDS]
+        fields = [
+            (name, [k for k in value if k not in said] if name == "keywords" else value) for name, value in fields
+        ]
+    return f"{type(node).__name__}({','.join(f'{name}={show(value)}' for name, value in fields if value != [])})"
+
+
+def is_said(value: ast.expr) -> bool:
+    """A docstring or another text that stands alone, or a print() that writes into no file."""
+    if isinstance(value, ast.Constant):
+        return isinstance(value.value, str)
+    if not (isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "print"):
+        return False
+    targets = [ast.unparse(keyword.value) for keyword in value.keywords if keyword.arg == "file"]
+    return targets in ([], ["sys.stderr"])
+
+
+# --- Snakemake's plan -------------------------------------------------------------------------------------------------
+
+
+def keep_own_reasons(dag_class: Any) -> bool:
+    """Let a job that has a reason of its own run even if all that it waits for is marked ancient().
+
+    An input marked ancient() says "first that, but its date is no reason to run again": the verdict of the gate is one
+    for the training. Snakemake 9.27.1 looks for no reason of a job if any job before it runs, since it will run anyway;
+    but if every way from there leads through ancient files it then does not run, whatever its own reasons are
+    (`masked` in DAG.update_needrun). With this, such ways hide no job. Returns whether this Snakemake has the place.
+    """
+    update_needrun: Callable[..., Awaitable[None]] = dag_class.update_needrun
+    if getattr(update_needrun, "keeps_own_reasons", False):
+        return True
+    if inspect.getsource(update_needrun).count("masked.update(self.bfs(self.depending, job))") != 1:
+        return False
+
+    async def update(dag: Any, *arguments: Any, **keywords: Any) -> None:
+        dag.bfs = follow_fresh
+        try:
+            await update_needrun(dag, *arguments, **keywords)
+        finally:
+            del dag.bfs
+
+    update.keeps_own_reasons = True  # type: ignore[attr-defined]
+    dag_class.update_needrun = update
+    return True
+
+
+def follow_fresh(direction: Any, *jobs: Any) -> Iterator[Any]:
+    """Breadth first from the jobs, as DAG.bfs, without the steps that only ancient files connect."""
+    queue = list(jobs)
+    visited = set(queue)
+    while queue:
+        job = queue.pop(0)
+        yield job
+        for following, files in direction[job].items():
+            if following not in visited and not all(file.is_ancient for file in files):
+                visited.add(following)
+                queue.append(following)
