@@ -17,4 +17,5 @@ include: "rules/deliver.smk"
 rule all:
     default_target: True
     input:
-        local(get_deliveries()),
+        meshes=local(get_meshes()),
+        previews=local(get_previews()),

@@ -34,10 +34,11 @@ if not keep_own_reasons(DAG):
         "stages that are stale may be left for the next run: run the same command until nothing is to be done."
     )
 
-# Snakemake itself names neither file nor line of a YAML error. A workflow that uses this one as a module hands its
-# configuration over and needs no such file.
-if not workflow.modifier.skip_configfile and Path("config/config.yaml").exists():
-    stop_on_errors(check_files, ["config/config.yaml"])
+# Snakemake itself names neither file nor line of an error. A workflow that uses this one as a module hands its
+# configuration over and needs no such file; with --configfile alone it may be missing too.
+CONFIG = Path("config/config.yaml")
+if not workflow.modifier.skip_configfile and (CONFIG.exists() or not workflow.config_settings.configfiles):
+    stop_on_errors(check_files, [CONFIG])
 
 
 configfile: "config/config.yaml"
@@ -212,10 +213,14 @@ def get_final_mesh(file):
     return get_path
 
 
-def get_deliveries():
-    files = []
-    for scene in SCENES:
-        *previews, _ = get_milestones(scene)
-        files += [f"deliver/{scene}/mesh.ply", f"deliver/{scene}/mesh.glb"]
-        files += [f"deliver/{scene}/previews/{iteration}.glb" for iteration in previews]
-    return files
+def get_verdicts():
+    return [f"results/{scene}/region/gate.pass" for scene in SCENES]
+
+
+def get_meshes():
+    return [f"deliver/{scene}/{file}" for scene in SCENES for file in ("mesh.ply", "mesh.glb")]
+
+
+def get_previews():
+    """A mesh for each milestone before the last."""
+    return [f"deliver/{scene}/previews/{iteration}.glb" for scene in SCENES for iteration in get_milestones(scene)[:-1]]

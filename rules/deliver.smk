@@ -38,3 +38,16 @@ rule deliver_preview:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/deliver.py"'
         " --copy {input.web_mesh:q} {output.web_mesh:q}"
         " > {log:q} 2>&1"
+
+
+# What is asked for by name: `snakemake meshes`. A single scene is asked for by its delivery, deliver/SCENE/mesh.ply.
+rule meshes:
+    input:
+        meshes=local(get_meshes()),
+    localrule: True
+
+
+rule previews:
+    input:
+        previews=local(get_previews()),
+    localrule: True

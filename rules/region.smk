@@ -92,3 +92,10 @@ rule gate_decision:
         " --mode {params.mode:q}"
         " --output {output.decision:q}"
         " 2>&1 | tee {log:q}"
+
+
+# `snakemake captures`: everything up to the verdict. No step of it needs a GPU.
+rule captures:
+    input:
+        verdicts=get_verdicts(),
+    localrule: True
