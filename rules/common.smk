@@ -10,10 +10,12 @@ from snakemake.dag import DAG
 
 CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parent
 sys.path[:0] = [str(CHECKOUT / "src"), str(CHECKOUT / "scripts")]
-# Where the rules' commands find their programs. A remote job has them in its working folder instead.
-os.environ["VIDEOMESH"] = str(CHECKOUT)
-# `.venv/bin/snakemake` works without activating the environment.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", os.defpath)])
+os.environ.update(
+    # Where the rules' commands find their programs. A remote job has them in its working folder instead.
+    VIDEOMESH=str(CHECKOUT),
+    # `.venv/bin/snakemake` works without activating the environment.
+    PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", os.defpath)]),
+)
 
 from configuration import PHOTO_SUFFIXES, check_files, find_unused_regions, load_scenes
 from videomesh.errors import ConfigurationError

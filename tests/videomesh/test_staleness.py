@@ -1,0 +1,137 @@
+"""What counts of a program, and what Snakemake plans when only the order matters."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import snakemake.cli  # its modules import each other, and only from here in a good order
+
+from videomesh import staleness
+
+TRAIN = '''\
+"""The trainer."""
+
+import argparse
+
+from tools.maths import double
+
+
+def main() -> None:
+    """Begin."""
+    parser = argparse.ArgumentParser(description="Trains.")
+    parser.add_argument("--rate", type=float, default=0.5, help="how fast")
+    rate = parser.parse_args().rate
+    if rate < 0:
+        raise ValueError(f"the rate {rate} is too small")
+    print("training")
+    open("out", "w").write(str(double(rate)))
+'''
+MATHS = """\
+def double(value):
+    return 2 * value
+"""
+FILES = {
+    "scripts/train.py": TRAIN,
+    "src/tools/__init__.py": '"""Tools."""\n',
+    "src/tools/maths.py": MATHS,
+    "src/tools/other.py": "OTHER = 1\n",
+    "src/engine/__init__.py": "",
+    "src/engine/__main__.py": "from .run import start\n\nstart()\n",
+    "src/engine/run.py": "def start():\n    from tools import maths\n\n    return maths.double(1)\n",
+}
+
+
+@pytest.fixture
+def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """The checksum of a program of a small checkout, with changes: path, old text, new text."""
+    monkeypatch.setattr(staleness, "ROOT", tmp_path)
+    monkeypatch.setattr(staleness, "SOURCES", tmp_path / "src")
+    for name, text in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    def get(program: str = "scripts/train.py", *change: str) -> str:
+        if change:
+            path, old, new = change
+            assert old in (tmp_path / path).read_text()
+            (tmp_path / path).write_text((tmp_path / path).read_text().replace(old, new))
+        return staleness.get_code(program)
+
+    return get
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("import argparse\n", "import argparse  # for the arguments\n"),
+        ('"""The trainer."""\n', ""),
+        ('    """Begin."""\n', '    """Start, and do not stop\n\n    before the end."""\n'),
+        ('default=0.5, help="how fast")', 'default=0.5,\n        help="how fast",\n    )'),
+        ("how fast", "how quickly it learns"),
+        ("Trains.", "It learns."),
+        ("the rate {rate} is too small", "--rate {rate}: it must be 0 or more"),
+        ('print("training")', 'print("training begins")'),
+        ('"training"', "'training'"),
+        ("rate < 0", "(rate < 0)"),
+        ("def main() -> None:\n", "\n\n\ndef main() -> None:\n    # begin\n"),
+    ],
+)
+def test_words_and_layout_make_nothing_stale(code: Callable[..., str], old: str, new: str) -> None:
+    assert code() == code("scripts/train.py", "scripts/train.py", old, new)
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        ("scripts/train.py", "default=0.5", "default=0.25"),
+        ("scripts/train.py", "rate < 0", "rate <= 0"),
+        ("scripts/train.py", "raise ValueError", "raise KeyError"),
+        ("scripts/train.py", 'open("out", "w").write(', 'print("text", file=open("out", "w"));('),
+        ("scripts/train.py", 'open("out"', 'open("OUT"'),
+        ("src/tools/maths.py", "2 * value", "3 * value"),
+        ("src/tools/__init__.py", '"""Tools."""\n', "import os\n"),
+    ],
+)
+def test_what_a_program_does_counts(code: Callable[..., str], path: str, old: str, new: str) -> None:
+    assert code() != code("scripts/train.py", path, old, new)
+
+
+def test_text_printed_into_a_file_counts(code: Callable[..., str]) -> None:
+    before = code("scripts/train.py", "scripts/train.py", 'print("training")', 'print("a", file=open("out", "w"))')
+    assert before != code("scripts/train.py", "scripts/train.py", 'print("a"', 'print("b"')
+
+
+def test_imports_count_through_packages_and_only_those(code: Callable[..., str]) -> None:
+    """Relative ones, ones in functions, modules of packages, and the packages themselves."""
+    before = code("src/engine/__main__.py")
+    assert before == code("src/engine/__main__.py", "src/tools/other.py", "OTHER = 1", "OTHER = 2")
+    assert before != code("src/engine/__main__.py", "src/tools/maths.py", "2 * value", "3 * value")
+    assert code() == code("scripts/train.py", "src/engine/run.py", "double(1)", "double(2)")
+
+
+def test_imports_for_type_checkers_do_not_count(code: Callable[..., str]) -> None:
+    lines = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from tools.other import OTHER\n"
+    before = code("scripts/train.py", "scripts/train.py", "import argparse\n", f"import argparse\n{lines}")
+    assert before == code("scripts/train.py", "src/tools/other.py", "OTHER = 1", "OTHER = 2")
+
+
+def test_the_place_of_the_checkout_does_not_count(
+    code: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = code()
+    elsewhere = tmp_path / "elsewhere"
+    for name in FILES:
+        (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
+        (elsewhere / name).write_text((tmp_path / name).read_text())
+    monkeypatch.setattr(staleness, "ROOT", elsewhere)
+    monkeypatch.setattr(staleness, "SOURCES", elsewhere / "src")
+    assert staleness.get_code("scripts/train.py") == before
+
+
+def test_a_new_version_of_snakemake_that_plans_otherwise_is_noticed() -> None:
+    class Other:
+        async def update_needrun(self) -> None:
+            """No such line."""
+
+    assert staleness.keep_own_reasons(snakemake.dag.DAG)
+    assert not staleness.keep_own_reasons(Other)
