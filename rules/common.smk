@@ -18,8 +18,8 @@ os.environ.update(
 )
 
 from configuration import PHOTO_SUFFIXES, check_files, find_unused_regions, load_scenes
+from videomesh import staleness
 from videomesh.errors import ConfigurationError
-from videomesh.staleness import get_code, keep_own_reasons
 
 
 def stop_on_errors(function, *arguments):
@@ -30,7 +30,7 @@ def stop_on_errors(function, *arguments):
         raise SystemExit(str(error))
 
 
-if not keep_own_reasons(DAG):
+if not staleness.keep_own_reasons(DAG):
     logger.warning(
         "This version of Snakemake plans in a way that this workflow does not know. If the gate decides anew, other "
         "stages that are stale may be left for the next run: run the same command until nothing is to be done."
@@ -82,6 +82,11 @@ STANDINS = ["src/neuralangelo_engine/standins/wandb.py"]
 def get_image(name):
     """The container image of a step, as Snakemake writes it."""
     return f"docker://{get_global_setting(f'images.{name}')}"
+
+
+def get_code(*programs):
+    """A checksum over the programs that a rule calls. Snakemake looks only at the command itself."""
+    return staleness.get_code(CHECKOUT, *programs)
 
 
 def get_scenes_of(engine):

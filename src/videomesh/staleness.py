@@ -7,54 +7,52 @@ command calls, so their checksum goes into the parameters of the rule.
 import ast
 import hashlib
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-SOURCES = Path(__file__).resolve().parent.parent  # src, where the packages are
-ROOT = SOURCES.parent
 
 # Only the reader of a program sees these: arguments of calls, by their names.
 WORDS = {"help", "description", "metavar", "epilog"}
 BODIES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
-def get_code(*programs: str) -> str:
+def get_code(root: Path, *programs: str) -> str:
     """A checksum over programs and all that they import, in 16 hexadecimal digits.
 
-    Programs are paths below the folder of the Snakefile. What only people read makes no difference: comments,
-    docstrings, layout, messages of errors, printed text, help texts. Nor does the place of the checkout.
+    Programs are paths below root, the folder of the Snakefile; what they import is looked for in root/src. What only
+    people read makes no difference: comments, docstrings, layout, messages of errors, printed text, help texts. Nor
+    does the place of the checkout.
     """
-    files = sorted(find_imported(*(ROOT / program for program in programs)))
     content = hashlib.sha256()
-    for file in files:
-        content.update(f"{file.relative_to(ROOT)}\n{normalise(file.read_text(encoding='utf-8'))}\n".encode())
+    for file in sorted(find_imported(root / "src", *(root / program for program in programs))):
+        content.update(f"{file.relative_to(root)}\n{normalise(file.read_text(encoding='utf-8'))}\n".encode())
     return content.hexdigest()[:16]
 
 
 # --- imports ----------------------------------------------------------------------------------------------------------
 
 
-def find_imported(*programs: Path) -> set[Path]:
-    """The programs and, through all levels, the modules of src that they import, wherever in the file."""
+def find_imported(sources: Path, *programs: Path) -> set[Path]:
+    """The programs and, through all levels, the modules below sources that they import, wherever in the file."""
     found: set[Path] = set()
     todo = list(programs)
     while todo:
         file = todo.pop()
         if file not in found:
             found.add(file)
-            todo += [path for name in list_imports(file) for path in find_files(name)]
+            package = file.relative_to(sources).with_suffix("").parts[:-1] if sources in file.parents else ()
+            todo += [path for name in list_imports(file, package) for path in find_files(sources, name)]
     return found
 
 
-def list_imports(file: Path) -> Iterator[str]:
-    """Dotted names that a file imports, if it runs: `from a.b import c` gives a.b and a.b.c."""
+def list_imports(file: Path, package: Sequence[str]) -> Iterator[str]:
+    """Dotted names that a file of a package imports, if it runs: `from a.b import c` gives a.b and a.b.c."""
     for node in walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            package = get_package(file, node.level) if node.level else []
-            module = ".".join([*package, *filter(None, [node.module])])
+            begin = package[: len(package) + 1 - node.level] if node.level else []
+            module = ".".join([*begin, *filter(None, [node.module])])
             yield module
             yield from (f"{module}.{alias.name}" for alias in node.names)
 
@@ -67,17 +65,11 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
             yield from walk(child)
 
 
-def get_package(file: Path, level: int) -> list[str]:
-    """The package that a relative import with `level` dots begins at."""
-    parts = file.relative_to(SOURCES).with_suffix("").parts
-    return list(parts[: len(parts) - level])
-
-
-def find_files(name: str) -> Iterator[Path]:
-    """Files of src that Python runs for `import name`: those of the packages around it too."""
+def find_files(sources: Path, name: str) -> Iterator[Path]:
+    """Files that Python runs for `import name`: those of the packages around it too."""
     parts = name.split(".")
     for depth in range(1, len(parts) + 1):
-        path = SOURCES.joinpath(*parts[:depth])
+        path = sources.joinpath(*parts[:depth])
         candidates = (path / "__init__.py", path.with_suffix(".py"))
         yield from (file for file in candidates if file.is_file())
 

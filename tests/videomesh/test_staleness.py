@@ -42,10 +42,8 @@ FILES = {
 
 
 @pytest.fixture
-def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+def code(tmp_path: Path) -> Callable[..., str]:
     """The checksum of a program of a small checkout, with changes: path, old text, new text."""
-    monkeypatch.setattr(staleness, "ROOT", tmp_path)
-    monkeypatch.setattr(staleness, "SOURCES", tmp_path / "src")
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
@@ -55,7 +53,7 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
             path, old, new = change
             assert old in (tmp_path / path).read_text()
             (tmp_path / path).write_text((tmp_path / path).read_text().replace(old, new))
-        return staleness.get_code(program)
+        return staleness.get_code(tmp_path, program)
 
     return get
 
@@ -115,17 +113,13 @@ def test_imports_for_type_checkers_do_not_count(code: Callable[..., str]) -> Non
     assert before == code("scripts/train.py", "src/tools/other.py", "OTHER = 1", "OTHER = 2")
 
 
-def test_the_place_of_the_checkout_does_not_count(
-    code: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_place_of_the_checkout_does_not_count(code: Callable[..., str], tmp_path: Path) -> None:
     before = code()
     elsewhere = tmp_path / "elsewhere"
     for name in FILES:
         (elsewhere / name).parent.mkdir(parents=True, exist_ok=True)
         (elsewhere / name).write_text((tmp_path / name).read_text())
-    monkeypatch.setattr(staleness, "ROOT", elsewhere)
-    monkeypatch.setattr(staleness, "SOURCES", elsewhere / "src")
-    assert staleness.get_code("scripts/train.py") == before
+    assert staleness.get_code(elsewhere, "scripts/train.py") == before
 
 
 def test_a_new_version_of_snakemake_that_plans_otherwise_is_noticed() -> None:
