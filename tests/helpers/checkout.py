@@ -84,6 +84,21 @@ class Checkout:
         assert jobs or "Nothing to be done" in run.stdout, run.stdout
         return dict(jobs)
 
+    def planned_by_scene(self, *arguments: str) -> dict[str, list[str]]:
+        """What a dry run would do: scene -> rules, one for each job."""
+        run = self.snakemake("--dry-run", *arguments)
+        assert run.returncode == 0, run.stdout
+        found = collections.defaultdict(list)
+        pattern = r"^(?:local)?rule (\w+):(?:\n    .*)*?\n    wildcards: .*?scene=([^,\n]+)"
+        for rule, scene in re.findall(pattern, run.stdout, re.MULTILINE):
+            found[scene].append(rule)
+        return dict(found)
+
+    def accept(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """videomesh-accept, of this checkout."""
+        command = [sys.executable, "-m", "videomesh.accept", *arguments, *self.command()[1:]]
+        return self.run(command, PYTHONPATH=str(self.folder / "src"))
+
     def files(self) -> set[str]:
         """Everything in the folders that hold results."""
         folders = (self.folder / name for name in ("resources", "results", "deliver"))

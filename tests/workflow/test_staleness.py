@@ -1,0 +1,342 @@
+"""What makes which stage stale, as `snakemake -n` shows it: each key of the configuration, programs, dates, folders."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from videomesh.configuration.schema import GLOBAL, find_leaves, read_schema
+
+from checkout import DEMO, ROOT, Checkout
+
+# Rule -> those that read its outputs, so that they run after it. The verdict of the gate is for the order only.
+READERS = {
+    "ingest_video": {"frames"},
+    "frames": {"poses", "region", "gate", "neuralangelo_config"},
+    "poses": {"region", "gate", "sdfgrid_train", "neuralangelo_train", "sdfgrid_mesh", "neuralangelo_mesh"},
+    "region": {"gate", "neuralangelo_config", "sdfgrid_train", "neuralangelo_train", "sdfgrid_mesh", "web_mesh"},
+    "gate": {"gate_decision"},
+    "gate_decision": set(),
+    "sdfgrid_config": {"sdfgrid_train"},
+    "sdfgrid_train": {"sdfgrid_mesh"},
+    "sdfgrid_mesh": {"web_mesh", "deliver"},
+    "neuralangelo_source": {"neuralangelo_config", "neuralangelo_train", "neuralangelo_mesh"},
+    "neuralangelo_config": {"neuralangelo_train", "neuralangelo_mesh"},
+    "neuralangelo_train": {"neuralangelo_mesh"},
+    "neuralangelo_mesh": {"web_mesh", "deliver"},
+    "web_mesh": {"deliver"},
+    "deliver": set(),
+}
+# Key, or section -> the rules that use it.
+USES = {
+    "scene_type": {"region"},
+    "frames": {"frames"},
+    "poses": {"poses"},
+    "region": {"region"},
+    "gate": {"gate"},
+    "gate.mode": {"gate_decision"},
+    "train.iterations": {"sdfgrid_config", "neuralangelo_config"},
+    "train.seed": {"sdfgrid_config", "neuralangelo_train"},
+    "sdfgrid.image_size": {"sdfgrid_config"},
+    "neuralangelo.schedule": {"neuralangelo_config"},
+    "neuralangelo.preset": {"neuralangelo_config"},
+    "neuralangelo.appearance": {"neuralangelo_config"},
+    "neuralangelo.gpu_memory": {"neuralangelo_config"},
+    "neuralangelo.overrides": {"neuralangelo_config"},
+    "neuralangelo.extractor": {"neuralangelo_mesh"},
+    "neuralangelo.checksum": {"neuralangelo_source"},
+    "mesh": {"sdfgrid_mesh", "neuralangelo_mesh"},
+    "mesh.web_faces": {"web_mesh"},
+    "images.colmap": {"frames", "poses"},
+    "images.pytorch": {"sdfgrid_train", "sdfgrid_mesh"},
+    "images.neuralangelo": {"neuralangelo_train", "neuralangelo_mesh"},
+}
+NOTHING_STALE = {
+    "scenes": "where the table is says nothing of what stands in it",
+    "frames.target": "has no effect with frames.downsample, and is tried with it in a row of its own",
+    "neuralangelo.stall_minutes": "how long to wait for a sign of life changes no result",
+    "neuralangelo.source": "where the same programs come from; their checksum counts",
+}
+MILESTONES = "train.milestones"  # has rules of its own, below
+ENGINES = ("sdfgrid", "neuralangelo")
+LEAVES = find_leaves(read_schema("config"))
+
+
+def get_used(key: str) -> set[str]:
+    return USES.get(key) or USES.get(key.split(".")[0], set())
+
+
+def get_behind(rules: set[str]) -> set[str]:
+    """The rules, and all that read what they make."""
+    found = set(rules)
+    while more := {reader for rule in found for reader in READERS[rule]} - found:
+        found |= more
+    return found
+
+
+def get_expected(key: str, engine: str) -> set[str]:
+    others = set(ENGINES) - {engine}
+    return {rule for rule in get_behind(get_used(key)) if not rule.startswith(tuple(others))}
+
+
+def get_other_value(key: str) -> Any:
+    """An allowed value that is not the default, as a table cell."""
+    leaf, default = LEAVES[key], LEAVES[key]["default"]
+    if "enum" in leaf:
+        return next(value for value in leaf["enum"] if value not in (default, "every"))
+    if "examples" in leaf:
+        example = leaf["examples"][0]
+        return ",".join(map(str, example)) if isinstance(example, list) else example
+    if isinstance(default, float | int):
+        low, high = leaf.get("minimum", leaf.get("exclusiveMinimum")), leaf["maximum"]
+        middle = default + 1 if default + 1 <= high else (low + default) / 2
+        return middle if default != middle else high
+    return leaf["maximum"]  # null by default
+
+
+def get_row(scene: str, engine: str, **cells: Any) -> dict[str, Any]:
+    return {"scene": scene, "video": "film.mp4", "engine": engine, **cells}
+
+
+def get_changes() -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """Scene -> the key that changes, the engine, and the cells that change it."""
+    changes = {}
+    for number, key in enumerate(key for key in LEAVES if key not in (*GLOBAL, "engine", MILESTONES)):
+        cells = {key: get_other_value(key)}
+        if key in ("region.center", "region.radius"):
+            cells = {"region.center": "0.1,-0.2,1.5", "region.radius": 0.8}
+        if key == "frames.select":
+            cells |= {"frames.downsample": 2, key: "every"}
+        for engine in ENGINES:
+            if key.split(".")[0] not in set(ENGINES) - {engine}:
+                changes[f"{engine}-{number}"] = (key, engine, cells)
+    return changes
+
+
+CHANGES = get_changes()
+
+
+def pretend(checkout: Checkout) -> None:
+    """Make files in place of all results, and have them accepted: their content does not matter to a plan."""
+    run = checkout.snakemake("--dry-run")
+    assert run.returncode == 0, run.stdout
+    for line in re.findall(r"^    output: (.*)$", run.stdout, re.MULTILINE):
+        for name in line.split(", "):
+            file = checkout.folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(name)
+    accepted = checkout.accept()
+    assert accepted.returncode == 0, accepted.stdout
+    assert checkout.planned() == {}
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """Two scenes for each key, one for each engine, as if all of them had been run to their end."""
+    checkout = Checkout.make(tmp_path_factory.mktemp("many") / "checkout")
+    (checkout.folder / "film.mp4").write_text("a film")
+    (checkout.folder / "programs").mkdir()
+    (checkout.folder / "programs" / "train.py").write_text("")
+    checkout.configure([get_row(scene, engine) for scene, (_, engine, _) in CHANGES.items()], neuralangelo=SOURCE)
+    pretend(checkout)
+    return checkout
+
+
+SOURCE = {"source": "programs"}
+
+
+def test_a_key_makes_exactly_the_stages_stale_that_use_it_and_for_its_scene_only(many: Checkout) -> None:
+    rows = [get_row(scene, engine, **cells) for scene, (_, engine, cells) in CHANGES.items()]
+    unchanged = [get_row(scene, engine) for scene, (_, engine, _) in CHANGES.items()]
+    many.configure(rows, neuralangelo=SOURCE)
+    planned = many.planned_by_scene()
+    many.configure(unchanged, neuralangelo=SOURCE)
+    for scene, (key, engine, cells) in CHANGES.items():
+        expected = get_expected(key, engine) if key not in NOTHING_STALE or len(cells) > 1 else set()
+        if key == "frames.target":
+            expected = get_expected("frames", engine)
+        if key == "train.iterations":  # a training of another length is another file
+            expected |= {f"{engine}_train", f"{engine}_mesh"}
+        assert set(planned.get(scene, ())) == expected, (key, engine, cells)
+
+
+def test_every_key_has_its_stages_or_a_reason_why_it_has_none() -> None:
+    without = [key for key in LEAVES if not get_used(key) and key not in (*NOTHING_STALE, "engine", MILESTONES)]
+    assert without == []
+    assert set(NOTHING_STALE) <= set(LEAVES)
+    assert all(rule in READERS for rules in USES.values() for rule in rules)
+
+
+@pytest.mark.parametrize("key", [key for key in GLOBAL if key != "neuralangelo.source"])
+def test_a_key_for_all_scenes(many: Checkout, key: str) -> None:
+    section, _, name = key.partition(".")
+    value = {"scenes": "other.tsv", "neuralangelo.checksum": "0" * 64}.get(key, "example/image:2")
+    rows = [get_row(scene, engine) for scene, (_, engine, _) in CHANGES.items()]
+    settings = {"neuralangelo": SOURCE}
+    settings |= {section: {**settings.get(section, {}), name: value}} if name else {}
+    many.configure(rows, **settings)
+    if key == "scenes":
+        (many.folder / "table.tsv").rename(many.folder / value)
+        (many.folder / "settings.yaml").write_text(yaml.safe_dump({"scenes": value, **settings}))
+    planned = many.planned_by_scene()
+    many.configure(rows, neuralangelo=SOURCE)
+    once = {"neuralangelo_source"}  # for all scenes, so for none
+    for scene, (_, engine, _) in CHANGES.items():
+        assert set(planned.get(scene, ())) == get_expected(key, engine) - once, scene
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Checkout:
+    """A scene for each engine with a milestone each, as if both had been run to their end."""
+    checkout = Checkout.make(tmp_path / "checkout")
+    (checkout.folder / "film.mp4").write_text("a film")
+    (checkout.folder / "programs").mkdir()
+    (checkout.folder / "programs" / "train.py").write_text("")
+    checkout.configure(
+        [get_row(engine, engine) for engine in ENGINES], neuralangelo=SOURCE, train={"milestones": [500]}
+    )
+    pretend(checkout)
+    return checkout
+
+
+def change(checkout: Checkout, file: str, old: str, new: str) -> dict[str, set[str]]:
+    """What is planned with a change of a program; and the change is undone."""
+    path = checkout.folder / file
+    text = path.read_text()
+    assert text.count(old) >= 1, (file, old)
+    path.write_text(text.replace(old, new, 1))
+    planned = {scene: set(rules) for scene, rules in checkout.planned_by_scene().items()}
+    path.write_text(text)
+    return planned
+
+
+def test_programs_count_by_what_they_do_through_real_imports(two: Checkout) -> None:
+    begin = "import "
+    assert change(two, "src/videomesh/files.py", begin, "# Files are dear to us.\nimport ") == {}
+    assert change(two, "src/videomesh/errors.py", '"""', '"""Errors, and more. ') == {}
+    assert change(two, "scripts/gate.py", begin, "import this\nimport ") == {
+        engine: {"gate", "gate_decision"} for engine in ENGINES
+    }
+    sdfgrid = get_behind({"sdfgrid_config", "sdfgrid_train", "sdfgrid_mesh"}) | {"deliver_preview"}
+    neuralangelo = get_behind({"neuralangelo_train", "neuralangelo_mesh"}) | {"deliver_preview"}
+    assert change(two, "src/sdfgrid/__main__.py", begin, "import this\nimport ") == {"sdfgrid": sdfgrid}
+    trainer = change(two, "src/sdfgrid/trainer.py", begin, "import this\nimport ")
+    assert set(trainer) == {"sdfgrid"} and "sdfgrid_train" in trainer["sdfgrid"]
+    wandb = change(two, "src/neuralangelo_engine/standins/wandb.py", begin, "import this\nimport ")
+    assert wandb == {"neuralangelo": neuralangelo}
+    meshing = change(two, "src/videomesh/meshing/sparse_mesh.py", begin, "import this\nimport ")
+    behind = {"web_mesh", "deliver", "deliver_preview"}
+    assert meshing == {engine: {f"{engine}_mesh"} | behind for engine in ENGINES}
+
+
+def test_results_are_accepted_by_stage_and_scene(two: Checkout) -> None:
+    rows = [get_row(engine, engine, **{"mesh.crop": 0.9, "frames.max_size": 800}) for engine in ENGINES]
+    two.configure(rows, neuralangelo=SOURCE, train={"milestones": [500]})
+    run = two.accept("--stages", "mesh", "frames", "--scenes", "sdfgrid")
+    assert run.returncode == 0 and run.stdout.count("accepted (parameters)") == 3, run.stdout
+    assert set(two.planned_by_scene()) == {"neuralangelo"}
+    run = two.accept()
+    assert run.returncode == 0, run.stdout
+    assert two.planned() == {}
+    for words in (["--stages", "meshes"], ["--scenes", "sdfgird"]):
+        run = two.accept(*words)
+        assert run.returncode == 1 and "Did you mean" in run.stdout and "Traceback" not in run.stdout
+
+
+def test_a_newer_input_is_accepted_and_what_is_missing_or_half_written_is_not(two: Checkout) -> None:
+    (two.folder / "film.mp4").touch()
+    assert {"ingest_video", "deliver"} <= set(two.planned())
+    assert two.accept("--stages", "ingest").returncode == 0
+    assert two.planned() == {}
+    missing = two.folder / "results/sdfgrid/mesh/3000/mesh.glb"
+    missing.unlink()
+    run = two.accept()
+    assert "there is nothing to accept" in run.stdout and str(missing.name) in run.stdout
+    assert two.planned("results/sdfgrid/mesh/3000/mesh.glb") == {"web_mesh": 1}
+
+
+def test_a_limit_of_the_gate_hides_no_other_reason(two: Checkout) -> None:
+    """ancient() alone would: Snakemake looks for no reason of a job behind one that runs."""
+    rows = [get_row(engine, engine, **{"gate.track_length.warn": 2.5}) for engine in ENGINES]
+    two.configure(rows, neuralangelo=SOURCE, train={"milestones": [500]})
+    gate = {"gate", "gate_decision"}
+    assert {scene: set(rules) for scene, rules in two.planned_by_scene().items()} == dict.fromkeys(ENGINES, gate)
+    rows = [{**row, "mesh.resolution": 300} for row in rows]
+    two.configure(rows, neuralangelo=SOURCE, train={"milestones": [500]})
+    for engine, rules in two.planned_by_scene().items():
+        assert set(rules) == gate | {f"{engine}_mesh", "web_mesh", "deliver", "deliver_preview"}
+    two.configure(rows, neuralangelo=SOURCE, train={"milestones": [500], "seed": 3})
+    for engine, rules in two.planned_by_scene().items():
+        assert gate | {f"{engine}_train", f"{engine}_mesh", "deliver"} <= set(rules)
+
+
+def test_targets_by_name(two: Checkout) -> None:
+    """--until would end in an error of Snakemake's, as milestones are trained by one rule."""
+    engines = {f"{engine}_{step}" for engine in ENGINES for step in ("train", "mesh")}
+    captures = two.planned("captures", "--forceall")
+    assert {"frames", "poses", "gate_decision"} <= set(captures) and not engines & set(captures)
+    meshes = two.planned("meshes", "--forceall")
+    assert engines <= set(meshes) and meshes["deliver"] == 2 and "deliver_preview" not in meshes
+    previews = two.planned("previews", "--forceall")
+    assert previews["deliver_preview"] == 2 and "deliver" not in previews
+    assert set(two.planned_by_scene("deliver/sdfgrid/mesh.ply", "--forceall")) == {"sdfgrid"}
+
+
+def test_the_workflow_runs_from_any_folder_and_the_checkout_may_lie_anywhere(two: Checkout, tmp_path: Path) -> None:
+    """A project of two folders' checkouts: what one made, the other finds up to date."""
+    project = Checkout(tmp_path / "project")
+    (project.folder / "config").mkdir(parents=True)
+    for name in ("config/config.yaml", "config/scenes.tsv"):
+        (project.folder / name).write_bytes((ROOT / name).read_bytes())
+    (project.folder / "config/scenes.tsv").write_text("scene\tvideo\nfilm\tfilms/tractor.mp4\n")
+    (project.folder / "films").mkdir()
+    (project.folder / "films/tractor.mp4").write_bytes(DEMO.read_bytes())
+    target = "results/film/frames/frames.json"
+    for folder in (two.folder, ROOT):
+        command = [*two.command()[:1], "-s", f"{folder}/Snakefile", "-d", str(project.folder)]
+        run = two.run([*command, "--profile", f"{folder}/profiles/local", target])
+        assert run.returncode == 0, run.stdout
+        assert (project.folder / target).exists()
+        assert ("Nothing to be done" in run.stdout) == (folder == ROOT), run.stdout
+    assert not (two.folder / target).exists()
+
+
+MODULE = """\
+module meshes:
+    snakefile:
+        "{snakefile}"
+    config:
+        config["meshes"]
+
+use rule * from meshes as meshes_*
+
+rule count:
+    default_target: True
+    input:
+        "results/film/frames/frames.json",
+    output:
+        "count.txt",
+    shell:
+        "grep -c '\\"name\\"' {{input}} > {{output}}"
+"""
+
+
+def test_the_workflow_is_a_module_of_another(tmp_path: Path) -> None:
+    project = Checkout(tmp_path)
+    (tmp_path / "Snakefile").write_text(MODULE.format(snakefile=ROOT / "Snakefile"))
+    (tmp_path / "table.tsv").write_text(f"scene\tvideo\nfilm\t{DEMO}\n")
+    settings = {"meshes": {"scenes": "table.tsv", "frames": {"target": 20, "max_size": 200}}}
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
+    command = [project.command()[0], "--cores", "2", "--configfile", "settings.yaml"]
+    run = project.run(command)
+    assert run.returncode == 0, run.stdout
+    assert (tmp_path / "count.txt").read_text().strip() == "20"
+    assert "Nothing to be done" in project.run([*command, "--dry-run"]).stdout
+
+
+def test_a_folder_without_a_configuration_says_what_to_do(two: Checkout, tmp_path: Path) -> None:
+    command = [two.command()[0], "-s", f"{ROOT}/Snakefile", "-d", str(tmp_path / "new"), "--cores", "1", "-n"]
+    run = two.run(command)
+    assert run.returncode == 1 and "Traceback" not in run.stdout
+    assert "config/config.yaml: there is no such file" in run.stdout
