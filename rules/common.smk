@@ -30,7 +30,7 @@ def stop_on_errors(function, *arguments):
         raise SystemExit(str(error))
 
 
-if not staleness.keep_own_reasons(DAG):
+if not staleness.keep_order_only(DAG):
     logger.warning(
         "This version of Snakemake plans in a way that this workflow does not know. If the gate decides anew, other "
         "stages that are stale may be left for the next run: run the same command until nothing is to be done."

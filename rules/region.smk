@@ -76,7 +76,7 @@ rule gate_decision:
     input:
         checks="results/{scene}/region/gate.json",
     output:
-        decision=update("results/{scene}/region/gate.pass"),
+        decision="results/{scene}/region/gate.pass",
     log:
         "results/{scene}/region/gate_decision.log",
     retries: 0

@@ -7,7 +7,8 @@ command calls, so their checksum goes into the parameters of the rule.
 import ast
 import hashlib
 import inspect
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,40 +118,50 @@ def is_said(value: ast.expr) -> bool:
 # --- Snakemake's plan -------------------------------------------------------------------------------------------------
 
 
-def keep_own_reasons(dag_class: Any) -> bool:
-    """Let a job that has a reason of its own run even if all that it waits for is marked ancient().
+# What the way below stands on, in DAG.update_needrun.
+READS = (
+    "depending = self.depending",
+    "masked.update(self.bfs(self.depending, job))",
+    "f.is_ancient and await f.exists()",
+)
 
-    An input marked ancient() says "first that, but its date is no reason to run again": the verdict of the gate is one
-    for the training. Snakemake 9.27.1 looks for no reason of a job if any job before it runs, since it will run anyway;
-    but if every way from there leads through ancient files it then does not run, whatever its own reasons are
-    (`masked` in DAG.update_needrun). With this, such ways hide no job. Returns whether this Snakemake has the place.
+
+def keep_order_only(dag_class: Any) -> bool:
+    """Let an input marked ancient() say "first that", and nothing else. Returns whether this Snakemake can do it.
+
+    The verdict of the gate is such an input of the training. Snakemake 9.27.1 almost does so, but for two cases:
+    * It looks for no reason of a job if any job before it runs, since it would run anyway. If every way from there
+      leads through ancient files, the job then does not run, whatever its own reasons are.
+    * An ancient file that is missing makes a job run again as soon as it is made. A verdict of "no" leaves none.
+
+    Both are gone if the plan does not see the ways that lead through ancient files only: jobs still wait for what they
+    depend on, and ask for what is missing, since that follows the ways in the other direction.
     """
     update_needrun: Callable[..., Awaitable[None]] = dag_class.update_needrun
-    if getattr(update_needrun, "keeps_own_reasons", False):
+    if getattr(update_needrun, "keeps_order_only", False):
         return True
-    if inspect.getsource(update_needrun).count("masked.update(self.bfs(self.depending, job))") != 1:
+    source = inspect.getsource(update_needrun)
+    if not all(source.count(line) == 1 for line in READS):
         return False
 
     async def update(dag: Any, *arguments: Any, **keywords: Any) -> None:
-        dag.bfs = follow_fresh
+        whole = dag.depending
+        dag.depending = without_ancient(whole)
         try:
             await update_needrun(dag, *arguments, **keywords)
         finally:
-            del dag.bfs
+            dag.depending = whole
 
-    update.keeps_own_reasons = True  # type: ignore[attr-defined]
+    update.keeps_order_only = True  # type: ignore[attr-defined]
     dag_class.update_needrun = update
     return True
 
 
-def follow_fresh(direction: Any, *jobs: Any) -> Iterator[Any]:
-    """Breadth first from the jobs, as DAG.bfs, without the steps that only ancient files connect."""
-    queue = list(jobs)
-    visited = set(queue)
-    while queue:
-        job = queue.pop(0)
-        yield job
-        for following, files in direction[job].items():
-            if following not in visited and not all(file.is_ancient for file in files):
-                visited.add(following)
-                queue.append(following)
+def without_ancient(depending: Mapping[Any, Mapping[Any, Any]]) -> dict[Any, dict[Any, Any]]:
+    """Job -> jobs that read its outputs -> the files, without readers for which all of them are ancient."""
+    kept: dict[Any, dict[Any, Any]] = defaultdict(dict)
+    for job, readers in depending.items():
+        for reader, files in readers.items():
+            if not all(file.is_ancient for file in files):
+                kept[job][reader] = files
+    return kept

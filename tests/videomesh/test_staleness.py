@@ -127,5 +127,5 @@ def test_a_new_version_of_snakemake_that_plans_otherwise_is_noticed() -> None:
         async def update_needrun(self) -> None:
             """No such line."""
 
-    assert staleness.keep_own_reasons(snakemake.dag.DAG)
-    assert not staleness.keep_own_reasons(Other)
+    assert staleness.keep_order_only(snakemake.dag.DAG)
+    assert not staleness.keep_order_only(Other)

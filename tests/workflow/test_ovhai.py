@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_no_job_sees_more_than_its_inputs(remote: Remote) -> None:
         return {re.sub("^experiments/(results/lego/)?", "", prefix) for prefix in remote.prefixes(rule)} - sources
 
     sources = {prefix.removeprefix("experiments/") for prefix in remote.prefixes("frames-poses") if ".ovhai" in prefix}
-    assert len(sources) == 3  # scripts and the two engines
+    assert len(sources) == 2  # scripts and src
     assert stages("frames-poses") == {"resources/videos/lego", "frames", "poses"}
     assert stages("train") == {"poses", "region", "train/config", "train/100"}
     assert stages("mesh") == {"train/100", "poses", "region", "mesh/100"}
@@ -157,6 +158,27 @@ def test_missing_settings_are_all_named_before_anything_happens(remote: Remote, 
     assert (
         run.returncode == 1 and "OVHAI_BUCKET is 'Not_A_Bucket'" in run.stdout and "OVHAI_GPU is 'many'" in run.stdout
     )
+
+
+def test_results_in_the_bucket_are_accepted(remote: Remote) -> None:
+    checkout = remote.checkout.copy(remote.checkout.folder.parent / "accepted")
+    settings = {name: dict(section) for name, section in SMALL.items()}
+    settings["train"]["milestones"] = []
+    checkout.configure([ROW | {"mesh.resolution": 40}], **settings)
+    (checkout.folder / "film.mp4").touch()
+    fresh = Remote(checkout, remote.platform, remote.environment, remote.bucket, remote.s3)
+    before = fresh.run("--dry-run").stdout
+    assert "rule frames" in before and "rule deliver" in before
+    profile = ["--profile", "ovhai", "--configfile", "settings.yaml"]
+    command = [sys.executable, "-m", "videomesh.accept", *profile]
+    environment = {**remote.environment, "PYTHONPATH": str(checkout.folder / "src")}
+    run = checkout.run([*command, "--stages", "ingest"], **environment)
+    assert run.returncode == 0 and "lego ingest (rule ingest_video): accepted (newer input)" in run.stdout, run.stdout
+    planned = fresh.run("--dry-run").stdout
+    assert "rule frames" not in planned and "rule deliver" in planned
+    run = checkout.run([*command, "--scenes", "lego"], **environment)
+    assert run.returncode == 0, run.stdout
+    assert "Nothing to be done" in fresh.run("--dry-run").stdout
 
 
 def test_a_capture_that_fails_the_gate_costs_no_gpu(remote: Remote) -> None:
