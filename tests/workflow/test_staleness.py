@@ -264,9 +264,7 @@ def test_a_limit_of_the_gate_hides_no_other_reason(two: Checkout) -> None:
     assert {scene: set(rules) for scene, rules in two.planned_by_scene().items()} == dict.fromkeys(ENGINES, gate)
     for engine in ENGINES:  # as after a verdict of "no"
         (two.folder / f"results/{engine}/gate/gate.pass").unlink()
-    assert {scene: set(rules) for scene, rules in two.planned_by_scene().items()} == {
-        engine: gate for engine in ENGINES
-    }
+    assert {scene: set(rules) for scene, rules in two.planned_by_scene().items()} == dict.fromkeys(ENGINES, gate)
     rows = [{**row, "mesh.resolution": 300} for row in rows]
     two.configure(rows, neuralangelo=SOURCE, train={"milestones": [500]})
     for engine, rules in two.planned_by_scene().items():
