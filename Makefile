@@ -7,7 +7,7 @@ VENV ?= .venv
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-ovhai test chaos lint clean
+.PHONY: demo demo-ovhai test coverage chaos lint clean
 
 demo: $(VENV)/.local
 	$(BIN)/snakemake --profile profiles/local --configfile config/demo/config.yaml
@@ -19,6 +19,9 @@ demo-ovhai: $(VENV)/.test
 test: lint
 	bash tests/install_colmap.sh
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+coverage: $(VENV)/.test # what no test runs
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 chaos: $(VENV)/.test # 200 runs with random faults and killed heads: most of an hour
 	$(BIN)/python tests/executor/chaos.py --seeds 0-199 --jobs 5
