@@ -8,9 +8,10 @@ include: "rules/ingest.smk"
 include: "rules/frames.smk"
 include: "rules/poses.smk"
 include: "rules/region.smk"
-include: "rules/train.smk"
-include: "rules/mesh.smk"
+include: "rules/gate.smk"
+include: "rules/sdfgrid.smk"
 include: "rules/neuralangelo.smk"
+include: "rules/mesh.smk"
 include: "rules/deliver.smk"
 
 

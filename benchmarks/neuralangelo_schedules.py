@@ -60,7 +60,7 @@ def measure(args: argparse.Namespace, run: str) -> list[Any]:
     checkpoint, metrics = folder / "checkpoint.pt", folder / "metrics.jsonl"
     started = time.monotonic()
     outputs = [f"--checkpoint={checkpoint}", f"--metrics={metrics}"]
-    call(folder, ["-m", "neuralangelo", "train", *inputs, f"--iterations={iterations}", *outputs])
+    call(folder, ["-m", "neuralangelo_engine", "train", *inputs, f"--iterations={iterations}", *outputs])
     seconds = time.monotonic() - started
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     rows = [row for row in rows if row.get("psnr") is not None]

@@ -113,7 +113,7 @@ def get_source_argument(wildcards, input):
     Snakemake leaves params that look at the input out of what makes a file stale, so the rule has the cell itself too.
     """
     source = SCENES[wildcards.scene]["video"]
-    return input[0] if source.startswith("s3://") else source
+    return input.source if source.startswith("s3://") else source
 
 
 def get_footage(wildcards):
@@ -221,7 +221,7 @@ def get_final_mesh(file):
 
 
 def get_verdicts():
-    return [f"results/{scene}/region/gate.pass" for scene in SCENES]
+    return [f"results/{scene}/gate/gate.pass" for scene in SCENES]
 
 
 def get_meshes():

@@ -3,7 +3,7 @@
 
 rule ingest_video:
     input:
-        get_source_files,
+        source=get_source_files,
     output:
         video="resources/videos/{scene}/video.mp4",
     log:
@@ -12,13 +12,13 @@ rule ingest_video:
     conda:
         "../envs/workflow.yaml"
     params:
-        video=get_setting("video"),
-        source=get_source_argument,
+        source=get_setting("video"),
+        argument=get_source_argument,
         code=get_code("scripts/ingest.py"),
     shell:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/ingest.py"'
         " --scene {wildcards.scene:q}"
-        " --source {params.source:q}"
+        " --source {params.argument:q}"
         " --output {output.video:q}"
         " > {log:q} 2>&1"
 

@@ -3,7 +3,7 @@
 
 rule neuralangelo_source:
     input:
-        get_neuralangelo_files(),
+        source=get_neuralangelo_files(),
     output:
         source="resources/neuralangelo/neuralangelo-94390b6.tar.gz",
     log:
@@ -28,7 +28,7 @@ rule neuralangelo_config:
         source="resources/neuralangelo/neuralangelo-94390b6.tar.gz",
         transforms="results/{scene}/region/transforms.json",
         region="results/{scene}/region/region.json",
-        gate="results/{scene}/region/gate.json",
+        gate="results/{scene}/gate/gate.json",
     output:
         config="results/{scene}/train/config/config.yaml",
     log:
@@ -65,7 +65,7 @@ rule neuralangelo_config:
 # The progress lines belong on the terminal too: this is the step that takes long.
 rule neuralangelo_train:
     input:
-        gate=ancient("results/{scene}/region/gate.pass"),
+        gate=ancient("results/{scene}/gate/gate.pass"),
         source="resources/neuralangelo/neuralangelo-94390b6.tar.gz",
         images="results/{scene}/poses/images.tar",
         transforms="results/{scene}/region/transforms.json",

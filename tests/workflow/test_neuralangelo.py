@@ -80,7 +80,7 @@ def test_each_scene_has_its_own_engine(finished: Checkout, tmp_path: Path) -> No
     checkout = finished.copy(tmp_path / "both")
     checkout.configure([ROW, {**ROW, "scene": "duplo", "engine": "sdfgrid"}], **SETTINGS)
     planned = checkout.planned()
-    assert planned["train"] == 2 and planned["mesh"] == 2
+    assert planned["sdfgrid_train"] == 2 and planned["sdfgrid_mesh"] == 2
     assert not {"neuralangelo_train", "neuralangelo_mesh"} & set(planned)
 
 

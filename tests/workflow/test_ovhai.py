@@ -95,7 +95,7 @@ def test_nothing_is_done_twice_and_a_change_costs_only_what_depends_on_it(remote
     fresh.configure([ROW | {"mesh.resolution": 40}], **settings)
     run = Remote(fresh, remote.platform, remote.environment, remote.bucket, remote.s3).run("--dry-run")
     assert set(re.findall(r"^(?:local)?rule (\w+):", run.stdout, re.MULTILINE)) == {
-        "mesh",
+        "sdfgrid_mesh",
         "web_mesh",
         "deliver",
         "all",
@@ -109,24 +109,24 @@ def test_no_job_sees_more_than_its_inputs(remote: Remote) -> None:
     sources = {prefix.removeprefix("experiments/") for prefix in remote.prefixes("frames-poses") if ".ovhai" in prefix}
     assert len(sources) == 2  # scripts and src
     assert stages("frames-poses") == {"resources/videos/lego", "frames", "poses"}
-    assert stages("train") == {"poses", "region", "train/config", "train/100"}
-    assert stages("mesh") == {"train/100", "poses", "region", "mesh/100"}
+    assert stages("sdfgrid_train") == {"poses", "region", "train/config", "train/100"}
+    assert stages("sdfgrid_mesh") == {"train/100", "poses", "region", "mesh/100"}
 
 
 CHECKS: dict[str, Callable[[Remote], bool]] = {
-    "GROUP": lambda remote: all(prefix.startswith("experiments/") for prefix in remote.prefixes("train")),
-    "MODEL": lambda remote: labels(remote.jobs()["train"], "wildcard-scene") == "lego",
+    "GROUP": lambda remote: all(prefix.startswith("experiments/") for prefix in remote.prefixes("sdfgrid_train")),
+    "MODEL": lambda remote: labels(remote.jobs()["sdfgrid_train"], "wildcard-scene") == "lego",
     "DOWNSAMPLE_RATE": lambda remote: "--downsample 4" in remote.command("frames-poses"),
     "SCENE_TYPE": lambda remote: remote.load("region/region.json")["scene_type"]["used"] == "object",
-    "DATASTORE": lambda remote: remote.jobs()["train"]["spec"]["volumes"][0]["dataStore"]["alias"] == "S3GRA",
+    "DATASTORE": lambda remote: remote.jobs()["sdfgrid_train"]["spec"]["volumes"][0]["dataStore"]["alias"] == "S3GRA",
     "BUCKET_NAME": lambda remote: (
-        remote.jobs()["train"]["spec"]["volumes"][0]["dataStore"]["container"] == remote.bucket
+        remote.jobs()["sdfgrid_train"]["spec"]["volumes"][0]["dataStore"]["container"] == remote.bucket
     ),
-    "FLAVOR": lambda remote: remote.jobs()["train"]["spec"]["resources"]["flavor"] == "l4-1-gpu",
-    "GPU": lambda remote: remote.jobs()["train"]["spec"]["resources"]["gpu"] == 2,
-    "ITERATIONS": lambda remote: "--iterations 100" in remote.command("train"),
-    "RESOLUTION": lambda remote: "--resolution 48" in remote.command("mesh"),
-    "BLOCK_RES": lambda remote: "block" not in remote.command("mesh"),  # not needed any more
+    "FLAVOR": lambda remote: remote.jobs()["sdfgrid_train"]["spec"]["resources"]["flavor"] == "l4-1-gpu",
+    "GPU": lambda remote: remote.jobs()["sdfgrid_train"]["spec"]["resources"]["gpu"] == 2,
+    "ITERATIONS": lambda remote: "--iterations 100" in remote.command("sdfgrid_train"),
+    "RESOLUTION": lambda remote: "--resolution 48" in remote.command("sdfgrid_mesh"),
+    "BLOCK_RES": lambda remote: "block" not in remote.command("sdfgrid_mesh"),  # not needed any more
 }
 
 

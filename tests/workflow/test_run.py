@@ -26,11 +26,11 @@ STAGES = {
     "region/region.json",
     "region/region.png",
     "region/points.npz",
-    "region/gate.json",
-    "region/gate.pass",
+    "gate/gate.json",
+    "gate/gate.pass",
     "train/config/config.yaml",
 }
-AFTER_REGION = {"region", "gate", "gate_decision", "train", "mesh", "web_mesh", "deliver"}
+AFTER_REGION = {"region", "gate", "gate_decision", "sdfgrid_train", "sdfgrid_mesh", "web_mesh", "deliver"}
 
 
 def milestone_files(iteration: int) -> set[str]:
@@ -98,11 +98,11 @@ def test_nothing_changed_nothing_to_be_done(copy: Checkout) -> None:
 def test_a_changed_row_touches_its_scene_and_later_stages_only(copy: Checkout, scenes: list[dict[str, object]]) -> None:
     film, *others = scenes
     copy.configure([{**film, "mesh.resolution": 56}, *others], **SMALL)
-    assert copy.planned() == {"mesh": 2, "web_mesh": 2, "deliver": 1, "deliver_preview": 1}
+    assert copy.planned() == {"sdfgrid_mesh": 2, "web_mesh": 2, "deliver": 1, "deliver_preview": 1}
     copy.configure([{**film, "mesh.web_faces": 2000}, *others], **SMALL)
     assert copy.planned() == {"web_mesh": 2, "deliver": 1, "deliver_preview": 1}
     copy.configure([{**film, "gate.track_length.warn": 2.5}, *others], **SMALL)
-    assert set(copy.planned()) == (AFTER_REGION - {"region"}) | {"deliver_preview"}
+    assert copy.planned() == {"gate": 1, "gate_decision": 1}
     copy.configure([{**film, "frames.target": 30}, *others], **SMALL)
     assert set(copy.planned()) == AFTER_REGION | {"frames", "poses", "deliver_preview"}
     assert copy.planned()["frames"] == 1
@@ -117,19 +117,21 @@ def test_an_earlier_milestone_is_inserted_into_the_chain(copy: Checkout, scenes:
     film, *others = scenes
     copy.configure([{**film, "train.milestones": "60,90"}, *others], **SMALL)
     plan = copy.planned()
-    assert plan["train"] == 2  # 90, and 120 that now resumes from it
+    assert plan["sdfgrid_train"] == 2  # 90, and 120 that now resumes from it
     assert plan["deliver_preview"] == 1
 
 
 def test_a_changed_program_makes_its_stage_stale(copy: Checkout) -> None:
     for program, rules in {
         "scripts/web_mesh.py": {"web_mesh"},
-        "src/sdfgrid/sparse_mesh.py": {"mesh", "web_mesh"},
-        "scripts/region_rules.py": AFTER_REGION,
+        "src/videomesh/meshing/sparse_mesh.py": {"sdfgrid_mesh", "web_mesh"},
+        "src/videomesh/region/subject.py": AFTER_REGION,
     }.items():
         path = copy.folder / program
         original = path.read_text()
-        path.write_text(original + "\n# changed\n")
+        path.write_text(original + "\n# a comment\n")
+        assert copy.planned() == {}, program
+        path.write_text(original + "\nCHANGED = True\n")
         assert set(copy.planned()) == rules | {"deliver", "deliver_preview"}, program
         path.write_text(original)
     assert copy.planned() == {}
@@ -175,7 +177,7 @@ def test_a_failing_gate_stops_its_scene_only(copy: Checkout, scenes: list[dict[s
     run = copy.snakemake()
     assert run.returncode == 1
     assert "film" in run.stdout and "points_inside" in run.stdout and "gate.mode" in run.stdout
-    checks = json.loads((copy.folder / "results/film/region/gate.json").read_text())
+    checks = json.loads((copy.folder / "results/film/gate/gate.json").read_text())
     assert checks["verdict"] == "fail"
     assert (copy.folder / "results/film/train/120/checkpoint.pt").stat().st_mtime_ns == trained
     assert json.loads((copy.folder / "results/photos/mesh/120/mesh.json").read_text())["resolution"] == 40

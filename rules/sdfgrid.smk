@@ -1,7 +1,7 @@
-# The built-in engine learns the surface from the frames, milestone by milestone.
+# The built-in engine learns the surface from the frames, milestone by milestone, and makes triangles of it.
 
 
-rule train_config:
+rule sdfgrid_config:
     output:
         config="results/{scene}/train/config/config.yaml",
     log:
@@ -26,9 +26,9 @@ rule train_config:
 
 
 # The progress lines belong on the terminal too: this is the step that takes long.
-rule train:
+rule sdfgrid_train:
     input:
-        gate=ancient("results/{scene}/region/gate.pass"),
+        gate=ancient("results/{scene}/gate/gate.pass"),
         images="results/{scene}/poses/images.tar",
         transforms="results/{scene}/region/transforms.json",
         points="results/{scene}/region/points.npz",
@@ -61,3 +61,39 @@ rule train:
         " --checkpoint {output.checkpoint:q}"
         " --metrics {output.metrics:q}"
         " 2>&1 | tee {log:q}"
+
+
+rule sdfgrid_mesh:
+    input:
+        checkpoint="results/{scene}/train/{iteration}/checkpoint.pt",
+        images="results/{scene}/poses/images.tar",
+        transforms="results/{scene}/region/transforms.json",
+    output:
+        mesh="results/{scene}/mesh/{iteration}/mesh.ply",
+        summary="results/{scene}/mesh/{iteration}/mesh.json",
+    log:
+        "results/{scene}/mesh/{iteration}/mesh.log",
+    wildcard_constraints:
+        scene=get_scenes_of("sdfgrid"),
+    conda:
+        "../envs/workflow.yaml"
+    container:
+        get_image("pytorch")
+    threads: 8
+    params:
+        resolution=get_setting("mesh.resolution"),
+        crop=get_setting("mesh.crop"),
+        min_component=get_setting("mesh.min_component"),
+        code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/extract.py"),
+    shell:
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m sdfgrid extract'
+        " --checkpoint {input.checkpoint:q}"
+        " --transforms {input.transforms:q}"
+        " --images {input.images:q}"
+        " --resolution {params.resolution}"
+        " --crop {params.crop}"
+        " --min-component {params.min_component}"
+        " --threads {threads}"
+        " --mesh {output.mesh:q}"
+        " --summary {output.summary:q}"
+        " > {log:q} 2>&1"
