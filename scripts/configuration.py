@@ -342,7 +342,6 @@ def last_set(*settings: Setting) -> Setting:
 
 # --- sources ----------------------------------------------------------------------------------------------------------
 
-PHOTO_SUFFIXES = (".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 KINDS = (
     "the path of a video or of a folder or archive of photos, or an address that begins with https://, http://, "
     "s3://BUCKET/ or gdrive://"

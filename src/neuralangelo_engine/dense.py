@@ -22,10 +22,10 @@ from torch import Tensor
 
 from neuralangelo_engine.train import end_group
 from neuralangelo_engine.workplace import Workplace
-from sdfgrid import surface
-from sdfgrid.extract import Bounds, Raw
-from sdfgrid.sparse_mesh import Mesh
 from videomesh.errors import UserError
+from videomesh.meshing import surface
+from videomesh.meshing.extract import Bounds, Raw
+from videomesh.meshing.sparse_mesh import Mesh
 
 SCRIPT = "projects/neuralangelo/scripts/extract_mesh.py"
 TOLERANCE = 1e-3  # of a voxel, within which two vertices are one (NA-28)

@@ -14,12 +14,12 @@ import torch
 from neuralangelo_engine import dense, field
 from neuralangelo_engine.rescue import holding
 from neuralangelo_engine.workplace import get_environment, workplace
-from sdfgrid import extract
 from sdfgrid.dataset import read_transforms
-from sdfgrid.extract import Bounds, Raw
-from sdfgrid.train import choose_device, set_threads
+from videomesh.devices import choose_device, set_threads
 from videomesh.errors import UserError
 from videomesh.files import check_writable
+from videomesh.meshing import extract
+from videomesh.meshing.extract import Bounds, Raw
 
 BLOCK_RANGE = (16, 512)  # upstream evaluates that many points cubed at once
 

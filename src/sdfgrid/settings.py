@@ -1,6 +1,5 @@
 """The engine's settings: what a run does from its first to its last iteration. Standard library only."""
 
-import argparse
 import dataclasses
 import difflib
 import json
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 from videomesh.errors import UserError
-from videomesh.files import outputs
 
 MIN_ITERATIONS = 10
 IMAGE_SIZE_RANGE = (32, 4096)  # px
@@ -94,9 +92,9 @@ def read(path: Path) -> Settings:
     try:
         values = json.loads(Path(path).read_text())
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; write one with `python3 -m sdfgrid settings`")
+        raise UserError(f"{path}: no such file; write one with `python3 -m sdfgrid config`")
     except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error}); write it with `python3 -m sdfgrid settings`")
+        raise UserError(f"{path}: not JSON ({error}); write it with `python3 -m sdfgrid config`")
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds a {type(values).__name__}, not an object with the engine's settings")
     try:
@@ -122,19 +120,6 @@ def from_dict(values: Dict[str, Any]) -> Settings:
 
 def to_json(settings: Settings) -> str:
     return json.dumps(dataclasses.asdict(settings), indent=1) + "\n"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--iterations", type=int, required=True, help="length of the whole schedule")
-    parser.add_argument("--image-size", type=int, default=320, help="long side of the training images, px")
-    parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
-    parser.add_argument("--output", type=Path, required=True, help="file to write (JSON, which is YAML too)")
-
-
-def main(args: argparse.Namespace) -> None:
-    settings = derive(args.iterations, args.image_size, args.seed)
-    with outputs(args.output) as (part,):
-        part.write_text(to_json(settings))
 
 
 def _check(good: bool, name: str, value: object, allowed: str) -> None:

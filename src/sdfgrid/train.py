@@ -18,6 +18,7 @@ from sdfgrid.dataset import load
 from sdfgrid.grid import kernels
 from sdfgrid.settings import Settings, read
 from sdfgrid.trainer import Trainer
+from videomesh.devices import choose_device, set_threads
 from videomesh.errors import UserError
 from videomesh.files import check_writable, outputs
 
@@ -41,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     settings = read(args.config)
     device = choose_device(args.device)
-    set_threads(args.threads)
+    threads = set_threads(args.threads)
+    if kernels is not None:
+        kernels.set_threads(threads)
     previous = checkpoint.read(args.resume, device) if args.resume else None
     check_schedule(args, settings, previous)
     for path in (args.checkpoint, args.metrics):
@@ -91,25 +94,6 @@ def check_same_scene(args: argparse.Namespace, previous: dict[str, Any], fingerp
             f"--resume {args.resume}: trained on other frames, poses or another region than {args.transforms}; "
             "train this scene from the start"
         )
-
-
-def choose_device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: PyTorch sees no CUDA device here; use --device cpu or a machine with a GPU")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def set_threads(count: int | None) -> None:
-    """Use so many CPU threads (None: all that this process may use). To be called before any other work."""
-    if count is not None and count < 1:
-        raise UserError(f"--threads {count}: it must be 1 or more")
-    # Light that fades to nothing makes numbers below 1e-38, with which a CPU is a hundred times slower than with 0.
-    # Threads inherit the setting when they start.
-    torch.set_flush_denormal(True)
-    count = count or len(os.sched_getaffinity(0))
-    torch.set_num_threads(count)
-    if kernels is not None:
-        kernels.set_threads(count)
 
 
 class Progress:

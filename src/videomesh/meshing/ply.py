@@ -12,7 +12,7 @@ VERTEX = np.dtype([("position", "<f4", 3), ("colour", "u1", 3)])
 FACE = np.dtype([("corners", "u1"), ("vertices", "<i4", 3)])
 HEADER = """ply
 format binary_little_endian 1.0
-comment written by sdfgrid
+comment written by videomesh
 element vertex {vertices}
 property float x
 property float y
@@ -52,7 +52,7 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     header = data[:start].decode("ascii", "replace").split()
     counts = [int(header[i + 2]) for i, word in enumerate(header) if word == "element" and header[i + 2].isdigit()]
     if len(counts) != 2 or data[:start] != HEADER.format(vertices=counts[0], faces=counts[1]).encode():
-        raise UserError(f"{path}: not a mesh written by sdfgrid")
+        raise UserError(f"{path}: not a mesh written by videomesh")
     if len(data) != start + counts[0] * VERTEX.itemsize + counts[1] * FACE.itemsize:
         raise UserError(f"{path}: cut short: {len(data)} bytes for {counts[0]} vertices and {counts[1]} faces")
     vertex = np.frombuffer(data, VERTEX, counts[0], start)

@@ -13,8 +13,8 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-import ingest
-from videomesh.errors import UserError, run
+from videomesh.download import Progress, downloaded
+from videomesh.errors import UserError
 from videomesh.files import outputs
 
 COMMIT = "94390b64683c067c620d9e075224ccfe582647d0"  # 2023-10-02, upstream's newest
@@ -59,7 +59,7 @@ def find_archive(source: str, output: Path) -> Iterator[Path]:
         yield Path(source)
         return
     try:
-        with ingest.downloaded(ADDRESS, output, ingest.Progress("neuralangelo")) as path:
+        with downloaded(ADDRESS, output, Progress("neuralangelo")) as path:
             yield path
     except UserError as error:
         raise UserError(

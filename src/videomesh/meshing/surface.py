@@ -11,7 +11,7 @@ from typing import NamedTuple, Sequence
 import torch
 from torch import Tensor
 
-from sdfgrid.sparse_mesh import Mesh
+from videomesh.meshing.sparse_mesh import Mesh
 
 
 class Views(NamedTuple):

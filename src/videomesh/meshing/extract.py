@@ -1,0 +1,413 @@
+"""From the field that an engine has learnt to a coloured mesh in world coordinates."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any, Callable, List, NamedTuple, Protocol, Tuple
+
+import torch
+from torch import Tensor
+
+from sdfgrid.dataset import read_images, read_transforms
+from videomesh.errors import UserError
+from videomesh.files import outputs
+from videomesh.meshing import ply, sparse_mesh, surface
+from videomesh.meshing.sparse_mesh import Mesh
+from videomesh.meshing.surface import Topology, Views
+
+RESOLUTION_RANGE = (32, 2048)
+PREVIEW_RESOLUTION = 128
+PREVIEW_SHELL = 0.01  # distance to the region's sphere that counts as lying on it
+# At resolution R a pixel of the photographs, scaled to R times this, is about half a voxel wide on a subject that fills
+# the frame: more detail than the vertices can hold.
+IMAGE_PIXELS_PER_VOXEL = 3
+MAX_VIEWS = 64  # evenly chosen; more photographs show the same surface again
+MIN_SEEN = 2  # photographs that must see a face (NA-30)
+BYTES_PER_VERTEX = 600  # of a mesh at work, with its faces and intermediate results (NA-26)
+MEMORY_SHARE = 0.7  # of what is available
+
+
+class Limit(NamedTuple):
+    """Limits of one check; None switches a level off."""
+
+    warn: float | None
+    fail: float | None
+    worse: str  # "above" or "below": a value beyond a limit in this direction is bad
+    unit: str
+    source: str
+    meaning: str
+    advice: str
+
+
+UNTRAINED = (
+    "Likely causes: too few iterations (train.iterations), a region that misses the subject (look at region.png; set "
+    "region.center and region.radius), the wrong scene_type, wrong poses (look at gate.json), or a subject before a "
+    "plain background of its own colour."
+)
+SPREAD_OUT = "Look at region.png: a sphere much larger than the subject holds much that is not the subject."
+LIMITS = {
+    "surface_size": Limit(None, 500, "below", "vertices", "NA-29", "size of a quick mesh at resolution 128", UNTRAINED),
+    "roundness": Limit(
+        None, 0.05, "below", "ratio", "NA-29",
+        "spread of the distances from the quick mesh's middle / their mean (0: a sphere, as before training)",
+        UNTRAINED,
+    ),
+    "shell_share": Limit(
+        None, 0.3, "above", "share", "NA-29", "share of the quick mesh that lies on the region's sphere", UNTRAINED
+    ),
+    "largest_component": Limit(
+        0.9, None, "below", "share", "NA-28", "share of the largest component in the mesh's area", SPREAD_OUT
+    ),
+    "unseen_share": Limit(
+        # 0.2 in NA-30; but the underside of the ground, which nobody can see, is a third of a good mesh of the demo
+        0.5, None, "above", "share", "NA-30", "share of the area removed because fewer than 2 photographs see it",
+        SPREAD_OUT,
+    ),
+    "colour_spread": Limit(
+        5, None, "below", "of 255", "NA-31", "standard deviation of the mesh's colours",
+        "The mesh has nearly one colour: look whether the photographs do.",
+    ),
+    "colour_difference": Limit(
+        40, None, "above", "of 255", "NA-31", "difference between the mean colours of mesh and photographs",
+        "Harmless if the background has another colour than the subject; else the poses are wrong (look at gate.json).",
+    ),
+}  # fmt: skip
+
+
+class Field(Protocol):
+    """A trained scene of any engine: points are in the frame of the region's unit sphere."""
+
+    center: Tensor  # (3,) float64 on the CPU, world
+    radius: float  # world
+    iteration: int
+
+    def signed_distance(self, points: Tensor) -> Tensor: ...
+
+    def colour(self, points: Tensor, directions: Tensor) -> Tensor: ...
+
+
+class Raw(NamedTuple):
+    """A surface before cleaning, in the unit sphere's frame."""
+
+    mesh: Mesh
+    colours: Tensor | None  # (V, 3) in 0..1 of its own; None: ask the field
+    extractor: str  # its name, for mesh.json
+    evaluations: int  # of the signed distance
+
+
+Bounds = List[Tuple[float, float]]  # of each axis, in the unit sphere's frame
+Extractor = Callable[[Field, Bounds, argparse.Namespace, torch.device], Raw]
+
+
+class Photographs(NamedTuple):
+    views: Views  # in the frame of the region's unit sphere
+    images: Tensor  # (N, height, width, 3) uint8, on the CPU
+
+
+class Cleaned(NamedTuple):
+    """The final surface, in the unit sphere's frame, and what was taken away on the way."""
+
+    mesh: Mesh
+    colours: Tensor  # (V, 3) in 0..1
+    components_found: int  # after the crop
+    unseen_share: float  # of the area
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, help="checkpoint.pt of a training milestone")
+    add("--transforms", type=Path, required=True, help="transforms.json that it was trained with")
+    add("--images", type=Path, required=True, help="tar of the undistorted frames that transforms.json names")
+    add("--resolution", type=int, default=256, help="voxels across the region's sphere (default: 256)")
+    add("--crop", type=float, default=0.98, help="radius to keep, as a share of the region's (default: 0.98)")
+    add("--min-component", type=float, default=0.01, help="area of the smallest component to keep, as a share of the "
+        "largest one's (default: 0.01)")  # fmt: skip
+    add("--mesh", type=Path, required=True, help="mesh.ply to write, in world coordinates")
+    add("--summary", type=Path, required=True, help="mesh.json to write: counts, sizes and checks")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU if there is one (default)")
+    add("--threads", type=int, help="CPU threads (default: as many as this process may use)")
+
+
+def make_mesh(
+    field: Field,
+    scene: dict[str, Any],
+    args: argparse.Namespace,
+    device: torch.device,
+    started: float,
+    extract_raw: Extractor,
+) -> None:
+    """All that follows a field: its surface, cleaned, coloured, checked and written.
+
+    scene: the content of args.transforms; started: time.perf_counter() at the beginning of the command
+    """
+    bounds = region_bounds(args, field, scene)
+    photographs = read_photographs(args, field, scene)
+
+    preview = extract_preview(field, device)
+    checks = check_preview(preview, args.checkpoint, field)
+    for place in {device, torch.device("cpu")}:  # the finished mesh is written from the CPU
+        check_memory(len(preview.vertices), args.resolution, place)
+
+    surface_started = time.perf_counter()
+    voxel = 2 / args.resolution
+    raw = extract_raw(field, bounds, args, device)
+    cleaning_started = time.perf_counter()
+    cleaned = clean(raw, field, photographs, args)
+    world = Mesh(cleaned.mesh.vertices * field.radius + field.center.to(device), cleaned.mesh.faces)
+    shape = surface.topology(world)
+    checks += check_mesh(cleaned, shape, photographs)
+    finished = time.perf_counter()
+
+    summary = {
+        **describe(world, shape, cleaned),
+        "unit": "arbitrary",
+        "extractor": raw.extractor,
+        "iteration": field.iteration,
+        "resolution": args.resolution,
+        "voxel": voxel * field.radius,
+        "crop": args.crop,
+        "min_component": args.min_component,
+        "evaluations": raw.evaluations,
+        "seconds": {
+            "reading": round(surface_started - started, 2),
+            "surface": round(cleaning_started - surface_started, 2),
+            "cleaning": round(finished - cleaning_started, 2),
+        },
+        "verdict": "warn" if any(check["verdict"] == "warn" for check in checks) else "pass",
+        "checks": checks,
+    }
+    with outputs(args.mesh, args.summary) as (mesh_part, summary_part):
+        colours = (cleaned.colours.clamp(0, 1) * 255).round().byte()
+        ply.write(mesh_part, world.vertices.cpu().numpy(), world.faces.cpu().numpy(), colours.cpu().numpy())
+        summary_part.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    print(report(summary))
+
+
+# ----------------------------------------------------------------------------------------------------------- input
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    low, high = RESOLUTION_RANGE
+    if not low <= args.resolution <= high:
+        raise UserError(f"--resolution {args.resolution}: it must be {low} to {high} (mesh.resolution)")
+    if not 0 < args.crop <= 1:
+        raise UserError(f"--crop {args.crop:g}: it must be more than 0 and at most 1 (mesh.crop)")
+    if not 0 <= args.min_component <= 1:
+        raise UserError(f"--min-component {args.min_component:g}: it must be 0 to 1 (mesh.min_component)")
+
+
+def check_same_region(args: argparse.Namespace, field: Field, scene: dict[str, Any]) -> None:
+    """A checkpoint knows its own region; photographs of another one would cut and colour it wrongly."""
+    moved = float((torch.tensor(scene["sphere_center"], dtype=torch.float64) - field.center).norm())
+    if moved > 1e-3 * field.radius or abs(scene["sphere_radius"] / field.radius - 1) > 1e-3:
+        raise UserError(
+            f"{args.checkpoint}: trained on the region with centre {[round(x, 4) for x in field.center.tolist()]} and "
+            f"radius {field.radius:.4g}, but {args.transforms} says {scene['sphere_center']} and "
+            f"{scene['sphere_radius']:.4g}; give the transforms.json it was trained with, or train again"
+        )
+
+
+def read_photographs(args: argparse.Namespace, field: Field, scene: dict[str, Any]) -> Photographs:
+    count = min(MAX_VIEWS, len(scene["frames"]))
+    frames = [scene["frames"][k * len(scene["frames"]) // count] for k in range(count)]
+    stored = (scene["w"], scene["h"])
+    scale = min(1.0, IMAGE_PIXELS_PER_VOXEL * args.resolution / max(stored))
+    width, height = size = (round(stored[0] * scale), round(stored[1] * scale))
+    images = read_images(args.images, [frame["file_path"] for frame in frames], stored, size, args.transforms)
+    pose = torch.tensor([frame["transform_matrix"] for frame in frames], dtype=torch.float64)[:, :3]
+    pose[:, :, 1:3] *= -1  # OpenGL's y and z axes to OpenCV's
+    rotation = pose[:, :, :3].transpose(1, 2)
+    position = (pose[:, :, 3:] - field.center[:, None]) / field.radius
+    across, down = width / stored[0], height / stored[1]
+    views = Views(
+        to_camera=torch.cat([rotation, -rotation @ position], -1),
+        focal=(scene["fl_x"] * across, scene["fl_y"] * down),
+        principal=(scene["cx"] * across, scene["cy"] * down),
+        size=size,
+    )
+    return Photographs(views, images)
+
+
+# --------------------------------------------------------------------------------------------------------- surface
+
+
+def extract_preview(field: Field, device: torch.device) -> Mesh:
+    """The whole region at low resolution, in a fraction of a second."""
+    mesh, _ = extract_surface(field, [(-1.0, 1.0)] * 3, PREVIEW_RESOLUTION, 1.0, device)
+    return surface.crop_to_ball(mesh, 1.0)
+
+
+def extract_sparse(field: Field, bounds: Bounds, args: argparse.Namespace, device: torch.device) -> Raw:
+    mesh, stats = extract_surface(field, bounds, args.resolution, args.crop, device)
+    return Raw(mesh, None, "sparse", stats.evaluations)
+
+
+def extract_surface(
+    field: Field, bounds: Bounds, resolution: int, radius: float, device: torch.device
+) -> tuple[Mesh, sparse_mesh.Stats]:
+    try:
+        return sparse_mesh.extract(field.signed_distance, bounds, 2 / resolution, radius, device)
+    except ValueError as error:
+        raise UserError(f"after {field.iteration} iterations {error}; train again, or with another train.seed")
+
+
+def region_bounds(args: argparse.Namespace, field: Field, scene: dict[str, Any]) -> Bounds:
+    """The lattice's extent in the unit sphere's frame: transforms.json's box, if any, within the cropped sphere."""
+    box = scene.get("aabb_range", [[-math.inf, math.inf]] * 3)
+    try:
+        world = torch.tensor(box, dtype=torch.float64).view(3, 2)
+    except (TypeError, ValueError, RuntimeError):
+        raise UserError(f"{args.transforms}: aabb_range is {box!r}, not [[low, high], [low, high], [low, high]]")
+    unit = ((world - field.center[:, None]) / field.radius).clamp(-args.crop, args.crop)
+    if not bool((unit[:, 0] < unit[:, 1]).all()):
+        raise UserError(
+            f"{args.transforms}: the box aabb_range {box} is empty or beyond {args.crop:g} of the region's radius; "
+            "draw it round the subject"
+        )
+    return [(low, high) for low, high in unit.tolist()]
+
+
+def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Namespace) -> Cleaned:
+    """Crop, drop small components and what no two photographs see, and colour the rest."""
+    painted = raw.mesh
+    if raw.colours is not None:
+        painted = Mesh(torch.cat([painted.vertices, raw.colours.to(painted.vertices)], 1), painted.faces)
+    painted = surface.crop_to_ball(painted, args.crop)
+    mesh = Mesh(painted.vertices[:, :3], painted.faces)
+    if not len(mesh.faces):
+        raise UserError(
+            f"{args.checkpoint}: no surface within {args.crop:g} of the region's radius and the box (aabb_range) of "
+            f"{args.transforms}; make mesh.crop larger or move the region"
+        )
+    large, components_found = surface.large_components(mesh, args.min_component)
+    mesh, used = surface.keep_faces(mesh, large)
+    seen, colours, weight = surface.observe(mesh, photographs.views, list(photographs.images), 2 / args.resolution)
+    if raw.colours is not None:
+        learnt = painted.vertices[used, 3:].float()
+    else:
+        learnt = field.colour(mesh.vertices.float(), -surface.vertex_normals(mesh).float())
+    colours = torch.where(weight[:, None] > 0, colours, learnt)
+
+    shown = (seen >= MIN_SEEN)[mesh.faces].any(-1)
+    if not bool(shown.any()):
+        raise UserError(
+            f"{args.checkpoint}: no face of the mesh is seen by {MIN_SEEN} of {len(photographs.images)} photographs: "
+            f"the poses in {args.transforms} are not those it was trained with, or the region is not where they look"
+        )
+    area = surface.face_areas(mesh)
+    unseen_share = float(area[~shown].sum() / area.sum())
+    mesh, kept = surface.keep_faces(mesh, shown)
+    large, _ = surface.large_components(mesh, args.min_component)  # the cut may have split some
+    mesh, still_kept = surface.keep_faces(mesh, large)
+    return Cleaned(mesh, colours[kept][still_kept], components_found, unseen_share)
+
+
+# ---------------------------------------------------------------------------------------------------------- checks
+
+
+def check_preview(preview: Mesh, path: Path, field: Field) -> list[dict[str, Any]]:
+    """Raises UserError if the field holds no surface, or still the sphere it began as, or only the region's edge."""
+    count = len(preview.vertices)
+    checks = [judge("surface_size", count)]
+    if count:
+        from_middle = (preview.vertices - preview.vertices.mean(0)).norm(dim=-1)
+        checks.append(judge("roundness", float(from_middle.std(unbiased=False) / from_middle.mean())))
+        on_shell = (preview.vertices.norm(dim=-1) - 1).abs() < PREVIEW_SHELL
+        checks.append(judge("shell_share", float(on_shell.double().mean())))
+    for check in checks:
+        if check["verdict"] == "fail":
+            word = "at most" if check["worse"] == "above" else "at least"
+            raise UserError(
+                f"{path}: no usable surface after {field.iteration} iterations: {check['meaning']} is "
+                f"{check['value']:g}, should be {word} {check['fail']:g}. {check['advice']}"
+            )
+    return checks
+
+
+def check_mesh(cleaned: Cleaned, shape: Topology, photographs: Photographs) -> list[dict[str, Any]]:
+    colours = cleaned.colours.cpu() * 255
+    photographed = torch.stack([image.float().mean((0, 1)) for image in photographs.images]).mean(0)
+    return [
+        judge("largest_component", shape.largest_share),
+        judge("unseen_share", cleaned.unseen_share),
+        judge("colour_spread", float(colours.std(0, unbiased=False).mean())),
+        judge("colour_difference", float((colours.mean(0) - photographed).abs().max())),
+    ]
+
+
+def judge(name: str, value: float) -> dict[str, Any]:
+    """One entry of mesh.json's checks, in the form of gate.json's."""
+    limit = LIMITS[name]
+
+    def beyond(bound: float | None) -> bool:
+        return bound is not None and (value > bound if limit.worse == "above" else value < bound)
+
+    return {
+        "name": name,
+        "meaning": limit.meaning,
+        "value": round(value, 4),
+        "unit": limit.unit,
+        "worse": limit.worse,
+        "warn": limit.warn,
+        "fail": limit.fail,
+        "verdict": "fail" if beyond(limit.fail) else "warn" if beyond(limit.warn) else "pass",
+        "advice": limit.advice,
+        "source": limit.source,
+    }
+
+
+def check_memory(preview_vertices: int, resolution: int, device: torch.device) -> None:
+    """Raises UserError if the mesh will not fit: its vertices grow with the square of the resolution."""
+    vertices = preview_vertices * (resolution / PREVIEW_RESOLUTION) ** 2
+    available = available_memory(device)
+    if available is not None and vertices * BYTES_PER_VERTEX > MEMORY_SHARE * available:
+        fitting = resolution * math.sqrt(MEMORY_SHARE * available / (vertices * BYTES_PER_VERTEX)) // 32 * 32
+        raise UserError(
+            f"--resolution {resolution}: about {vertices / 1e6:.1f} million vertices would need "
+            f"{vertices * BYTES_PER_VERTEX / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are free; choose a "
+            f"mesh.resolution of at most {max(RESOLUTION_RANGE[0], fitting):.0f}, or a machine with more memory"
+        )
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Bytes; None where it cannot be known."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+# ---------------------------------------------------------------------------------------------------------- report
+
+
+def describe(world: Mesh, shape: Topology, cleaned: Cleaned) -> dict[str, Any]:
+    low, high = world.vertices.min(0).values, world.vertices.max(0).values
+    return {
+        "vertices": len(world.vertices),
+        "faces": len(world.faces),
+        "components": shape.components,
+        "components_found": cleaned.components_found,
+        "largest_component_share": shape.largest_share,
+        "open_edges": shape.open_edges,
+        "euler_number": shape.euler_number,
+        "area": float(surface.face_areas(world).sum()),
+        "bounding_box": [low.tolist(), high.tolist()],
+    }
+
+
+def report(summary: dict[str, Any]) -> str:
+    warnings = [check for check in summary["checks"] if check["verdict"] == "warn"]
+    line = (
+        f"mesh: {summary['vertices']:,} vertices, {summary['faces']:,} faces, {summary['components']} components in "
+        f"{sum(summary['seconds'].values()):.1f} s; {len(summary['checks'])} checks, {len(warnings)} with a warning"
+    )
+    return "\n".join(
+        [line, *(f"warning: {check['meaning']} is {check['value']:g}. {check['advice']}" for check in warnings)]
+    )

@@ -1,0 +1,77 @@
+"""The undistorted images: packed in one tar, and what is wrong with each."""
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Dict, List, Sequence, Tuple
+
+from PIL import Image, UnidentifiedImageError
+
+from videomesh.errors import UserError
+from videomesh.poses.model import read_cameras
+
+Image.MAX_IMAGE_PIXELS = None  # the frames are this workflow's own files
+
+
+
+def check_camera(archive: Path, undistorted: Path, names: Sequence[str]) -> None:
+    """Later steps know one pinhole camera for all images. UserError if COLMAP made anything else."""
+    cameras = read_cameras(undistorted / "sparse" / "cameras.bin")
+    problem = ""
+    if [camera.model for camera in cameras] != ["PINHOLE"]:
+        problem = f"cameras {[camera.model for camera in cameras]} instead of one PINHOLE"
+    else:
+        width, height = cameras[0].width, cameras[0].height
+        fx, fy, cx, cy = cameras[0].params
+        if abs(fx - fy) > 0.02 * fx:
+            problem = f"focal lengths {fx:.0f} and {fy:.0f} px differ by more than 2 %"
+        elif abs(cx / width - 0.5) > 0.1 or abs(cy / height - 0.5) > 0.1:
+            problem = f"principal point {cx:.0f}, {cy:.0f} is not near the centre of {width}x{height} px"
+        for name in names:
+            with Image.open(undistorted / "images" / name) as image:
+                if image.size != (width, height):
+                    problem = f"{name} has {image.size[0]}x{image.size[1]} px, the camera {width}x{height}"
+    if problem:
+        raise UserError(
+            f"{archive}: the camera could not be calibrated: {problem}. Use one camera at one zoom, without cropping "
+            "or electronic image stabilisation"
+        )
+
+
+def pack_images(folder: Path, names: Sequence[str], archive: Path) -> None:
+    with tarfile.open(archive, "w") as tar:
+        for name in names:
+            member = tarfile.TarInfo(name)  # no time, no owner: the same images give the same tar
+            member.size = (folder / name).stat().st_size
+            with open(folder / name, "rb") as file:
+                tar.addfile(member, file)
+
+
+def read_size(cameras: Path) -> Tuple[int, int]:
+    """Width and height in pixels of the one camera."""
+    (camera,) = read_cameras(cameras)
+    return camera.width, camera.height
+
+
+def inspect_images(archive: Path, size: Tuple[int, int]) -> List[Dict[str, str]]:
+    """Name and flaw of each image in the tar, as the gate judges them: it need not load them again, from far away."""
+    found = []
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            file = tar.extractfile(member)
+            found.append({"name": member.name, "flaw": find_flaw(file.read() if file else b"", size)})
+    return found
+
+
+def find_flaw(data: bytes, size: Tuple[int, int]) -> str:
+    """What is wrong with an image of which an engine expects width x height 8-bit RGB; "" if nothing."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()  # raises on truncated data: Pillow is strict unless told otherwise
+            if image.mode != "RGB":
+                return f"mode {image.mode}, not 8-bit RGB without alpha"
+            return "" if image.size == size else f"{image.width} x {image.height}, not {size[0]} x {size[1]}"
+    except UnidentifiedImageError:
+        return "not an image"
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's plugins raise these
+        return f"cannot be decoded: {error}"

@@ -1,0 +1,189 @@
+"""Matching and mapping, with more effort while too few frames get a pose."""
+
+import time
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Sequence, Set, Tuple, Union
+
+import numpy as np
+
+from videomesh.errors import UserError
+from videomesh.poses.frames import Frames
+from videomesh.poses.model import Points, read_images, read_points
+from videomesh.poses.progress import say, timed
+
+if TYPE_CHECKING:
+    from videomesh.poses.colmap_package import Pycolmap
+    from videomesh.poses.colmap_program import Colmap
+
+
+Pairs = Set[Tuple[int, int]]  # (i, j) with i < j: places in the list of frames
+OVERLAP, WIDE_OVERLAP = 6, 20  # so many following frames are matched with each
+KEY_FRAME_STEP, MAX_KEY_FRAMES = 5, 30
+MAX_EXHAUSTIVE = 300  # frames; that is 44,850 pairs
+# Mapper options as COLMAP's command line names them; programs that lack one do without it. The ratios, by which a model
+# grows between two adjustments of the whole, are COLMAP's own for video (ModifyForVideoData in option_manager.cc; else
+# 1.1). With redundant points left out (4.x), mapping is a third faster than by default, at the same camera error.
+MAPPER = {"ba_global_frames_ratio": 1.4, "ba_global_points_ratio": 1.4, "ba_global_ignore_redundant_points3D": 1}
+# About half of COLMAP's defaults, which are 100, 30, 0.25, 16 degrees and 10 frames.
+LOWER_THRESHOLD = {
+    "init_min_num_inliers": 50,
+    "abs_pose_min_num_inliers": 15,
+    "abs_pose_min_inlier_ratio": 0.12,
+    "init_min_tri_angle": 8,
+    "min_model_size": 5,
+}
+
+
+class Rung(NamedTuple):
+    """One way to match and map; the ladder's next rung costs more and asks less of the frames."""
+
+    name: str
+    pairs: Pairs
+    mapper: Dict[str, float]
+
+
+class Model(NamedTuple):
+    """One of COLMAP's models: frames that could be put into one coordinate system."""
+
+    folder: Path
+    names: List[str]  # registered frames
+    points: Points
+
+    @property
+    def reprojection_error(self) -> float:
+        """Mean over the points, pixels of the frames."""
+        return float(self.points.error.mean()) if len(self.points.error) else 0.0
+
+
+class Attempt(NamedTuple):
+    name: str
+    pairs: int  # matched so far, by this attempt and those before
+    models: List[Model]  # most frames first
+    seconds: float
+
+    @property
+    def registered(self) -> int:
+        return len(self.models[0].names) if self.models else 0
+
+
+NOTHING_MATCHES = (
+    "no two of the {} frames match, so no camera pose was found. Likely causes: motion blur, plain or shiny surfaces, "
+    "jumps between frames. Move slowly in good light, let neighbouring frames share more than half of the picture, and "
+    "put something with texture round the object, such as newspaper"
+)
+
+
+def create_backend(name: str, folder: Path, threads: int, seed: int) -> Union["Colmap", "Pycolmap"]:
+    if name in ("auto", "pycolmap"):
+        try:
+            from videomesh.poses.colmap_package import Pycolmap
+
+            return Pycolmap(folder, threads, seed)
+        except ImportError as error:
+            if name == "pycolmap":
+                raise UserError(
+                    f"the Python package pycolmap cannot be used ({error}); install it (pip install pycolmap), or use "
+                    "COLMAP's program with --backend colmap"
+                )
+    from videomesh.poses.colmap_program import Colmap
+
+    return Colmap(folder, threads, seed)
+
+
+def climb_ladder(
+    backend: Union["Colmap", "Pycolmap"], folder: Path, frames: Frames, min_registered: float
+) -> List[Attempt]:
+    """Match and map with rising effort until enough frames have a pose. All attempts, in their order; at least one."""
+    count = len(frames.names)
+    matched: Pairs = set()
+    attempts: List[Attempt] = []
+    for rung in ladder(count, frames.ordered):
+        new = rung.pairs - matched
+        if not new and rung.mapper is MAPPER:
+            continue  # a small scene: the rung before has matched all these
+        start = time.monotonic()
+        if new:
+            with timed(f"matching {len(new)} pairs ({rung.name})"):
+                backend.match([(frames.names[i], frames.names[j]) for i, j in sorted(new)])
+            matched |= new
+        models_folder = folder / f"models{len(attempts)}"
+        models_folder.mkdir()
+        with timed("mapping"):
+            backend.map(models_folder, rung.mapper)
+        models = read_models(models_folder)
+        attempts.append(Attempt(rung.name, len(matched), models, time.monotonic() - start))
+        registered = attempts[-1].registered
+        if registered and registered / count >= min_registered:
+            break
+        say(f"{rung.name}: {registered} of {count} frames in the largest of {len(models)} models")
+    return attempts
+
+
+def ladder(count: int, ordered: bool) -> List[Rung]:
+    """The rungs for so many frames. Features stay; each rung matches only the pairs that those before did not."""
+    rungs = []
+    if ordered or count > MAX_EXHAUSTIVE:
+        key_frames = key_frame_pairs(count)
+        rungs.append(Rung("sequential", sequential_pairs(count, OVERLAP) | key_frames, MAPPER))
+        rungs.append(Rung("wider", sequential_pairs(count, WIDE_OVERLAP) | key_frames, MAPPER))
+    if count <= MAX_EXHAUSTIVE:
+        rungs.append(Rung("exhaustive", set(combinations(range(count), 2)), MAPPER))
+    return [*rungs, Rung("lower threshold", set(), {**MAPPER, **LOWER_THRESHOLD})]
+
+
+def sequential_pairs(count: int, overlap: int) -> Pairs:
+    """Each frame with the next `overlap` ones and with those 2 and 3 times as far. After the last comes the first:
+    most captures go round something, and if not, these pairs cost little."""
+    steps = [*range(1, overlap + 1), 2 * overlap, 3 * overlap]
+    pairs = [(i, (i + step) % count) for i in range(count) for step in steps]
+    return {(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]}
+
+
+def key_frame_pairs(count: int) -> Pairs:
+    """All pairs of evenly spaced frames: joins the turns of a capture that goes round several times."""
+    keys = np.linspace(0, count - 1, min(count // KEY_FRAME_STEP, MAX_KEY_FRAMES)).round().astype(int)
+    return set(combinations(keys.tolist(), 2))
+
+
+def read_models(folder: Path) -> List[Model]:
+    """All models that the mapper wrote, most frames first: COLMAP's numbers say nothing about size."""
+    models = [
+        Model(path.parent, [image.name for image in read_images(path)], read_points(path.parent / "points3D.bin"))
+        for path in sorted(folder.glob("*/images.bin"))
+    ]
+    return sorted(models, key=lambda model: (-len(model.names), -len(model.points.xyz)))
+
+
+def summarize(version: str, frames: Frames, attempts: Sequence[Attempt], best: Attempt) -> Dict[str, Any]:
+    model = best.models[0]
+    observations = sum(len(track) for track in model.points.image_ids)
+    points = len(model.points.xyz)
+    return {
+        "backend": version,
+        "frames": len(frames.names),
+        "registered": best.registered,
+        "registered_share": round(best.registered / len(frames.names), 4),
+        "reprojection_error": round(model.reprojection_error, 4),
+        "track_length": round(observations / max(points, 1), 3),
+        "points": points,
+        "points_per_image": round(observations / best.registered, 1),
+        "unregistered": sorted(set(frames.names) - set(model.names)),
+        "attempt": best.name,
+        "attempts": [
+            {
+                "name": attempt.name,
+                "pairs": attempt.pairs,
+                "models": [
+                    {
+                        "registered": len(model.names),
+                        "points": len(model.points.xyz),
+                        "reprojection_error": round(model.reprojection_error, 4),
+                    }
+                    for model in attempt.models
+                ],
+                "seconds": round(attempt.seconds, 1),
+            }
+            for attempt in attempts
+        ],
+    }
