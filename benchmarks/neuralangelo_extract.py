@@ -23,11 +23,12 @@ from scipy.spatial import cKDTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
+from sdfgrid.sparse_mesh import Mesh
+
 from neuralangelo_engine import dense, field
 from neuralangelo_engine.workplace import Workplace, copy, unpack
 from sdfgrid.dataset import read_transforms
 from sdfgrid.extract import extract_preview, extract_surface, region_bounds
-from sdfgrid.sparse_mesh import Mesh
 from sdfgrid.train import choose_device
 
 BLOCK = 128

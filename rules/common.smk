@@ -17,9 +17,10 @@ os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", os.defpath)]),
 )
 
-from configuration import PHOTO_SUFFIXES, check_files, find_unused_regions, load_scenes
+from configuration import check_files, find_unused_regions, load_scenes
 from videomesh import staleness
 from videomesh.errors import ConfigurationError
+from videomesh.photos import PHOTO_SUFFIXES
 
 
 def stop_on_errors(function, *arguments):

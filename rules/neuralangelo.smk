@@ -14,9 +14,9 @@ rule neuralangelo_source:
     params:
         source=get_global_setting("neuralangelo.source") or "",
         checksum=get_global_setting("neuralangelo.checksum"),
-        code=get_code("scripts/neuralangelo_source.py"),
+        code=get_code("src/neuralangelo_engine/__main__.py", "src/neuralangelo_engine/source.py"),
     shell:
-        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/neuralangelo_source.py"'
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m neuralangelo_engine source'
         " --source {params.source:q}"
         " --checksum {params.checksum:q}"
         " --output {output.source:q}"
@@ -45,9 +45,9 @@ rule neuralangelo_config:
         appearance=get_setting("neuralangelo.appearance"),
         memory=get_gpu_memory_arguments,
         overrides=get_overrides,
-        code=get_code("scripts/neuralangelo_config.py"),
+        code=get_code("src/neuralangelo_engine/__main__.py", "src/neuralangelo_engine/config.py"),
     shell:
-        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/neuralangelo_config.py"'
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m neuralangelo_engine config'
         " --source {input.source:q}"
         " --transforms {input.transforms:q}"
         " --region {input.region:q}"

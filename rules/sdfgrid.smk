@@ -15,9 +15,9 @@ rule sdfgrid_config:
         iterations=get_setting("train.iterations"),
         image_size=get_setting("train.image_size"),
         seed=get_setting("train.seed"),
-        code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/settings.py"),
+        code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/config.py"),
     shell:
-        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m sdfgrid settings'
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m sdfgrid config'
         " --iterations {params.iterations}"
         " --image-size {params.image_size}"
         " --seed {params.seed}"

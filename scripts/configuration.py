@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import yaml
 
-import neuralangelo_keys
 from config_schema import (
     INVALID,
     Leaves,
@@ -31,7 +30,9 @@ from config_schema import (
     suggest_file,
 )
 from config_table import read_rows
+from neuralangelo_engine import keys
 from videomesh.errors import ConfigurationError, nearest, run, suggest
+from videomesh.photos import PHOTO_SUFFIXES
 
 
 def main() -> None:
@@ -332,7 +333,7 @@ def check_overrides(overrides: Setting) -> list[str]:
     """Neuralangelo would take a misspelt name without a word."""
     if overrides.value is INVALID:
         return []
-    return [f"{overrides.place}: {problem}" for problem in neuralangelo_keys.check_overrides(overrides.value)]
+    return [f"{overrides.place}: {problem}" for problem in keys.check_overrides(overrides.value)]
 
 
 def last_set(*settings: Setting) -> Setting:

@@ -10,15 +10,13 @@ Needs ffmpeg 4.2 or newer; Python 3.8, numpy and pillow only, because it also ru
 import argparse
 import tarfile
 from pathlib import Path
-from typing import Any, Dict
 
 from videomesh.errors import UserError, run
-from videomesh.frames.count import MAX_TARGET, MIN_FRAMES, check_count
 from videomesh.files import outputs, write_json
+from videomesh.frames.count import MAX_TARGET, MIN_FRAMES, check_count
 from videomesh.frames.photos import store_photos
 from videomesh.frames.storing import MIN_SIDE
 from videomesh.frames.video import store_video
-
 
 
 def main() -> None:

@@ -18,10 +18,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import region_rules as rules
-from colmap_model import Camera, Image, Points, read_cameras, read_images, read_points
 from region_rules import Cloud, Focus, Region, SceneType, Subject, Upstream, Views
 from videomesh.errors import UserError, run
 from videomesh.files import outputs, read_json, write_json
+from videomesh.poses.model import Camera, Image, Points, read_cameras, read_images, read_points
 
 OBSERVERS = 12  # per point in points.npz; enough to tell where a point is seen from
 OVERRIDE_KEYS = ("center", "radius", "aabb_range", "scene_type")

@@ -1,9 +1,11 @@
-"""The command line: python3 -m neuralangelo_engine train|extract."""
+"""The command line: python3 -m neuralangelo_engine source|config|train|extract."""
 
-from sdfgrid.__main__ import run_command
+from videomesh.command import run_command
 from videomesh.errors import run
 
 COMMANDS = {
+    "source": "Put Neuralangelo's programs into one file: the pinned commit, unmodified.",
+    "config": "Write the settings that Neuralangelo trains and extracts a scene with.",
     "train": "Train a scene with NVIDIA's Neuralangelo, as far as one milestone.",
     "extract": "Turn a checkpoint of Neuralangelo into a coloured mesh.",
 }

@@ -13,9 +13,9 @@ from typing import Any
 
 import yaml
 
-import neuralangelo_keys as keys
-from neuralangelo_schedule import get_settings
-from videomesh.errors import UserError, run
+from neuralangelo_engine import keys
+from neuralangelo_engine.schedule import get_settings
+from videomesh.errors import UserError
 from videomesh.files import outputs, read_json, write_json
 
 PARENT = "projects/neuralangelo/configs/base.yaml"
@@ -43,8 +43,7 @@ FLAVORS = {
 }
 
 
-def main() -> None:
-    args = parse_arguments()
+def main(args: argparse.Namespace) -> None:
     transforms = read_transforms(args.transforms)
     settings = {
         **get_data_settings(transforms, args),
@@ -61,8 +60,7 @@ def main() -> None:
     print(report(settings | overrides, args))
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--source", type=Path, required=True, help="neuralangelo-94390b6.tar.gz, whose names are the known ones")
     add("--transforms", type=Path, required=True, help="transforms.json of the region stage")
@@ -77,7 +75,6 @@ def parse_arguments() -> argparse.Namespace:
     add("--gpus", type=int, default=1, help="GPUs that train one scene (default: 1)")
     add("--overrides", default="{}", help='JSON {"dotted.name": value} over all of this')
     add("--output", type=Path, required=True, help="config.yaml to write")
-    return parser.parse_args()
 
 
 # Settings --------------------------------------------------------------------------------------------------------
@@ -246,7 +243,3 @@ def report(settings: Mapping[str, Any], args: argparse.Namespace) -> str:
             "train.schedule: scaled does"
         )
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    run(main)

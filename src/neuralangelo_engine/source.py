@@ -28,8 +28,7 @@ LICENCE = (
 )
 
 
-def main() -> None:
-    args = parse_arguments()
+def main(args: argparse.Namespace) -> None:
     with outputs(args.output) as (part,):
         with find_archive(args.source, args.output) as source:
             files = read_programs(source)
@@ -44,12 +43,12 @@ def main() -> None:
     print(f"{len(files)} programs of Neuralangelo. {LICENCE}")
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", default="", help="checkout, .tar or .tar.gz (default: download from GitHub)")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--source", required=True, help="checkout, .tar or .tar.gz; an empty text downloads it from GitHub"
+    )
     parser.add_argument("--checksum", required=True, help="what the programs' checksum has to be")
     parser.add_argument("--output", type=Path, required=True, help=".tar.gz to write")
-    return parser.parse_args()
 
 
 @contextlib.contextmanager
@@ -124,7 +123,3 @@ def pack(files: dict[str, bytes], path: Path) -> None:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from sdfgrid import checkpoint
 from sdfgrid.dataset import load

@@ -19,11 +19,11 @@ from scipy.spatial import cKDTree
 torch = pytest.importorskip("torch")
 
 import double  # noqa: E402
+from sdfgrid.sparse_mesh import Mesh  # noqa: E402
 
 from checkout import ROOT  # noqa: E402
 from neuralangelo_engine import dense  # noqa: E402
 from sdfgrid import ply, sparse_mesh, surface  # noqa: E402
-from sdfgrid.sparse_mesh import Mesh  # noqa: E402
 
 RESOLUTION = 96
 VOXEL = 2 / RESOLUTION

@@ -8,12 +8,11 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-import pytest
-from double import UPSTREAM, make_source
-
 import neuralangelo_keys
 import neuralangelo_schedule
 import neuralangelo_source
+import pytest
+from double import UPSTREAM, make_source
 from neuralangelo_schedule import get_settings, scale
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"

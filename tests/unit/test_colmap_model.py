@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pycolmap
 import pytest
-
 from colmap_model import CAMERA_MODELS, read_cameras, read_images, read_points
+
 from videomesh.errors import UserError
 
 

@@ -13,11 +13,12 @@ from PIL import Image
 
 torch = pytest.importorskip("torch")
 
+from sdfgrid.sparse_mesh import Mesh  # noqa: E402
+
 from sdfgrid import __main__ as command_line  # noqa: E402
 from sdfgrid import checkpoint, extract, ply, surface  # noqa: E402
 from sdfgrid.model import SurfaceModel  # noqa: E402
 from sdfgrid.settings import Settings  # noqa: E402
-from sdfgrid.sparse_mesh import Mesh  # noqa: E402
 from videomesh.errors import UserError, run  # noqa: E402
 
 CENTER, RADIUS = np.array([0.5, -1.0, 2.0]), 2.0  # of the region, in the world

@@ -18,13 +18,13 @@ from typing import Any
 
 import imageio_ffmpeg
 import numpy as np
+import poses_colmap
 import pycolmap
 import pytest
+from colmap_model import read_cameras, read_images, read_points
 from PIL import Image, ImageOps
 
 import poses
-import poses_colmap
-from colmap_model import read_cameras, read_images, read_points
 from videomesh.errors import UserError
 
 ROOT = Path(__file__).parents[2]

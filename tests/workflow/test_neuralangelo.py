@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import neuralangelo_source
 import pytest
 import trimesh
 from double import UPSTREAM
@@ -12,7 +13,6 @@ from heads import jobs_of
 from ovhai_standin.platform import Platform
 from test_ovhai import ENVIRONMENT, Remote
 
-import neuralangelo_source
 import s3_server
 from checkout import DEMO, ROOT, SMALL, Checkout
 

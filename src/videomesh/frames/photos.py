@@ -16,7 +16,6 @@ from videomesh.frames.storing import check_side, store_frame
 Image.MAX_IMAGE_PIXELS = 250_000_000  # pillow's default refuses the 200-megapixel photos of current phones
 
 
-
 def store_photos(tar: tarfile.TarFile, args: argparse.Namespace) -> Dict[str, Any]:
     """Keep all photos, in the natural order of their names, upright, all of one size."""
     with open_tar(args.source) as photos:

@@ -11,12 +11,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from videomesh.frames.count import MIN_FRAMES
-from videomesh.frames.photos import natural_key, open_photo
-from videomesh.photos import PHOTO_SUFFIXES
 from videomesh.download import Progress, downloaded
 from videomesh.errors import UserError
+from videomesh.frames.count import MIN_FRAMES
+from videomesh.frames.photos import natural_key, open_photo
 from videomesh.ingest.sources import describe, is_remote, local_path, remedy
+from videomesh.photos import PHOTO_SUFFIXES
 
 PHOTOS_END = ".tar"  # of an --output for photos
 THUMBNAIL_FOLDERS = {"__macosx", "@eadir", "thumbnails", "thumbs"}

@@ -3,9 +3,9 @@
 import shutil
 from pathlib import Path
 
-from videomesh.frames.decoding import probe
 from videomesh.download import Progress, download
 from videomesh.errors import UserError
+from videomesh.frames.decoding import probe
 from videomesh.ingest.photos import PHOTOS_END
 from videomesh.ingest.sources import describe, is_remote, local_path, remedy
 

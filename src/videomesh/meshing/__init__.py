@@ -1,1 +1,1 @@
-"""From a field to a mesh, for all engines, and from a mesh to the files that people open. Importing it imports nothing."""
+"""From a field to a mesh, for all engines; and from a mesh to the files that people open."""

@@ -12,7 +12,7 @@ from typing import Any, Callable, List, NamedTuple, Protocol, Tuple
 import torch
 from torch import Tensor
 
-from sdfgrid.dataset import read_images, read_transforms
+from sdfgrid.dataset import read_images
 from videomesh.errors import UserError
 from videomesh.files import outputs
 from videomesh.meshing import ply, sparse_mesh, surface

@@ -1,10 +1,5 @@
-"""Make a small mesh for web pages: mesh.ply with fewer faces as binary glTF (GLB), vertex colours and normals included.
+"""A small mesh for web pages: fewer faces, as binary glTF (GLB), with vertex colours and normals."""
 
-The vertices keep the axes and the unit of transforms.json's world. glTF's y axis points up: with --region the file
-tells viewers to turn the mesh upright (a rotation of its node), without it they show the world's axes as they are.
-"""
-
-import argparse
 import json
 import struct
 from pathlib import Path
@@ -15,41 +10,14 @@ import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
-from videomesh.errors import UserError, run
-from videomesh.files import outputs, read_json
+from videomesh.errors import UserError
+from videomesh.files import read_json
 
-FACES_RANGE = (100, 2_000_000)
 # The library's error thresholds are absolute, 1e-9 x (step + 3)^7. On a mesh of size 1 or less its first steps pass
 # whatever they meet (50,000 faces of the demo: largest error 0.017, 0.013 at size 10); at 1000 it may stop early.
 SIMPLIFIED_SIZE = 10.0
 FLOAT, UINT16, UINT32 = 5126, 5123, 5125  # glTF component types
 VERTICES, INDICES = 34962, 34963  # glTF buffer targets
-
-
-def main() -> None:
-    args = parse_arguments()
-    vertices, faces, colours = read_mesh(args.mesh)
-    rotation = upright(args.region)
-    fewer_vertices, fewer_faces = simplify(vertices, faces, args.faces)
-    fewer_colours = mean_colours(vertices, colours, fewer_vertices)
-    normals = vertex_normals(fewer_vertices, fewer_faces)
-    with outputs(args.output) as (part,):
-        part.write_bytes(glb(fewer_vertices, fewer_faces, normals, fewer_colours, rotation))
-        size = part.stat().st_size
-    print(f"web mesh: {len(fewer_faces):,} of {len(faces):,} faces, {size / 1e6:.1f} MB")
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--mesh", type=Path, required=True, help="mesh.ply of the mesh stage")
-    parser.add_argument("--region", type=Path, help="region.json, whose up direction turns the mesh upright in viewers")
-    parser.add_argument("--faces", type=int, default=200_000, help="faces at most (default: 200000)")
-    parser.add_argument("--output", type=Path, required=True, help="mesh.glb to write")
-    args = parser.parse_args()
-    low, high = FACES_RANGE
-    if not low <= args.faces <= high:
-        raise UserError(f"--faces {args.faces}: it must be {low} to {high} (mesh.web_faces)")
-    return args
 
 
 def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -169,7 +137,3 @@ def glb(
     data = b"".join(array.tobytes() for array in arrays)  # every array's size is a multiple of 4
     chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(data), b"BIN\0") + data
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
-
-
-if __name__ == "__main__":
-    run(main)

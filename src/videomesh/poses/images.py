@@ -13,7 +13,6 @@ from videomesh.poses.model import read_cameras
 Image.MAX_IMAGE_PIXELS = None  # the frames are this workflow's own files
 
 
-
 def check_camera(archive: Path, undistorted: Path, names: Sequence[str]) -> None:
     """Later steps know one pinhole camera for all images. UserError if COLMAP made anything else."""
     cameras = read_cameras(undistorted / "sparse" / "cameras.bin")

@@ -1,0 +1,44 @@
+"""Make a small mesh for web pages: mesh.ply with fewer faces as binary glTF (GLB), vertex colours and normals included.
+
+The vertices keep the axes and the unit of transforms.json's world. glTF's y axis points up: with --region the file
+tells viewers to turn the mesh upright (a rotation of its node), without it they show the world's axes as they are.
+"""
+
+import argparse
+from pathlib import Path
+
+from videomesh.errors import UserError, run
+from videomesh.files import outputs
+from videomesh.meshing.web import glb, mean_colours, read_mesh, simplify, upright, vertex_normals
+
+FACES_RANGE = (100, 2_000_000)
+
+
+def main() -> None:
+    args = parse_arguments()
+    vertices, faces, colours = read_mesh(args.mesh)
+    rotation = upright(args.region)
+    fewer_vertices, fewer_faces = simplify(vertices, faces, args.faces)
+    fewer_colours = mean_colours(vertices, colours, fewer_vertices)
+    normals = vertex_normals(fewer_vertices, fewer_faces)
+    with outputs(args.output) as (part,):
+        part.write_bytes(glb(fewer_vertices, fewer_faces, normals, fewer_colours, rotation))
+        size = part.stat().st_size
+    print(f"web mesh: {len(fewer_faces):,} of {len(faces):,} faces, {size / 1e6:.1f} MB")
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mesh", type=Path, required=True, help="mesh.ply of the mesh stage")
+    parser.add_argument("--region", type=Path, help="region.json, whose up direction turns the mesh upright in viewers")
+    parser.add_argument("--faces", type=int, default=200_000, help="faces at most (default: 200000)")
+    parser.add_argument("--output", type=Path, required=True, help="mesh.glb to write")
+    args = parser.parse_args()
+    low, high = FACES_RANGE
+    if not low <= args.faces <= high:
+        raise UserError(f"--faces {args.faces}: it must be {low} to {high} (mesh.web_faces)")
+    return args
+
+
+if __name__ == "__main__":
+    run(main)
