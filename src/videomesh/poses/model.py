@@ -40,11 +40,11 @@ class Image(NamedTuple):
     id: int
     name: str
     camera_id: int
-    world_to_camera: np.ndarray  # 4 x 4, OpenCV axes (x right, y down, z forward)
+    cam_from_world: np.ndarray  # 4 x 4, OpenCV axes (x right, y down, z forward)
 
     @property
-    def camera_to_world(self) -> np.ndarray:
-        return np.linalg.inv(self.world_to_camera)
+    def world_from_cam(self) -> np.ndarray:
+        return np.linalg.inv(self.cam_from_world)
 
 
 class Points(NamedTuple):

@@ -1,0 +1,226 @@
+"""The contract between stages and engines: transforms.json, images.tar and points.npz, read and written here only.
+
+transforms.json has Instant-NGP's format with the region added, as NVIDIA's Neuralangelo reads it. Its poses have
+OpenGL's camera axes (x right, y up, z backward). COLMAP and this workflow's own code use OpenCV's (x right, y down, z
+forward).
+Python 3.8, NumPy and Pillow only: the engines run inside foreign images.
+"""
+
+from __future__ import annotations
+
+import math
+import tarfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, Sequence
+
+import numpy as np
+from PIL import Image
+
+from videomesh.errors import UserError
+from videomesh.files import read_json
+
+OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])  # and the other way round
+NUMBERS = ("fl_x", "fl_y", "cx", "cy", "w", "h", "sphere_radius")  # of which all but cx and cy are above 0
+DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2", "sk_x", "sk_y")
+BOX = 4  # Image.Resampling.BOX, Image.BOX before Pillow 9.1: each new pixel is the mean of those it covers
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What transforms.json says. Lengths are in the world's unit, which is COLMAP's and arbitrary."""
+
+    path: Path  # for messages
+    names: list[str]  # of the images, without a folder
+    width: int  # px, of all images
+    height: int
+    focal: tuple[float, float]  # px
+    principal: tuple[float, float]  # px
+    distortion: list[float]  # of any kind, all 0 once undistorted
+    world_from_cam: np.ndarray  # (n, 4, 4) float64, OpenCV's axes
+    center: np.ndarray  # (3,) float64: of the region's sphere
+    radius: float
+    box: np.ndarray | None  # (3, 2): lowest and highest x, y, z of the region, if it has a box too
+
+
+def read_scene(path: Path) -> Scene:
+    """Raises UserError naming the key or the frame on anything missing, broken or contradictory."""
+    content = read_json(path)
+    needed = [*NUMBERS, "sphere_center", "frames"]
+    missing = [key for key in needed if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise UserError(f"{path}: lacks {', '.join(missing)}; run the region stage again")
+    for key in NUMBERS:
+        if not is_finite(content[key], ()):
+            raise UserError(f"{path}: {key} is {content[key]!r}, not a number; run the region stage again")
+        if key not in ("cx", "cy") and content[key] <= 0:
+            raise UserError(f"{path}: {key} is {content[key]}; it must be above 0")
+    if not is_finite(content["sphere_center"], (3,)):
+        raise UserError(f"{path}: sphere_center is {content['sphere_center']!r}, not 3 numbers")
+    frames = content["frames"]
+    if not isinstance(frames, list) or not frames:
+        raise UserError(f"{path}: holds no frames; run the region stage again")
+    for index, frame in enumerate(frames):
+        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
+            raise UserError(f"{path}: frame {index} has no file_path")
+        if not is_finite(frame.get("transform_matrix"), (4, 4)):
+            raise UserError(
+                f"{path}: frame {index} ({frame['file_path']}): transform_matrix is not 4 x 4 finite numbers; run the "
+                "poses stage again"
+            )
+    poses = np.array([frame["transform_matrix"] for frame in frames], float)
+    return Scene(
+        path=Path(path),
+        names=[get_name(frame["file_path"]) for frame in frames],
+        width=int(content["w"]),
+        height=int(content["h"]),
+        focal=(float(content["fl_x"]), float(content["fl_y"])),
+        principal=(float(content["cx"]), float(content["cy"])),
+        distortion=[float(content.get(key, 0)) for key in DISTORTION] + [float(bool(content.get("is_fisheye")))],
+        world_from_cam=poses @ OPENGL_FROM_OPENCV,
+        center=np.array(content["sphere_center"], float),
+        radius=float(content["sphere_radius"]),
+        box=read_box(path, content),
+    )
+
+
+def read_box(path: Path, content: dict[str, Any]) -> np.ndarray | None:
+    if "aabb_range" not in content:
+        return None
+    box = content["aabb_range"]
+    if not is_finite(box, (3, 2)):
+        raise UserError(f"{path}: aabb_range is {box!r}, not [[low, high], [low, high], [low, high]]")
+    return np.array(box, float)
+
+
+def get_name(file_path: str) -> str:
+    """images/000012.jpg, or images\\000012.jpg as Windows writes it, is 000012.jpg."""
+    return file_path.replace("\\", "/").split("/")[-1]
+
+
+def is_finite(value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether it is a number, or nested lists of numbers of that shape, all finite."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        return False
+    return array.shape == shape and array.dtype.kind in "iuf" and bool(np.isfinite(array).all())
+
+
+def describe_scene(scene: Scene, times: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The content of transforms.json, as upstream writes it, plus video_frame and time of each frame."""
+    box = scene.box if scene.box is not None else scene.center[:, None] + [-scene.radius, scene.radius]
+    return {
+        "camera_angle_x": 2 * math.atan(scene.width / (2 * scene.focal[0])),
+        "camera_angle_y": 2 * math.atan(scene.height / (2 * scene.focal[1])),
+        "fl_x": scene.focal[0],
+        "fl_y": scene.focal[1],
+        "sk_x": 0.0,
+        "sk_y": 0.0,
+        **dict.fromkeys(("k1", "k2", "k3", "k4", "p1", "p2"), 0.0),  # the images are undistorted
+        "is_fisheye": False,
+        "cx": scene.principal[0],
+        "cy": scene.principal[1],
+        "w": scene.width,
+        "h": scene.height,
+        "aabb_scale": 2.0 ** round(math.log2(scene.radius)),
+        "aabb_range": box.tolist(),
+        "sphere_center": scene.center.tolist(),
+        "sphere_radius": scene.radius,
+        "frames": [
+            {
+                "file_path": f"images/{name}",
+                "transform_matrix": (pose @ OPENGL_FROM_OPENCV).tolist(),
+                "video_frame": frame["video_frame"],
+                "time": frame["time"],
+            }
+            for name, pose, frame in zip(scene.names, scene.world_from_cam, times)
+        ],
+    }
+
+
+# --- images -----------------------------------------------------------------------------------------------------------
+
+
+def read_images(path: Path, scene: Scene, names: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+    """Images of the tar (n, height, width, 3) uint8, averaged down to size (width, height), in the order of names.
+
+    They are decoded one at a time. Raises UserError naming the image on anything missing, broken or of another size.
+    """
+    images = np.empty((len(names), size[1], size[0], 3), np.uint8)
+    try:
+        with tarfile.open(path, "r:") as tar:
+            members = {get_name(member.name): member for member in tar if member.isfile()}
+            missing = [name for name in names if name not in members]
+            if missing:
+                listed = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+                raise UserError(
+                    f"{path}: lacks {len(missing)} of the {len(names)} frames of {scene.path}: {listed}; "
+                    "both must come from the same run of the poses stage"
+                )
+            for index, name in enumerate(names):
+                images[index] = _decode(tar.extractfile(members[name]), f"{path}, frame {name}", scene, size)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; the poses stage writes it")
+    except tarfile.TarError as error:
+        raise UserError(f"{path}: not a readable tar archive ({str(error).splitlines()[0]}); run the poses stage again")
+    return images
+
+
+def _decode(file: Any, place: str, scene: Scene, size: tuple[int, int]) -> np.ndarray:
+    try:
+        opened = Image.open(file)
+        if opened.size != (scene.width, scene.height):
+            raise UserError(
+                f"{place}: {opened.size[0]} x {opened.size[1]} px, but {scene.path} says {scene.width} x "
+                f"{scene.height} px; all frames must be of the one undistorted camera"
+            )
+        opened.draft("RGB", size)  # lets a JPEG decode at a fraction of its size, never below ours
+        image = opened.convert("RGB")
+        return np.array(image if image.size == size else image.resize(size, BOX))
+    except UserError:
+        raise
+    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others on broken images
+        raise UserError(f"{place}: cannot be decoded ({error}); run the poses stage again")
+
+
+# --- points -----------------------------------------------------------------------------------------------------------
+
+
+class SparsePoints(NamedTuple):
+    """COLMAP's triangulated points, one row each."""
+
+    xyz: np.ndarray  # (n, 3) world
+    error: np.ndarray  # (n,) mean reprojection error, px
+    track: np.ndarray  # (n,) number of observations
+    observers: np.ndarray  # (n, k) numbers of frames in transforms.json that see the point, -1 where there are fewer
+    subject: np.ndarray  # (n,) bool: points that the region has to hold
+
+
+def read_points(path: Path, scene: Scene) -> SparsePoints:
+    """Raises UserError on anything that is not the points.npz of this scene."""
+    try:
+        with np.load(path) as arrays:
+            points = SparsePoints(*(arrays[key] for key in SparsePoints._fields))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; the region stage writes it")
+    except KeyError as error:
+        raise UserError(f"{path}: lacks the array {error}; run the region stage again")
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not a readable .npz file ({error}); run the region stage again")
+    count = len(points.xyz) if points.xyz.ndim else 0
+    rows = [array.shape[:1] for array in (points.error, points.track, points.observers, points.subject)]
+    if points.xyz.shape != (count, 3) or points.observers.ndim != 2 or rows != [(count,)] * 4:
+        raise UserError(f"{path}: its arrays do not hold one row for each point; run the region stage again")
+    if points.observers.max(initial=-1) >= len(scene.names):
+        raise UserError(
+            f"{path}: names frame {points.observers.max()} of {len(scene.names)}; it belongs to another file than "
+            f"{scene.path}; run the region stage again"
+        )
+    return points
+
+
+def write_points(path: Path, points: SparsePoints) -> None:
+    with open(path, "wb") as file:  # a file, because numpy appends .npz to names
+        np.savez(file, **points._asdict())
