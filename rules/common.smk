@@ -203,14 +203,6 @@ def get_gpus(wildcards, resources):
     return resources.get("gpu", 1)
 
 
-def get_gpu_memory_arguments(wildcards, resources):
-    """Flags of neuralangelo_config.py from which the size of the hash table follows."""
-    given = SCENES[wildcards.scene]["neuralangelo"]["gpu_memory"]
-    if given is not None:
-        return [f"--gpu-memory={given}"]
-    return [f"--flavor={resources.flavor}"] if resources.get("flavor") else []
-
-
 def get_final_mesh(file):
     """An input function: a file of the mesh stage at the scene's last iteration."""
 

@@ -28,7 +28,7 @@ rule neuralangelo_config:
         source="resources/neuralangelo/neuralangelo-94390b6.tar.gz",
         transforms="results/{scene}/region/transforms.json",
         region="results/{scene}/region/region.json",
-        gate="results/{scene}/gate/gate.json",
+        frames="results/{scene}/frames/frames.json",
     output:
         config="results/{scene}/train/config/config.yaml",
     log:
@@ -43,7 +43,7 @@ rule neuralangelo_config:
         schedule=get_setting("train.schedule"),
         preset=get_setting("neuralangelo.preset"),
         appearance=get_setting("neuralangelo.appearance"),
-        memory=get_gpu_memory_arguments,
+        gpu_memory=get_setting("neuralangelo.gpu_memory"),
         overrides=get_overrides,
         code=get_code("src/neuralangelo_engine/__main__.py", "src/neuralangelo_engine/config.py"),
     shell:
@@ -51,12 +51,12 @@ rule neuralangelo_config:
         " --source {input.source:q}"
         " --transforms {input.transforms:q}"
         " --region {input.region:q}"
-        " --gate {input.gate:q}"
+        " --frames-json {input.frames:q}"
         " --iterations {params.iterations}"
         " --schedule {params.schedule:q}"
         " --preset {params.preset:q}"
         " --appearance {params.appearance:q}"
-        " {params.memory:q}"
+        " --gpu-memory {params.gpu_memory}"
         " --overrides {params.overrides:q}"
         " --output {output.config:q}"
         " > {log:q} 2>&1"

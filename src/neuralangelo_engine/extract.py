@@ -14,12 +14,12 @@ import torch
 from neuralangelo_engine import dense, field
 from neuralangelo_engine.rescue import holding
 from neuralangelo_engine.workplace import get_environment, workplace
-from sdfgrid.dataset import read_transforms
 from videomesh.devices import choose_device, set_threads
 from videomesh.errors import UserError
 from videomesh.files import check_writable
 from videomesh.meshing import extract
 from videomesh.meshing.extract import Bounds, Raw
+from videomesh.scene import read_scene
 
 BLOCK_RANGE = (16, 512)  # upstream evaluates that many points cubed at once
 
@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
     check_arguments(args)
     device = choose_device(args.device)
     set_threads(args.threads)
-    scene = read_transforms(args.transforms)
+    scene = read_scene(args.transforms)
     with holding(args.checkpoint), workplace(args.source, args.transforms, args.images, args.config) as place:
         if not (place.programs / dense.SCRIPT).is_file():
             raise UserError(f"{args.source}: not Neuralangelo's source: it lacks {dense.SCRIPT}; make it again")
@@ -62,7 +62,6 @@ def stop(*_: Any) -> None:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    extract.check_arguments(args)
     low, high = BLOCK_RANGE
     if not low <= args.block_res <= high:
         raise UserError(f"--block-res {args.block_res}: it must be {low} to {high}")

@@ -16,19 +16,19 @@ from torch import Tensor
 
 from neuralangelo_engine.workplace import STANDINS, Workplace
 from videomesh.errors import UserError
+from videomesh.scene import Scene
 
 IMAGE = "docker.io/chenhsuanlin/neuralangelo:23.04-py3"
 CHUNK = 1 << 19  # points a call; upstream's networks then need 2 GB at work, and a GPU is full all the same
 
 
 class Field:
-    """See sdfgrid.extract.Field. Points are in the frame of the region's unit sphere, which is upstream's own."""
+    """A videomesh.meshing.extract.Field. The frame of the region's unit sphere is upstream's own."""
 
-    def __init__(self, model: Any, texture: Callable[..., np.ndarray], scene: dict[str, Any], iteration: int) -> None:
-        """model: upstream's, in evaluation mode, with its levels set; texture: upstream's extract_texture;
-        scene: content of transforms.json"""
-        self.center = torch.tensor(scene["sphere_center"], dtype=torch.float64)
-        self.radius = float(scene["sphere_radius"])
+    def __init__(self, model: Any, texture: Callable[..., np.ndarray], scene: Scene, iteration: int) -> None:
+        """model: upstream's, in evaluation mode, with its levels set; texture: upstream's extract_texture."""
+        self.center = torch.tensor(scene.center)
+        self.radius = scene.radius
         self.iteration = iteration
         self.model = model
         self._texture = texture
@@ -72,10 +72,10 @@ class Field:
             torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def load(place: Workplace, config: Path, checkpoint: Path, scene: dict[str, Any]) -> Field:
+def load(place: Workplace, config: Path, checkpoint: Path, scene: Scene) -> Field:
     """The field of a checkpoint. Raises UserError if upstream cannot read config or checkpoint, or they do not fit.
 
-    config: where the workplace's came from, for messages; scene: content of transforms.json
+    config: where the workplace's came from, for messages
     """
     content = read_checkpoint(checkpoint)
     sys.path[:0] = [str(STANDINS), str(place.programs)]

@@ -13,7 +13,6 @@ from typing import Any, Dict, Iterator, NamedTuple, Optional
 FOLDER = "resume"
 METRICS = "metrics.jsonl"
 NAMES = ("checkpoint.pt", METRICS, "state.json")
-IN_JOB = "SNAKEMAKE_ATTEMPT"  # a variable of the executor's jobs
 
 
 class Save(NamedTuple):
@@ -54,10 +53,7 @@ class Rescue:
         self.write_state(save)
 
     def leave(self, milestone: Save) -> None:
-        """No save is needed any more. In a job state.json stays, and says what the milestone's checkpoint holds."""
-        if IN_JOB not in os.environ:
-            shutil.rmtree(str(self.state.parent), ignore_errors=True)
-            return
+        """No save is needed any more. state.json stays, and says what the milestone's checkpoint holds."""
         self.state.parent.mkdir(parents=True, exist_ok=True)
         empty(self.checkpoint, self.metrics)
         self.write_state(milestone)
@@ -74,11 +70,10 @@ def holding(milestone: Path) -> Iterator[None]:
     """While the block runs, and after it if it fails, a milestone's checkpoint is a save too.
 
     Where one job trains and then extracts, a failed extraction takes the training's outputs with it: no output of a
-    failed job counts. Elsewhere, this does nothing.
+    failed job counts. A job that only extracts cannot write there, and this does nothing.
     """
     checkpoint, metrics, state = (milestone.parent / FOLDER / name for name in NAMES)
-    in_job = IN_JOB in os.environ and os.access(str(state.parent), os.W_OK)
-    if not in_job or not is_whole(milestone, read_state(state)):
+    if not os.access(str(state.parent), os.W_OK) or not is_whole(milestone, read_state(state)):
         yield
         return
     link(milestone, checkpoint)

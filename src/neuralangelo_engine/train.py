@@ -62,9 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--iterations", type=int, required=True, help="iteration of the milestone: train so far")
     add("--resume", type=Path, help="checkpoint.pt of the milestone before")
     add("--metrics-before", type=Path, help="metrics.jsonl of the milestone before")
-    add("--stall-minutes", type=float, default=30, help="minutes without any progress after which it is ended (30)")
-    add("--seed", type=int, default=0, help="seed of every random choice")
-    add("--gpus", type=int, default=1, help="GPUs to train on (default: 1)")
+    add("--stall-minutes", type=float, required=True, help="minutes without any progress after which it is ended")
+    add("--seed", type=int, required=True, help="seed of every random choice")
+    add("--gpus", type=int, required=True, help="GPUs to train on")
     add("--checkpoint", type=Path, required=True, help="checkpoint.pt to write")
     add("--metrics", type=Path, required=True, help="metrics.jsonl to write")
 
@@ -126,8 +126,20 @@ def check_arguments(args: argparse.Namespace, config: Dict[str, Any]) -> None:
         raise UserError(
             f"--iterations {args.iterations}: the schedule of {args.config} has {whole} iterations; stop at one of them"
         )
-    if args.stall_minutes <= 0:
-        raise UserError(f"--stall-minutes {args.stall_minutes:g}: it must be more than 0 (train.stall_minutes)")
+    data = config["data"]
+    batch, images = data["train"]["batch_size"] * args.gpus, data["num_images"]
+    if images < batch:  # NA-14
+        raise UserError(
+            f"{args.transforms}: {images} images are fewer than a batch of {batch} on "
+            f"{args.gpus} GPUs, so that the training would do nothing. Lower data.train.batch_size in "
+            "neuralangelo.overrides, or use fewer GPUs"
+        )
+    if args.gpus > 1:  # NA-34
+        print(
+            f"warning: {args.gpus} GPUs train one scene. They synchronise the whole hash table in every step, and "
+            "without NVLink four were measured to be slower than one. Train scenes side by side instead",
+            flush=True,
+        )
 
 
 def place_start(args: argparse.Namespace, rescue: Rescue, logs: Path) -> Optional[Save]:
@@ -236,7 +248,7 @@ class Training:
         if idle > self.args.stall_minutes * 60:
             watch.problem = (
                 f"upstream's training shows no sign of life for {self.args.stall_minutes:g} minutes and was ended "
-                "(NA-15; train.stall_minutes). If it hangs again, look for damaged images"
+                "(neuralangelo.stall_minutes). If it hangs again, look for damaged images"
             )
 
     def get_metrics(self) -> str:
@@ -274,7 +286,7 @@ class Watch:
             resumed = RESUMED.search(line)
             if self.start and (FROM_SCRATCH in line or (resumed and int(resumed[2]) < self.start.iteration)):
                 self.problem = (
-                    f"upstream did not resume from iteration {self.start.iteration} and was ended (NA-21). Remove the "
+                    f"upstream did not resume from iteration {self.start.iteration} and was ended. Remove the "
                     "folder resume beside the checkpoint, or the milestone before, and run again"
                 )
 

@@ -4,19 +4,18 @@ import argparse
 import time
 
 from sdfgrid import checkpoint
-from sdfgrid.dataset import read_transforms
 from videomesh.devices import choose_device, set_threads
 from videomesh.meshing import extract
+from videomesh.scene import read_scene
 
 add_arguments = extract.add_arguments
 
 
 def main(args: argparse.Namespace) -> None:
     started = time.perf_counter()
-    extract.check_arguments(args)
     device = choose_device(args.device)
     set_threads(args.threads)
     field = checkpoint.load(args.checkpoint, device)
-    scene = read_transforms(args.transforms)
+    scene = read_scene(args.transforms)
     extract.check_same_region(args, field, scene)
     extract.make_mesh(field, scene, args, device, started, extract.extract_sparse)

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--transforms", type=Path, required=True, help="transforms.json: cameras, frames and region")
     add("--images", type=Path, required=True, help="tar of the undistorted frames that transforms.json names")
-    add("--points", type=Path, help="points.npz: triangulated points that guide the first iterations")
+    add("--points", type=Path, required=True, help="points.npz: triangulated points that guide the first iterations")
     add("--config", type=Path, required=True, help="the engine's settings, JSON (see `sdfgrid settings`)")
     add("--iterations", type=int, required=True, help="stop after this iteration of the schedule (a milestone)")
     add("--resume", type=Path, help="checkpoint of the milestone before, to go on from")

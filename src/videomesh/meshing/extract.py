@@ -12,12 +12,14 @@ from typing import Any, Callable, List, NamedTuple, Protocol, Tuple
 import torch
 from torch import Tensor
 
-from sdfgrid.dataset import read_images
+from videomesh import checks
+from videomesh.checks import Entry, Finding, Limit
 from videomesh.errors import UserError
 from videomesh.files import outputs
 from videomesh.meshing import ply, sparse_mesh, surface
 from videomesh.meshing.sparse_mesh import Mesh
 from videomesh.meshing.surface import Topology, Views
+from videomesh.scene import Scene, read_images
 
 RESOLUTION_RANGE = (32, 2048)
 PREVIEW_RESOLUTION = 128
@@ -31,15 +33,10 @@ BYTES_PER_VERTEX = 600  # of a mesh at work, with its faces and intermediate res
 MEMORY_SHARE = 0.7  # of what is available
 
 
-class Limit(NamedTuple):
-    """Limits of one check; None switches a level off."""
-
+class Check(NamedTuple):
+    limit: Limit
     warn: float | None
     fail: float | None
-    worse: str  # "above" or "below": a value beyond a limit in this direction is bad
-    unit: str
-    source: str
-    meaning: str
     advice: str
 
 
@@ -49,33 +46,50 @@ UNTRAINED = (
     "plain background of its own colour."
 )
 SPREAD_OUT = "Look at region.png: a sphere much larger than the subject holds much that is not the subject."
-LIMITS = {
-    "surface_size": Limit(None, 500, "below", "vertices", "NA-29", "size of a quick mesh at resolution 128", UNTRAINED),
-    "roundness": Limit(
-        None, 0.05, "below", "ratio", "NA-29",
-        "spread of the distances from the quick mesh's middle / their mean (0: a sphere, as before training)",
+CHECKS = {
+    "surface_size": Check(
+        Limit("below", "vertices", "NA-29", "size of a quick mesh at resolution 128"), None, 500, UNTRAINED
+    ),
+    "roundness": Check(
+        Limit(
+            "below",
+            "ratio",
+            "NA-29",
+            "spread of the distances from the quick mesh's middle / their mean (0: a sphere, as before training)",
+        ),
+        None,
+        0.05,
         UNTRAINED,
     ),
-    "shell_share": Limit(
-        None, 0.3, "above", "share", "NA-29", "share of the quick mesh that lies on the region's sphere", UNTRAINED
+    "shell_share": Check(
+        Limit("above", "share", "NA-29", "share of the quick mesh that lies on the region's sphere"),
+        None,
+        0.3,
+        UNTRAINED,
     ),
-    "largest_component": Limit(
-        0.9, None, "below", "share", "NA-28", "share of the largest component in the mesh's area", SPREAD_OUT
+    "largest_component": Check(
+        Limit("below", "share", "NA-28", "share of the largest component in the mesh's area"), 0.9, None, SPREAD_OUT
     ),
-    "unseen_share": Limit(
-        # 0.2 in NA-30; but the underside of the ground, which nobody can see, is a third of a good mesh of the demo
-        0.5, None, "above", "share", "NA-30", "share of the area removed because fewer than 2 photographs see it",
+    # 0.2 in NA-30; but the underside of the ground, which nobody can see, is a third of a good mesh of the demo
+    "unseen_share": Check(
+        Limit("above", "share", "NA-30", "share of the area removed because fewer than 2 photographs see it"),
+        0.5,
+        None,
         SPREAD_OUT,
     ),
-    "colour_spread": Limit(
-        5, None, "below", "of 255", "NA-31", "standard deviation of the mesh's colours",
+    "colour_spread": Check(
+        Limit("below", "of 255", "NA-31", "standard deviation of the mesh's colours"),
+        5,
+        None,
         "The mesh has nearly one colour: look whether the photographs do.",
     ),
-    "colour_difference": Limit(
-        40, None, "above", "of 255", "NA-31", "difference between the mean colours of mesh and photographs",
+    "colour_difference": Check(
+        Limit("above", "of 255", "NA-31", "difference between the mean colours of mesh and photographs"),
+        40,
+        None,
         "Harmless if the background has another colour than the subject; else the poses are wrong (look at gate.json).",
     ),
-}  # fmt: skip
+}
 
 
 class Field(Protocol):
@@ -122,10 +136,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", type=Path, required=True, help="checkpoint.pt of a training milestone")
     add("--transforms", type=Path, required=True, help="transforms.json that it was trained with")
     add("--images", type=Path, required=True, help="tar of the undistorted frames that transforms.json names")
-    add("--resolution", type=int, default=256, help="voxels across the region's sphere (default: 256)")
-    add("--crop", type=float, default=0.98, help="radius to keep, as a share of the region's (default: 0.98)")
-    add("--min-component", type=float, default=0.01, help="area of the smallest component to keep, as a share of the "
-        "largest one's (default: 0.01)")  # fmt: skip
+    add("--resolution", type=int, required=True, help="voxels across the region's sphere")
+    add("--crop", type=float, required=True, help="radius to keep, as a share of the region's")
+    add(
+        "--min-component",
+        type=float,
+        required=True,
+        help="smallest component kept, as a share of the largest's area",
+    )
     add("--mesh", type=Path, required=True, help="mesh.ply to write, in world coordinates")
     add("--summary", type=Path, required=True, help="mesh.json to write: counts, sizes and checks")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU if there is one (default)")
@@ -134,7 +152,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def make_mesh(
     field: Field,
-    scene: dict[str, Any],
+    scene: Scene,
     args: argparse.Namespace,
     device: torch.device,
     started: float,
@@ -142,13 +160,13 @@ def make_mesh(
 ) -> None:
     """All that follows a field: its surface, cleaned, coloured, checked and written.
 
-    scene: the content of args.transforms; started: time.perf_counter() at the beginning of the command
+    scene: args.transforms as read_scene reads it; started: time.perf_counter() at the beginning of the command
     """
     bounds = region_bounds(args, field, scene)
     photographs = read_photographs(args, field, scene)
 
     preview = extract_preview(field, device)
-    checks = check_preview(preview, args.checkpoint, field)
+    found = check_preview(preview, args.checkpoint, field)
     for place in {device, torch.device("cpu")}:  # the finished mesh is written from the CPU
         check_memory(len(preview.vertices), args.resolution, place)
 
@@ -159,7 +177,7 @@ def make_mesh(
     cleaned = clean(raw, field, photographs, args)
     world = Mesh(cleaned.mesh.vertices * field.radius + field.center.to(device), cleaned.mesh.faces)
     shape = surface.topology(world)
-    checks += check_mesh(cleaned, shape, photographs)
+    found += check_mesh(cleaned, shape, photographs)
     finished = time.perf_counter()
 
     summary = {
@@ -177,8 +195,8 @@ def make_mesh(
             "surface": round(cleaning_started - surface_started, 2),
             "cleaning": round(finished - cleaning_started, 2),
         },
-        "verdict": "warn" if any(check["verdict"] == "warn" for check in checks) else "pass",
-        "checks": checks,
+        "verdict": checks.get_verdict(found),
+        "checks": found,
     }
     with outputs(args.mesh, args.summary) as (mesh_part, summary_part):
         colours = (cleaned.colours.clamp(0, 1) * 255).round().byte()
@@ -190,43 +208,31 @@ def make_mesh(
 # ----------------------------------------------------------------------------------------------------------- input
 
 
-def check_arguments(args: argparse.Namespace) -> None:
-    low, high = RESOLUTION_RANGE
-    if not low <= args.resolution <= high:
-        raise UserError(f"--resolution {args.resolution}: it must be {low} to {high} (mesh.resolution)")
-    if not 0 < args.crop <= 1:
-        raise UserError(f"--crop {args.crop:g}: it must be more than 0 and at most 1 (mesh.crop)")
-    if not 0 <= args.min_component <= 1:
-        raise UserError(f"--min-component {args.min_component:g}: it must be 0 to 1 (mesh.min_component)")
-
-
-def check_same_region(args: argparse.Namespace, field: Field, scene: dict[str, Any]) -> None:
+def check_same_region(args: argparse.Namespace, field: Field, scene: Scene) -> None:
     """A checkpoint knows its own region; photographs of another one would cut and colour it wrongly."""
-    moved = float((torch.tensor(scene["sphere_center"], dtype=torch.float64) - field.center).norm())
-    if moved > 1e-3 * field.radius or abs(scene["sphere_radius"] / field.radius - 1) > 1e-3:
+    moved = float((torch.tensor(scene.center) - field.center).norm())
+    if moved > 1e-3 * field.radius or abs(scene.radius / field.radius - 1) > 1e-3:
         raise UserError(
             f"{args.checkpoint}: trained on the region with centre {[round(x, 4) for x in field.center.tolist()]} and "
-            f"radius {field.radius:.4g}, but {args.transforms} says {scene['sphere_center']} and "
-            f"{scene['sphere_radius']:.4g}; give the transforms.json it was trained with, or train again"
+            f"radius {field.radius:.4g}, but {args.transforms} says {scene.center.tolist()} and "
+            f"{scene.radius:.4g}; give the transforms.json it was trained with, or train again"
         )
 
 
-def read_photographs(args: argparse.Namespace, field: Field, scene: dict[str, Any]) -> Photographs:
-    count = min(MAX_VIEWS, len(scene["frames"]))
-    frames = [scene["frames"][k * len(scene["frames"]) // count] for k in range(count)]
-    stored = (scene["w"], scene["h"])
-    scale = min(1.0, IMAGE_PIXELS_PER_VOXEL * args.resolution / max(stored))
-    width, height = size = (round(stored[0] * scale), round(stored[1] * scale))
-    images = read_images(args.images, [frame["file_path"] for frame in frames], stored, size, args.transforms)
-    pose = torch.tensor([frame["transform_matrix"] for frame in frames], dtype=torch.float64)[:, :3]
-    pose[:, :, 1:3] *= -1  # OpenGL's y and z axes to OpenCV's
-    rotation = pose[:, :, :3].transpose(1, 2)
-    position = (pose[:, :, 3:] - field.center[:, None]) / field.radius
-    across, down = width / stored[0], height / stored[1]
+def read_photographs(args: argparse.Namespace, field: Field, scene: Scene) -> Photographs:
+    count = min(MAX_VIEWS, len(scene.names))
+    rows = [k * len(scene.names) // count for k in range(count)]
+    scale = min(1.0, IMAGE_PIXELS_PER_VOXEL * args.resolution / max(scene.width, scene.height))
+    width, height = size = (round(scene.width * scale), round(scene.height * scale))
+    images = torch.from_numpy(read_images(args.images, scene, [scene.names[row] for row in rows], size))
+    world_from_cam = torch.tensor(scene.world_from_cam[rows])
+    rotation = world_from_cam[:, :3, :3].transpose(1, 2)
+    position = (world_from_cam[:, :3, 3:] - field.center[:, None]) / field.radius
+    across, down = width / scene.width, height / scene.height
     views = Views(
-        to_camera=torch.cat([rotation, -rotation @ position], -1),
-        focal=(scene["fl_x"] * across, scene["fl_y"] * down),
-        principal=(scene["cx"] * across, scene["cy"] * down),
+        cam_from_unit=torch.cat([rotation, -rotation @ position], -1),
+        focal=(scene.focal[0] * across, scene.focal[1] * down),
+        principal=(scene.principal[0] * across, scene.principal[1] * down),
         size=size,
     )
     return Photographs(views, images)
@@ -255,18 +261,15 @@ def extract_surface(
         raise UserError(f"after {field.iteration} iterations {error}; train again, or with another train.seed")
 
 
-def region_bounds(args: argparse.Namespace, field: Field, scene: dict[str, Any]) -> Bounds:
+def region_bounds(args: argparse.Namespace, field: Field, scene: Scene) -> Bounds:
     """The lattice's extent in the unit sphere's frame: transforms.json's box, if any, within the cropped sphere."""
-    box = scene.get("aabb_range", [[-math.inf, math.inf]] * 3)
-    try:
-        world = torch.tensor(box, dtype=torch.float64).view(3, 2)
-    except (TypeError, ValueError, RuntimeError):
-        raise UserError(f"{args.transforms}: aabb_range is {box!r}, not [[low, high], [low, high], [low, high]]")
-    unit = ((world - field.center[:, None]) / field.radius).clamp(-args.crop, args.crop)
+    if scene.box is None:
+        return [(-args.crop, args.crop)] * 3
+    unit = ((torch.tensor(scene.box) - field.center[:, None]) / field.radius).clamp(-args.crop, args.crop)
     if not bool((unit[:, 0] < unit[:, 1]).all()):
         raise UserError(
-            f"{args.transforms}: the box aabb_range {box} is empty or beyond {args.crop:g} of the region's radius; "
-            "draw it round the subject"
+            f"{args.transforms}: the box aabb_range {scene.box.tolist()} is empty or beyond {args.crop:g} of the "
+            "region's radius; draw it round the subject"
         )
     return [(low, high) for low, high in unit.tolist()]
 
@@ -309,26 +312,22 @@ def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Names
 # ---------------------------------------------------------------------------------------------------------- checks
 
 
-def check_preview(preview: Mesh, path: Path, field: Field) -> list[dict[str, Any]]:
+def check_preview(preview: Mesh, path: Path, field: Field) -> list[Entry]:
     """Raises UserError if the field holds no surface, or still the sphere it began as, or only the region's edge."""
     count = len(preview.vertices)
-    checks = [judge("surface_size", count)]
+    found = [judge("surface_size", count)]
     if count:
         from_middle = (preview.vertices - preview.vertices.mean(0)).norm(dim=-1)
-        checks.append(judge("roundness", float(from_middle.std(unbiased=False) / from_middle.mean())))
+        found.append(judge("roundness", float(from_middle.std(unbiased=False) / from_middle.mean())))
         on_shell = (preview.vertices.norm(dim=-1) - 1).abs() < PREVIEW_SHELL
-        checks.append(judge("shell_share", float(on_shell.double().mean())))
-    for check in checks:
-        if check["verdict"] == "fail":
-            word = "at most" if check["worse"] == "above" else "at least"
-            raise UserError(
-                f"{path}: no usable surface after {field.iteration} iterations: {check['meaning']} is "
-                f"{check['value']:g}, should be {word} {check['fail']:g}. {check['advice']}"
-            )
-    return checks
+        found.append(judge("shell_share", float(on_shell.double().mean())))
+    failed = checks.select(found, "fail")
+    if failed:
+        raise UserError(f"{path}: no usable surface after {field.iteration} iterations: {checks.describe(failed[0])}")
+    return found
 
 
-def check_mesh(cleaned: Cleaned, shape: Topology, photographs: Photographs) -> list[dict[str, Any]]:
+def check_mesh(cleaned: Cleaned, shape: Topology, photographs: Photographs) -> list[Entry]:
     colours = cleaned.colours.cpu() * 255
     photographed = torch.stack([image.float().mean((0, 1)) for image in photographs.images]).mean(0)
     return [
@@ -339,25 +338,9 @@ def check_mesh(cleaned: Cleaned, shape: Topology, photographs: Photographs) -> l
     ]
 
 
-def judge(name: str, value: float) -> dict[str, Any]:
-    """One entry of mesh.json's checks, in the form of gate.json's."""
-    limit = LIMITS[name]
-
-    def beyond(bound: float | None) -> bool:
-        return bound is not None and (value > bound if limit.worse == "above" else value < bound)
-
-    return {
-        "name": name,
-        "meaning": limit.meaning,
-        "value": round(value, 4),
-        "unit": limit.unit,
-        "worse": limit.worse,
-        "warn": limit.warn,
-        "fail": limit.fail,
-        "verdict": "fail" if beyond(limit.fail) else "warn" if beyond(limit.warn) else "pass",
-        "advice": limit.advice,
-        "source": limit.source,
-    }
+def judge(name: str, value: float) -> Entry:
+    limit, warn, fail, advice = CHECKS[name]
+    return checks.judge(name, limit, Finding(value, advice), warn, fail)
 
 
 def check_memory(preview_vertices: int, resolution: int, device: torch.device) -> None:
@@ -403,11 +386,9 @@ def describe(world: Mesh, shape: Topology, cleaned: Cleaned) -> dict[str, Any]:
 
 
 def report(summary: dict[str, Any]) -> str:
-    warnings = [check for check in summary["checks"] if check["verdict"] == "warn"]
     line = (
         f"mesh: {summary['vertices']:,} vertices, {summary['faces']:,} faces, {summary['components']} components in "
-        f"{sum(summary['seconds'].values()):.1f} s; {len(summary['checks'])} checks, {len(warnings)} with a warning"
+        f"{sum(summary['seconds'].values()):.1f} s; {checks.summarize(summary['checks'])}"
     )
-    return "\n".join(
-        [line, *(f"warning: {check['meaning']} is {check['value']:g}. {check['advice']}" for check in warnings)]
-    )
+    warnings = checks.select(summary["checks"], "warn")
+    return "\n".join([line, *(f"warning: {checks.describe(entry)}" for entry in warnings)])

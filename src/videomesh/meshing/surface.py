@@ -17,7 +17,7 @@ from videomesh.meshing.sparse_mesh import Mesh
 class Views(NamedTuple):
     """The photographs' poses, one row each, in the mesh's frame, and their one pinhole camera, in pixels."""
 
-    to_camera: Tensor  # (N, 3, 4); camera axes as OpenCV's: x right, y down, z forward
+    cam_from_unit: Tensor  # (N, 3, 4); camera axes as OpenCV's: x right, y down, z forward
     focal: tuple[float, float]
     principal: tuple[float, float]
     size: tuple[int, int]  # width, height
@@ -171,7 +171,7 @@ def observe(mesh: Mesh, views: Views, images: Sequence[Tensor], voxel: float) ->
     origin_above_face = -(vertices * normals).sum(-1)
     seen = torch.zeros(len(vertices), dtype=torch.int64, device=vertices.device)
     colour, weight = torch.zeros_like(vertices), torch.zeros_like(origin_above_face)
-    for matrix, image in zip(views.to_camera.to(vertices), images):
+    for matrix, image in zip(views.cam_from_unit.to(vertices), images):
         camera = -matrix[:, :3].T @ matrix[:, 3]
         above_face = normals @ camera + origin_above_face  # distance of the camera from the face's plane
         x, y, depth = _project(columns, matrix, views)
@@ -184,9 +184,9 @@ def observe(mesh: Mesh, views: Views, images: Sequence[Tensor], voxel: float) ->
     return seen, colour / weight.clamp(min=1e-12)[:, None], weight
 
 
-def _project(vertices: Tensor, to_camera: Tensor, views: Views) -> tuple[Tensor, Tensor, Tensor]:
+def _project(vertices: Tensor, cam_from_unit: Tensor, views: Views) -> tuple[Tensor, Tensor, Tensor]:
     """Pixel positions x and y (V,) and depths (V,) of vertices (3, V)."""
-    x, y, depth = to_camera[:, :3] @ vertices + to_camera[:, 3:]
+    x, y, depth = cam_from_unit[:, :3] @ vertices + cam_from_unit[:, 3:]
     return x / depth * views.focal[0] + views.principal[0], y / depth * views.focal[1] + views.principal[1], depth
 
 
