@@ -59,14 +59,14 @@ def parse_arguments() -> argparse.Namespace:
     source.add_argument("--points", type=Path, required=True, help="COLMAP points3D.bin")
     source.add_argument("--frames-json", type=Path, required=True, help="frames.json of the frames stage")
     choice = parser.add_argument_group("region")
-    choice.add_argument("--scene-type", choices=("auto", *SCENE_TYPES), default="auto", help="default: auto")
+    choice.add_argument("--scene-type", choices=("auto", *SCENE_TYPES), required=True, help="what was filmed")
     choice.add_argument(
         "--method",
         choices=("robust", "upstream"),
-        default="robust",
-        help="robust: sphere round the subject; upstream: the rules of Neuralangelo's own scripts (default: robust)",
+        required=True,
+        help="robust: sphere round the subject; upstream: the rules of Neuralangelo's own scripts",
     )
-    choice.add_argument("--margin", type=margin, default=1.08, help="the robust sphere is this much larger (1.08)")
+    choice.add_argument("--margin", type=margin, required=True, help="the robust sphere is this much larger")
     choice.add_argument("--center", default="", help="sphere centre X,Y,Z; write --center=X,Y,Z for the minus signs")
     choice.add_argument("--radius", default="", help="sphere radius, with --center")
     choice.add_argument(

@@ -13,7 +13,7 @@ SRC = ROOT / "src"
 ENGINES = ("sdfgrid", "neuralangelo_engine")
 OURS = ("videomesh", *ENGINES)
 EXECUTOR = "snakemake_executor_plugin_ovhai"
-SHARED_WITH_ENGINES = ("errors", "files", "checks", "scene", "meshing", "command", "nesting")
+SHARED_WITH_ENGINES = ("errors", "files", "checks", "scene", "meshing", "command", "devices", "download", "nesting")
 KNOW_NO_ENGINE = ("scene.py", "checks.py", "meshing", "configuration")
 
 

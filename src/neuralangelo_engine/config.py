@@ -161,8 +161,8 @@ def check(config: Mapping[str, Any], known: dict[str, Any], args: argparse.Names
         levels_at = schedule["warm_up_end"] + coarse["step"] * merged["model"]["object"]["sdf"]["encoding"]["levels"]
         if levels_at > 0.8 * args.iterations:
             raise UserError(
-                f"with {args.iterations} iterations all levels of detail would be in use only at iteration {levels_at}, "
-                "too late to learn them; raise train.iterations, or lower optim.sched.warm_up_end or "
+                f"with {args.iterations} iterations all levels of detail would be in use only at iteration "
+                f"{levels_at}, too late to learn them; raise train.iterations, or lower optim.sched.warm_up_end or "
                 "model.object.sdf.encoding.coarse2fine.step in neuralangelo.overrides"
             )
 

@@ -15,7 +15,7 @@ UP = np.array([0.0, 0.0, 1.0])
 
 
 class Capture(NamedTuple):
-    camera_to_world: np.ndarray  # (n, 4, 4) OpenCV axes
+    world_from_cam: np.ndarray  # (n, 4, 4) OpenCV axes
     points: np.ndarray  # (m, 3)
 
 
@@ -110,7 +110,7 @@ def turntable(count: int = 30) -> Capture:
 def write(folder: Path, capture: Capture) -> dict[str, Path]:
     """Write a capture's files; points are seen by the cameras they project into. Returns the paths by option name."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = [f"{3 * i:06d}.jpg" for i in range(len(capture.camera_to_world))]
+    names = [f"{3 * i:06d}.jpg" for i in range(len(capture.world_from_cam))]
     paths = {
         "cameras": folder / "cameras.bin",
         "image-poses": folder / "images.bin",
@@ -119,7 +119,7 @@ def write(folder: Path, capture: Capture) -> dict[str, Path]:
         "poses-json": folder / "poses.json",
     }
     write_cameras(paths["cameras"])
-    write_images(paths["image-poses"], capture.camera_to_world, names)
+    write_images(paths["image-poses"], capture.world_from_cam, names)
     tracks = _tracks(capture)
     write_points(paths["points"], capture.points, tracks)
     frames = [
@@ -152,10 +152,10 @@ def write_cameras(path: Path, cameras: int = 1, model: int = 1) -> None:
     path.write_bytes(struct.pack("<Q", cameras) + body)
 
 
-def write_images(path: Path, camera_to_world: np.ndarray, names: list[str]) -> None:
+def write_images(path: Path, world_from_cam: np.ndarray, names: list[str]) -> None:
     """images.bin; image ids are 1, 2, ... in the order of names."""
     body = b""
-    for i, (matrix, name) in enumerate(zip(camera_to_world, names, strict=True)):
+    for i, (matrix, name) in enumerate(zip(world_from_cam, names, strict=True)):
         inverse = np.linalg.inv(matrix) if np.isfinite(matrix).all() else matrix
         body += struct.pack("<I7dI", i + 1, *_quaternion(inverse[:3, :3]), *inverse[:3, 3], 1)
         body += name.encode() + b"\0" + struct.pack("<Q", 0)
@@ -172,8 +172,8 @@ def write_points(path: Path, points: np.ndarray, tracks: list[list[int]], error:
 
 
 def _tracks(capture: Capture) -> list[list[int]]:
-    offset = capture.points[:, None] - capture.camera_to_world[:, :3, 3]
-    local = np.einsum("mni,nij->mnj", offset, capture.camera_to_world[:, :3, :3])
+    offset = capture.points[:, None] - capture.world_from_cam[:, :3, 3]
+    local = np.einsum("mni,nij->mnj", offset, capture.world_from_cam[:, :3, :3])
     with np.errstate(divide="ignore", invalid="ignore"):
         inside = (np.abs(local[..., 0] / local[..., 2]) < WIDTH / 2 / FOCAL) & (local[..., 2] > 0.05)
         inside &= np.abs(local[..., 1] / local[..., 2]) < HEIGHT / 2 / FOCAL
@@ -195,3 +195,16 @@ def _quaternion(rotation: np.ndarray) -> np.ndarray:
     )
     x, y, z, w = np.linalg.eigh(matrix / 3)[1][:, -1]
     return np.array([w, x, y, z])
+
+
+def get_region_arguments(folder: Path, inputs: dict[str, Path], **changes: object) -> list[str]:
+    """Arguments of scripts/region.py as the rule gives them, with changes by their names; outputs lie in folder."""
+    outputs = {
+        "transforms": folder / "transforms.json",
+        "summary": folder / "region.json",
+        "picture": folder / "region.png",
+        "engine-points": folder / "points.npz",
+    }
+    settings = {"scene-type": "auto", "method": "robust", "margin": 1.08}
+    settings |= {name.replace("_", "-"): value for name, value in changes.items()}
+    return [f"--{name}={value}" for name, value in {**inputs, **outputs, **settings}.items() if name != "poses-json"]

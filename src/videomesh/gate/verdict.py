@@ -71,7 +71,10 @@ Limits = Mapping[str, Mapping[str, float | None]]  # check -> warn and fail; Non
 
 def read_limits(text: str) -> Limits:
     """The limits of all checks from a JSON text. The configuration has checked their values."""
-    limits: Limits = json.loads(text)
+    try:
+        limits: Limits = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"gate thresholds: not valid JSON ({error}): {text[:80]}")
     names = [check.name for check in CHECKS]
     for name in limits:
         if name not in names:

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +10,14 @@ import pytest
 from PIL import Image
 
 import synthetic_captures as made
+from programs import call
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "region.py"
-OUTPUTS = {
-    "transforms": "transforms.json",
-    "summary": "region.json",
-    "picture": "region.png",
-    "engine-points": "points.npz",
-}
 IDEAL_CENTER, IDEAL_RADIUS = np.array([0, 0, 0.4]), 0.6403  # ball round the box of object_on_table
 
 
 def run(folder: Path, inputs: dict[str, Path], *options: str) -> subprocess.CompletedProcess[str]:
     """Run region.py on a made capture; outputs go to folder/out."""
-    paths = {key: inputs[key] for key in ("cameras", "image-poses", "points", "frames-json")}
-    paths |= {key: folder / "out" / name for key, name in OUTPUTS.items()}
-    command = [sys.executable, str(SCRIPT), *[f"--{key}={path}" for key, path in paths.items()], *options]
-    return subprocess.run(command, capture_output=True, text=True)
+    return call("region", *made.get_region_arguments(folder / "out", inputs), *options)
 
 
 def region(folder: Path, capture: made.Capture, *options: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -93,7 +83,7 @@ def test_the_region_follows_the_world_that_colmap_happens_to_choose(tmp_path: Pa
     turn *= np.sign(np.linalg.det(turn))
     scale, shift = 7.0, np.array([40.0, -20.0, 5.0])
     capture = made.object_on_table()
-    cameras = capture.camera_to_world.copy()
+    cameras = capture.world_from_cam.copy()
     cameras[:, :3, :3] = turn @ cameras[:, :3, :3]
     cameras[:, :3, 3] = scale * cameras[:, :3, 3] @ turn.T + shift
     moved, _ = region(tmp_path, made.Capture(cameras, scale * capture.points @ turn.T + shift))
@@ -104,7 +94,7 @@ def test_the_region_follows_the_world_that_colmap_happens_to_choose(tmp_path: Pa
 def test_a_room_region_holds_walls_and_cameras(tmp_path: Path) -> None:
     transforms, summary = region(tmp_path, made.room())
     assert summary["scene_type"]["used"] == "indoor"
-    distance = np.linalg.norm(made.room().camera_to_world[:, :3, 3] - transforms["sphere_center"], axis=1)
+    distance = np.linalg.norm(made.room().world_from_cam[:, :3, 3] - transforms["sphere_center"], axis=1)
     assert (distance < transforms["sphere_radius"]).all()
     assert summary["points"]["good_inside"] == summary["points"]["good"]
     assert transforms["sphere_radius"] < 1.15 * np.linalg.norm([3, 2.5, 1.3])
@@ -127,7 +117,7 @@ def test_the_margin_scales_the_robust_radius(tmp_path: Path, capture_files: dict
 
 def test_a_sphere_stays_clear_of_the_cameras(tmp_path: Path, capture_files: dict[str, Path]) -> None:
     assert run(tmp_path, capture_files, "--margin=5").returncode == 0
-    nearest = np.linalg.norm(made.object_on_table().camera_to_world[:, :3, 3] - IDEAL_CENTER, axis=1).min()
+    nearest = np.linalg.norm(made.object_on_table().world_from_cam[:, :3, 3] - IDEAL_CENTER, axis=1).min()
     assert load(tmp_path, "transforms.json")["sphere_radius"] == pytest.approx(0.85 * nearest, rel=0.02)
     assert "limited by the nearest camera" in load(tmp_path, "region.json")["rule"]
 
@@ -235,13 +225,13 @@ def test_transforms_json_has_upstreams_format(tmp_path: Path) -> None:
 def test_frames_are_sorted_by_name_whatever_their_ids(tmp_path: Path) -> None:
     capture = made.object_on_table()
     inputs = made.write(tmp_path / "in", capture)
-    names = [f"{3 * i:06d}.jpg" for i in range(len(capture.camera_to_world))]
-    made.write_images(inputs["image-poses"], capture.camera_to_world[::-1], names[::-1])
+    names = [f"{3 * i:06d}.jpg" for i in range(len(capture.world_from_cam))]
+    made.write_images(inputs["image-poses"], capture.world_from_cam[::-1], names[::-1])
     assert run(tmp_path, inputs).returncode == 0
     frames = load(tmp_path, "transforms.json")["frames"]
     assert [frame["file_path"] for frame in frames] == [f"images/{name}" for name in names]
     places = np.array([frame["transform_matrix"] for frame in frames])[:, :3, 3]
-    assert np.allclose(places, capture.camera_to_world[:, :3, 3])
+    assert np.allclose(places, capture.world_from_cam[:, :3, 3])
 
 
 def test_points_npz_tells_which_frames_see_a_point(tmp_path: Path) -> None:
@@ -272,7 +262,7 @@ def test_the_picture_shows_points_inside_and_outside(tmp_path: Path, capture_fil
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, capture_files: dict[str, Path]) -> None:
     for name in ("first", "second"):
         assert run(tmp_path / name, capture_files).returncode == 0
-    for name in OUTPUTS.values():
+    for name in ("transforms.json", "region.json", "region.png", "points.npz"):
         assert (tmp_path / "first/out" / name).read_bytes() == (tmp_path / "second/out" / name).read_bytes()
 
 
@@ -399,11 +389,11 @@ def test_unusable_models_are_refused(tmp_path: Path) -> None:
         change(inputs)
         assert_refused(run(tmp_path, inputs), tmp_path, *words)
 
-    broken = capture.camera_to_world.copy()
+    broken = capture.world_from_cam.copy()
     broken[4, 0, 3] = np.nan
     points = capture.points.copy()
     points[7] = np.inf
-    refused(lambda f: made.write_cameras(f["cameras"], cameras=2), "cameras.bin", "2 cameras", "NA-09", "one zoom")
+    refused(lambda f: made.write_cameras(f["cameras"], cameras=2), "cameras.bin", "2 cameras", "one zoom")
     refused(lambda f: made.write_cameras(f["cameras"], model=0), "cameras.bin", "SIMPLE_PINHOLE", "PINHOLE")
     refused(lambda f: made.write_images(f["image-poses"], broken[:0], []), "images.bin", "0 images", "poses.json")
     refused(lambda f: made.write_images(f["image-poses"], broken, names), "images.bin", "000012.jpg", "not finite")

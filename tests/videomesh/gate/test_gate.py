@@ -2,17 +2,20 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 import synthetic_captures as made
+from checkout import ROOT
+from programs import call
+from videomesh.gate import verdict
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
+SCHEMA = yaml.safe_load((ROOT / "config/schemas/config.schema.yaml").read_text())
 FILES = {
     "frames-json": "frames.json",
     "poses-json": "poses.json",
@@ -47,31 +50,38 @@ CHECKS = {
 }
 
 
-def write(folder: Path, capture: made.Capture, *region_options: str) -> Path:
+def get_limits(**changes: dict[str, float | None]) -> str:
+    """The default limits of all checks as the rule hands them over, with changes."""
+    checks = SCHEMA["properties"]["gate"]["properties"]
+    levels = {
+        name: {level: check["properties"][level]["default"] for level in ("warn", "fail")}
+        for name, check in checks.items()
+        if name != "mode"
+    }
+    return json.dumps({name: {**defaults, **changes.get(name, {})} for name, defaults in levels.items()})
+
+
+def write(folder: Path, capture: made.Capture, scene_type: str = "auto") -> Path:
     """All files the gate reads, in one folder."""
     inputs = made.write(folder, capture)
-    command = [sys.executable, str(SCRIPTS / "region.py"), *region_options]
-    command += [f"--{key}={inputs[key]}" for key in ("cameras", "image-poses", "points", "frames-json")]
-    command += [f"--transforms={folder}/transforms.json", f"--summary={folder}/region.json"]
-    command += [f"--picture={folder}/region.png", f"--engine-points={folder}/points.npz"]
-    subprocess.run(command, check=True, capture_output=True)
+    done = call("region", *made.get_region_arguments(folder, inputs, scene_type=scene_type))
+    assert done.returncode == 0, done.stderr
     return folder
 
 
-def check(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPTS / "gate.py"), "check", "--scene=toy", f"--output={folder}/gate.json"]
-    command += [f"--{key}={folder / name}" for key, name in FILES.items()]
-    return subprocess.run([*command, *options], capture_output=True, text=True)
+def check(folder: Path, limits: str | None = None) -> subprocess.CompletedProcess[str]:
+    files = [f"--{key}={folder / name}" for key, name in FILES.items()]
+    thresholds = f"--thresholds={limits or get_limits()}"
+    return call("gate", "check", "--scene=toy", f"--output={folder}/gate.json", thresholds, *files)
 
 
 def decide(folder: Path, mode: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPTS / "gate.py"), "decide", f"--gate={folder}/gate.json", f"--mode={mode}"]
-    return subprocess.run([*command, f"--output={folder}/gate.pass"], capture_output=True, text=True)
+    return call("gate", "decide", f"--gate={folder}/gate.json", f"--mode={mode}", f"--output={folder}/gate.pass")
 
 
-def checked(folder: Path, *options: str) -> dict[str, dict[str, Any]]:
+def checked(folder: Path, limits: str | None = None) -> dict[str, dict[str, Any]]:
     """Checks of gate.json by name."""
-    result = check(folder, *options)
+    result = check(folder, limits)
     assert result.returncode == 0, result.stderr
     return {entry["name"]: entry for entry in json.loads((folder / "gate.json").read_text())["checks"]}
 
@@ -254,7 +264,7 @@ def test_too_few_frames_fail(tmp_path: Path) -> None:
 
 def test_a_level_orbit_is_asked_to_change_height(tmp_path: Path) -> None:
     level = np.stack([made.look((3 * np.cos(a), 3 * np.sin(a), 1), (0, 0, 0.4)) for a in np.arange(36) * np.pi / 18])
-    entry = checked(write(tmp_path, made.object_on_table()._replace(camera_to_world=level)))["elevation_spread"]
+    entry = checked(write(tmp_path, made.object_on_table()._replace(world_from_cam=level)))["elevation_spread"]
     assert entry["verdict"] == "warn" and entry["value"] < 1
     assert "higher up" in entry["advice"]
 
@@ -273,7 +283,7 @@ def test_rooms_and_streets_are_not_asked_to_be_walked_round(tmp_path: Path, capt
 
 
 def test_a_room_called_an_object_is_told_its_scene_type(tmp_path: Path) -> None:
-    entry = checked(write(tmp_path, made.room(), "--scene-type=object"))["camera_focus"]
+    entry = checked(write(tmp_path, made.room(), "object"))["camera_focus"]
     assert entry["verdict"] == "fail"
     assert "scene_type: indoor" in entry["advice"]
 
@@ -309,8 +319,8 @@ def test_images_that_upstream_would_hang_on_fail(
 
 def test_limits_can_be_moved_and_switched_off(folder: Path) -> None:
     edit(folder / "poses.json", lambda c: c.update(track_length=2.5, registered_share=0.3))
-    limits = {"track_length": {"fail": 2.6}, "registered_share": {"fail": None, "warn": None}}
-    checks = checked(folder, f"--thresholds={json.dumps(limits)}")
+    limits = get_limits(track_length={"fail": 2.6}, registered_share={"fail": None, "warn": None})
+    checks = checked(folder, limits)
     assert checks["track_length"]["verdict"] == "fail"
     assert (checks["track_length"]["warn"], checks["track_length"]["fail"]) == (3.0, 2.6)
     assert checks["registered_share"]["verdict"] == "pass"
@@ -320,18 +330,24 @@ def test_limits_can_be_moved_and_switched_off(folder: Path) -> None:
     ("thresholds", "words"),
     [
         ("{", ["not valid JSON"]),
-        ("[]", ["not an object"]),
-        ('{"track_lenght": {"warn": 2}}', ["gate.track_lenght", "did you mean track_length?"]),
-        ('{"track_length": {"wran": 2}}', ["gate.track_length.wran", "did you mean warn?"]),
-        ('{"track_length": 2}', ["gate.track_length", "{warn: ..., fail: ...}"]),
-        ('{"track_length": {"warn": "2"}}', ["gate.track_length.warn", "neither a number nor null"]),
-        ('{"track_length": {"warn": true}}', ["gate.track_length.warn", "neither a number nor null"]),
-        ('{"registered_share": {"fail": 0.9}}', ["gate.registered_share", "would fail before it warns"]),
-        ('{"reprojection_error": {"warn": 3}}', ["gate.reprojection_error", "at most fail"]),
+        ("{}", ["the limits of frame_count, blurred_share", "are missing"]),
+        ('{"track_lenght": {"warn": 2}}', ["gate.track_lenght", "Did you mean track_length?"]),
     ],
 )
 def test_wrong_limits_are_refused(folder: Path, thresholds: str, words: list[str]) -> None:
-    assert_refused(check(folder, f"--thresholds={thresholds}"), folder / "gate.json", *words)
+    """Their values are for the configuration to check."""
+    assert_refused(check(folder, thresholds), folder / "gate.json", *words)
+
+
+def test_each_check_has_limits_in_the_configuration_and_the_same_words() -> None:
+    described = {
+        name: (check["worse"], check["description"])
+        for name, check in SCHEMA["properties"]["gate"]["properties"].items()
+        if name != "mode"
+    }
+    assert {check.name: (check.limit.worse, f"{check.limit.meaning.capitalize()}.") for check in verdict.CHECKS} == {
+        name: (worse, text.capitalize()) for name, (worse, text) in described.items()
+    }
 
 
 # --------------------------------------------------------------------------------------------------------- decision
@@ -343,7 +359,7 @@ def test_a_failed_gate_stops_the_scene_with_its_advice(folder: Path) -> None:
     (folder / "gate.pass").write_text("of an earlier run")
     result = decide(folder, "fail")
     words = ["scene toy", "1 failed", "registered_share", "is 40 %", "at least 50 %", "overlaps", "gate.mode: warn"]
-    assert_refused(result, folder / "gate.pass", *words, "warning: track_length", "gate.<check>.fail")
+    assert_refused(result, folder / "gate.pass", *words, "warning: track_length", "gate.CHECK.fail")
 
 
 def test_mode_warn_goes_on_and_says_why(folder: Path) -> None:
@@ -387,7 +403,7 @@ def assert_refused(result: subprocess.CompletedProcess[str], output: Path, *word
         ("frames.json", b'{"frames": [{"name": "a"}]}', ["frames.json", "'sharpness' is missing"]),
         ("poses.json", b"[]", ["poses.json", "an object with"]),
         ("poses.json", b'{"registered_share": "all"}', ["poses.json", 'registered_share is "all"', "a number"]),
-        ("transforms.json", b"{}", ["transforms.json", "'fl_x' is missing"]),
+        ("transforms.json", b"{}", ["transforms.json", "lacks fl_x"]),
         ("region.json", b'{"scene_type": "object", "up": []}', ["region.json", "scene_type", "an object"]),
         ("points.npz", None, ["points.npz", "no such file"]),
         ("points.npz", b"PK\3\4", ["points.npz", "run the region stage again"]),
@@ -403,11 +419,11 @@ def test_unreadable_input_is_refused(folder: Path, file: str, content: bytes | N
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: set_pose(c, 5, 3, float("nan")), ["pose of 000015.jpg", "not finite"]),
+        (lambda c: set_pose(c, 5, 3, float("nan")), ["000015.jpg", "not 4 x 4 finite numbers"]),
         (lambda c: c.update(sphere_radius=0), ["sphere_radius is 0"]),
         (lambda c: c.update(sphere_center=[0, None, 0]), ["sphere_center"]),
-        (lambda c: c["frames"][0].pop("file_path"), ["frames", "file_path"]),
-        (lambda c: c.update(frames=c["frames"][:5]), ["points.npz", "other frames"]),
+        (lambda c: c["frames"][0].pop("file_path"), ["frame 0", "file_path"]),
+        (lambda c: c.update(frames=c["frames"][:5]), ["points.npz", "belongs to another file"]),
     ],
 )
 def test_unusable_transforms_are_refused(
