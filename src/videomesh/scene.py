@@ -202,12 +202,13 @@ def read_points(path: Path, scene: Scene) -> SparsePoints:
     """Raises UserError on anything that is not the points.npz of this scene."""
     try:
         with np.load(path) as arrays:
+            missing = [key for key in SparsePoints._fields if key not in arrays.files]
+            if missing:
+                raise UserError(f"{path}: lacks the arrays {', '.join(missing)}; run the region stage again")
             points = SparsePoints(*(arrays[key] for key in SparsePoints._fields))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the region stage writes it")
-    except KeyError as error:
-        raise UserError(f"{path}: lacks the array {error}; run the region stage again")
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: not a readable .npz file ({error}); run the region stage again")
     count = len(points.xyz) if points.xyz.ndim else 0
     rows = [array.shape[:1] for array in (points.error, points.track, points.observers, points.subject)]

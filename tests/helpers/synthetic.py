@@ -101,4 +101,5 @@ def _points(poses: list[np.ndarray]) -> dict[str, np.ndarray]:
         facing = [k for k, pose in enumerate(poses) if (pose[:3, 3] - point) @ normal > 1.0][:12]
         observers[index, : len(facing)] = facing
     track = (observers >= 0).sum(1)
-    return {"xyz": xyz, "error": np.full(len(xyz), 0.5), "track": track, "observers": observers}
+    arrays = {"xyz": xyz, "error": np.full(len(xyz), 0.5), "track": track, "observers": observers}
+    return {**arrays, "subject": np.ones(len(xyz), bool)}

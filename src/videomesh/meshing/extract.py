@@ -21,7 +21,7 @@ from videomesh.meshing.sparse_mesh import Mesh
 from videomesh.meshing.surface import Topology, Views
 from videomesh.scene import Scene, read_images
 
-RESOLUTION_RANGE = (32, 2048)
+SMALLEST_RESOLUTION = 32  # that is worth a mesh
 PREVIEW_RESOLUTION = 128
 PREVIEW_SHELL = 0.01  # distance to the region's sphere that counts as lying on it
 # At resolution R a pixel of the photographs, scaled to R times this, is about half a voxel wide on a subject that fills
@@ -352,7 +352,7 @@ def check_memory(preview_vertices: int, resolution: int, device: torch.device) -
         raise UserError(
             f"--resolution {resolution}: about {vertices / 1e6:.1f} million vertices would need "
             f"{vertices * BYTES_PER_VERTEX / 1e9:.1f} GB of memory, {available / 1e9:.1f} GB are free; choose a "
-            f"mesh.resolution of at most {max(RESOLUTION_RANGE[0], fitting):.0f}, or a machine with more memory"
+            f"mesh.resolution of at most {max(SMALLEST_RESOLUTION, fitting):.0f}, or a machine with more memory"
         )
 
 

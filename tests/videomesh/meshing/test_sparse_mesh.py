@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 
 torch = pytest.importorskip("torch")
 
-from sdfgrid import sparse_mesh, surface  # noqa: E402
+from videomesh.meshing import sparse_mesh, surface  # noqa: E402
 
 CUBE = [(-1.0, 1.0)] * 3
 

@@ -2,22 +2,18 @@
 
 import json
 import struct
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
 from scipy.spatial import cKDTree
 
-from sdfgrid import ply
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "web_mesh.py"
+from programs import call
+from videomesh.meshing import ply, web
 
 
 def run(*words):
-    return subprocess.run([sys.executable, SCRIPT, *map(str, words)], capture_output=True, text=True)
+    return call("web_mesh", *words)
 
 
 def painted(points):
@@ -199,10 +195,7 @@ def assert_fails(tmp_path, words, *arguments):
 
 def test_nearest_colours_for_vertices_that_stand_for_none():
     """Decimation may place a vertex to which no other is nearest."""
-    sys.path.insert(0, str(SCRIPT.parent))
-    import web_mesh
-
     points, colours = np.array([[0.0, 0, 0], [1, 0, 0]]), np.array([[1.0, 0, 0], [0, 1, 0]])
     fewer = np.array([[0.01, 0, 0], [0.9, 0, 0], [0.5001, 5, 0]])
     assert cKDTree(fewer).query(points)[1].tolist() == [0, 1]
-    assert web_mesh.mean_colours(points, colours, fewer).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+    assert web.mean_colours(points, colours, fewer).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
