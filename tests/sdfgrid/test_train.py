@@ -197,7 +197,7 @@ def test_kernels_equal_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sampling_kernel_equals_plain_torch(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = load(scene.paths["transforms"], scene.paths["images"], None, 64, CPU)
+    data = load(scene.paths["transforms"], scene.paths["images"], scene.paths["points"], 64, CPU)
     pixels = data.inside[::37].long()
     rays = render.make_rays(data, pixels // 4096, pixels % 4096, len(pixels))
     baked = render.BakedField(32, CPU)

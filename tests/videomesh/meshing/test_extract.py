@@ -322,7 +322,7 @@ def turn_away(transforms):
     "change, words",
     [
         (lambda t: t.update(sphere_radius=3.0), ["trained on the region", "radius 2", "changed.json", "3"]),
-        (lambda t: t.update(sphere_center=[0, 0, 0]), ["trained on the region", "[0.5, -1.0, 2.0]", "[0, 0, 0]"]),
+        (lambda t: t.update(sphere_center=[0, 0, 0]), ["trained on the region", "[0.5, -1.0, 2.0]", "[0.0, 0.0, 0.0]"]),
         (turn_away, ["no face of the mesh is seen by 2 of 12 photographs", "changed.json"]),
         (lambda t: t.update(aabb_range="all"), ["aabb_range is 'all'", "[low, high]"]),
         (lambda t: t.update(aabb_range=[[0, 1]]), ["aabb_range"]),
