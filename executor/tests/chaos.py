@@ -1,6 +1,6 @@
 """Random faults of the platform, heads killed at random times, restarts, two heads at once: is anything lost?
 
-    python tests/executor/chaos.py --seeds 0-199 --jobs 5
+    python executor/tests/chaos.py --seeds 0-199 --jobs 5
 
 Each seed is one run of a small workflow: a plan of faults and kills drawn from the seed, then a last head that nothing
 disturbs. Violations, which make the exit code 1:
@@ -32,8 +32,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(TESTS), str(TESTS / "ovhai"), str(TESTS / "executor")]
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / folder) for folder in ("executor/tests", "tests/ovhai", "tests/helpers")]
 
 from heads import Head, labels  # noqa: E402
 from ovhai_standin.platform import Platform  # noqa: E402
@@ -199,7 +199,7 @@ def main() -> None:
         f"longest undisturbed overlap of two heads' jobs: {max(outcome.longest for outcome in outcomes):.1f} s"
     )
     for outcome in broken:
-        print(f"again: python tests/executor/chaos.py --seeds {outcome.seed}-{outcome.seed} --keep /tmp/chaos")
+        print(f"again: python executor/tests/chaos.py --seeds {outcome.seed}-{outcome.seed} --keep /tmp/chaos")
     sys.exit(bool(broken))
 
 
