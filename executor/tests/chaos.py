@@ -340,7 +340,7 @@ class Chaos:
         """What is wrong with it, if anything is."""
         process = self.start(self.heads[0])
         wait(process, LAST_HEAD)
-        if process.poll() == 1 and "run the same command again" in self.heads[0].said():
+        if process.poll() == 1 and "Run the same command again" in self.heads[0].said():
             process = self.start(self.heads[0])
             wait(process, LAST_HEAD)
         if process.poll() is None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakemake_executor_plugin_ovhai.decision import Claim, Decision, decide
-from snakemake_executor_plugin_ovhai.states import KNOWN, Job
+from snakemake_executor_plugin_ovhai.job import KNOWN, Job
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 CLAIM = Claim("target", "print")
@@ -28,9 +28,9 @@ def make(
     return Job(
         id,
         state,
-        created=EPOCH + timedelta(seconds=second),
+        created_at=EPOCH + timedelta(seconds=second),
         labels={f"snakemake-{name}": value for name, value in labels.items()},
-        stopped=None if stopped is None else EPOCH + timedelta(seconds=stopped),
+        stopped_at=None if stopped is None else EPOCH + timedelta(seconds=stopped),
         finalized=finalized,
     )
 
@@ -289,7 +289,7 @@ class Race:
         for id, job in self.jobs.items():
             if job.state in following:
                 stopped = EPOCH + timedelta(seconds=self.time)
-                self.jobs[id] = replace(job, state=following[job.state], stopped=stopped)
+                self.jobs[id] = replace(job, state=following[job.state], stopped_at=stopped)
                 self.output |= self.jobs[id].state == "DONE"
 
 

@@ -7,21 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
-from snakemake_executor_plugin_ovhai import SIGNATURES
-from snakemake_executor_plugin_ovhai.diagnosis import (
-    Failure,
-    Signature,
-    diagnose,
-    get_message,
-    is_success,
-    load_signatures,
-)
-from snakemake_executor_plugin_ovhai.states import IMAGE_PROBLEMS, PREEMPTED, Job
+from snakemake_executor_plugin_ovhai.diagnosis import Failure, diagnose, format_failure
+from snakemake_executor_plugin_ovhai.job import IMAGE_PROBLEMS, PREEMPTED, Job
+from snakemake_executor_plugin_ovhai.signatures import OWN_FILE, Signature, load_signatures
 
 DONE = Job("a", "DONE", exit_code=0)
 FAILED = Job("a", "FAILED", exit_code=3, info_code="JOB_FAILED")
 ENTRY = {"pattern": "boom", "cause": "It blew up.", "remedy": "Do not.", "retry": "no"}
-KNOWN = load_signatures(SIGNATURES)
+KNOWN = load_signatures(OWN_FILE)
 
 
 def load(folder: Path, content: Any) -> list[Signature]:
@@ -47,13 +40,13 @@ def load(folder: Path, content: Any) -> list[Signature]:
     ],
 )
 def test_success_is_done_with_outputs_back(changes: dict[str, Any], success: bool) -> None:
-    assert is_success(replace(DONE, **changes)) is success
+    assert replace(DONE, **changes).succeeded is success
 
 
 @pytest.mark.parametrize(
     ("job", "words", "retry"),
     [
-        (replace(FAILED, state="TIMEOUT", timed_out=True), "ended by its time limit of 90 minutes", "yes"),
+        (replace(FAILED, state="TIMEOUT", timed_out=True), "reached its time limit of 90 minutes", "yes"),
         (replace(FAILED, state="INTERRUPTED", timed_out=True), "time limit", "yes"),
         (Job("a", "INTERRUPTED", info_code="JOB_INTERRUPTED"), "stopped by somebody else", "no"),
         (Job("a", "ERROR", info_code="JOB_ERROR"), "error of the platform", "yes"),
@@ -70,7 +63,7 @@ def test_success_is_done_with_outputs_back(changes: dict[str, Any], success: boo
         *(
             (
                 Job("a", "FAILED", info_code=code),
-                f"its image could not be used ({code})",
+                f"could not use its container image ({code})",
                 "yes" if code == "JOB_REGISTRY_UNAVAILABLE" else "no",
             )
             for code in sorted(IMAGE_PROBLEMS)
@@ -240,17 +233,17 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 def test_a_message_has_everything_and_the_end_of_the_log() -> None:
     failure = Failure("failed with exit code 3", "It blew up.", "Do not.", "no")
     log = "".join(f"line {number}\n" for number in range(50))
-    lines = get_message("add-tea", "0d91", failure, log, Path("logs/0d91.log")).splitlines()
+    lines = format_failure("add-tea", "0d91", failure, log, Path("logs/0d91.log")).splitlines()
     assert lines[:5] == [
         "add-tea (0d91) failed with exit code 3.",
         "Cause: It blew up.",
         "Remedy: Do not.",
-        "Not tried again: another attempt would end in the same way.",
+        "The job is not tried again, because another attempt would end in the same way.",
         "The end of its log (logs/0d91.log):",
     ]
     assert lines[5:] == [f"  line {number}" for number in range(30, 50)]
 
 
 def test_a_message_leaves_out_what_is_not_known() -> None:
-    message = get_message("add", "0d91", Failure("failed"), "", Path("logs/0d91.log"))
+    message = format_failure("add", "0d91", Failure("failed"), "", Path("logs/0d91.log"))
     assert message.splitlines() == ["add (0d91) failed.", "There is no log (logs/0d91.log)."]

@@ -60,11 +60,11 @@ def test_a_command_that_fails(head: Head, make: str, words: list[str]) -> None:
 @pytest.mark.parametrize(
     "fault, state, words",
     [
-        (ERROR, "ERROR", ["lost by an error of the platform", "node lost"]),
-        ({**ERROR, "when": "INITIALIZING"}, "ERROR", ["lost by an error of the platform", "There is no log"]),
+        (ERROR, "ERROR", ["was lost to an error of the platform", "node lost"]),
+        ({**ERROR, "when": "INITIALIZING"}, "ERROR", ["was lost to an error of the platform", "There is no log"]),
         ({"when": "pull", "action": "fail"}, "SYNC_FAILED", ["SYNC_FAILED", "snakemake-ovhai doctor"]),
-        ({"when": "push", "action": "fail"}, "SYNC_FAILED", ["SYNC_FAILED", "results are not to be trusted"]),
-        ({"when": "push", "action": "fail", "keep_state": True}, "DONE", ["SYNC_FAILED", "not to be trusted"]),
+        ({"when": "push", "action": "fail"}, "SYNC_FAILED", ["SYNC_FAILED", "Do not trust its results"]),
+        ({"when": "push", "action": "fail", "keep_state": True}, "DONE", ["SYNC_FAILED", "Do not trust"]),
     ],
     ids=["ERROR", "ERROR before it runs", "pull", "push", "DONE with a failed push"],
 )
@@ -106,7 +106,7 @@ def test_a_job_that_runs_out_of_time(head: Head, state: str, code: str | int | N
     """Whatever the platform calls the end of it. A minute is a second here."""
     head.platform.set(time_scale=60, timeout_state=state, timeout_exit_code=code)
     run = head.write(make="sleep 60;", snakefile=SNAKEFILE.replace("runtime=10", "runtime=1")).run()
-    check_failure(head, run, [state], "ended by its time limit of 1 minute", "Raise the rule's resource runtime")
+    check_failure(head, run, [state], "reached its time limit of 1 minute", "Raise the rule's resource runtime")
     assert head.stored("results/a/make/numbers.txt") is None
 
 
@@ -119,7 +119,7 @@ def test_more_time_for_the_next_attempt(head: Head) -> None:
 
 def test_an_image_that_cannot_be_pulled(head: Head) -> None:
     head.platform.set(images={"tools": {"pull": "fail"}})
-    words = ["its image could not be used", "Error image pull", "Check the name of the image", "Not tried again"]
+    words = ["could not use its container image", "Error image pull", "Check the name of the image", "is not tried again"]
     check_failure(head, head.run("--retries", "3"), ["FAILED"], *words)
 
 
@@ -194,7 +194,7 @@ def test_a_users_own_signatures_come_first(head: Head) -> None:
     (head.folder / "mine.yaml").write_text(SIGNATURE)
     head.write(make="echo reason of it; echo CUDA out of memory; exit 1;")
     run = head.run("--ovhai-signatures", "mine.yaml", "--retries", "3")
-    check_failure(head, run, ["FAILED"], "Cause: A known cause.", "Remedy: Do this.", "Not tried again")
+    check_failure(head, run, ["FAILED"], "Cause: A known cause.", "Remedy: Do this.", "is not tried again")
 
 
 @pytest.mark.parametrize(

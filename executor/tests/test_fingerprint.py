@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakemake_executor_plugin_ovhai.fingerprint import get_fingerprint, get_target
-from snakemake_executor_plugin_ovhai.submission import sanitise
+from snakemake_executor_plugin_ovhai.labels import sanitise
 from snakemake_executor_plugin_ovhai.volumes import StoredFile
 
 texts = st.text(st.sampled_from("ab/ \n\"',[]"), max_size=4)

@@ -68,7 +68,7 @@ def test_a_login_that_has_expired_before_the_first_job(head: Head) -> None:
 def test_a_list_that_cannot_be_read_for_a_while(head: Head, fault: dict[str, Any]) -> None:
     head.platform.fault(when="job list", skip=1, count=4, **fault)
     said = finish(head)
-    assert said.count("The platform does not answer; jobs go on meanwhile") == 1
+    assert said.count("The platform does not answer. Jobs keep running") == 1
     assert said.count("The platform answers again") == 1
 
 

@@ -128,7 +128,7 @@ def test_a_group_runs_as_one_job_with_one_image(head: Head) -> None:
     head.write(snakefile=SNAKEFILE.replace("tools:1", "other:1", 1))
     refused = head.run("--forceall", *groups)
     assert refused.returncode == 1
-    assert re.search(r"group g: its rules have different images, \S+other:1 and \S+tools:1", refused.stdout)
+    assert re.search(r"group g: its rules have different container images, \S+other:1 and \S+tools:1", refused.stdout)
     assert len(head.platform.jobs()) == 1
 
 
@@ -184,7 +184,7 @@ def test_retries_reach_resources_and_stop_where_they_are_of_no_use(head: Head) -
     head.write(add="no-such-program;")
     run = head.run("--retries", "3")
     assert run.returncode == 1
-    assert "The image lacks a program" in run.stdout and "Not tried again" in run.stdout
+    assert "The image lacks a program" in run.stdout and "is not tried again" in run.stdout
     assert len(jobs_of(head.platform, "add")) == 4
 
 

@@ -1,13 +1,36 @@
-"""Snakemake executor for OVHcloud AI Training: shell rules as jobs of the program `ovhai`, files in S3."""
+"""Snakemake executor for OVHcloud AI Training. Shell rules run as jobs of the program `ovhai`, with all files in S3.
+
+A map for newcomers, in the order in which data flows:
+
+    settings.py         the options --ovhai-...
+    environment.py      variables that tell a profile where bucket and data store are; credentials.py knows about keys
+    __init__.py         Executor: everything that Snakemake calls
+    preflight.py        checks before the first submission, with leftovers.py (files of failed jobs)
+    sources.py          uploads the folders of programs that the commands call
+    snakemake_jobs.py   a Snakemake job becomes a job spec: job_spec.py, volumes.py, flavors.py
+    task.py             the state of one job spec on its way through the platform, and its result
+    watcher.py          checks all jobs at intervals (polling.py) and moves each task one step forward:
+      fingerprint.py      which work is it?
+      decision.py         which of the platform's jobs does this work? (a pure function)
+      submitter.py        nobody does it: submit a job; arguments.py writes the command line
+      stopper.py          two do it: stop one
+      logs.py             the job runs: its log goes into a file
+      completion.py       the job has ended: verify its outputs, or explain why it failed (diagnosis.py, signatures.py)
+    notices.py          what the user is told meanwhile
+
+These modules reach the outside:
+
+    client.py           calls `ovhai`; job.py, labels.py and records.py read what it answers
+    bucket.py           asks the bucket
+
+cli/ is the command snakemake-ovhai.
+"""
 
 import asyncio
-import os
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from dataclasses import replace
-from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -19,27 +42,34 @@ from snakemake_interface_executor_plugins.settings import CommonSettings
 from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
 from .bucket import Bucket, BucketError
-from .client import Client, OvhaiError
-from .decision import get_label
-from .diagnosis import Retry, is_success, load_signatures
-from .leftovers import find_jobs, find_writer
-from .requests import get_request, get_resources, get_stored, list_problems
-from .settings import ExecutorSettings as ExecutorSettings  # found here by name
-from .states import Job
-from .submission import SubmissionError, sanitise
-from .validation import Flavor, check_resources, read_flavors
-from .volumes import StoredFile, Volume
-from .watching import Limits, Result, Watcher, Work
+from .client import INSTALL, Client
+from .completion import Completion
+from .credentials import SHORTEST, get_secrets
+from .flavors import check_resources
+from .job_spec import SubmissionError
+from .labels import sanitise
+from .logs import LogFollower
+from .notices import Notices
+from .polling import Limits
+from .preflight import check_earlier_jobs, load_flavors, refuse_impossible_jobs
+from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
+from .signatures import OWN_FILE, Signature, load_signatures
+from .snakemake_jobs import get_job_spec, get_resources
+from .sources import SourceError, find_file, find_folder, upload_folder
+from .stopper import Stopper
+from .submitter import Submitter
+from .task import Result, Task
+from .volumes import Volume
+from .watcher import Watcher
 
-FREE_RETRIES = 5  # that many times a job may be taken away without this being counted as an attempt
-# Snakemake's words where it runs a job only because it runs one before it, or because outputs are not there (yet).
+FREE_RETRIES = 5  # a job may be taken away so many times without this being counted as an attempt
+# Snakemake's reasons to run a job only because a job before it runs, or because outputs do not exist (yet).
 ONLY_TO_HAVE_OUTPUTS = {"input files updated by another job", "output files have to be generated"}
-SIGNATURES = Path(__file__).with_name("signatures.yaml")
 
 common_settings = CommonSettings(
     non_local_exec=True,
     implies_no_shared_fs=True,
-    # No Snakemake runs in a job, so there is nothing to bring along for one.
+    # No Snakemake runs in a job, so it needs neither its sources nor its storage plugin.
     job_deploy_sources=False,
     auto_deploy_default_storage_provider=False,
     pass_envvar_declarations_to_cmd=False,
@@ -49,24 +79,23 @@ common_settings = CommonSettings(
 
 class Executor(RemoteExecutor):
     def __init__(self, workflow: WorkflowExecutorInterface, logger: LoggerExecutorInterface) -> None:
-        # The watching thread starts in super().__init__(), before __post_init__: an attribute that it misses would end
-        # it, and Snakemake would wait for ever.
+        # super().__init__() starts the watching thread before it calls __post_init__(). If that thread missed one of
+        # these attributes it would end, and Snakemake would wait for ever.
         self.watcher: Watcher | None = None
-        self.look_lock = threading.Lock()
-        self.fresh = threading.Event()
+        self.check_lock = threading.Lock()
+        self.new_jobs = threading.Event()
         super().__init__(workflow, logger)
 
     def __post_init__(self) -> None:
-        settings = self.workflow.executor_settings
-        self.settings: ExecutorSettings = settings
-        self.retries: dict[JobExecutorInterface, Retry] = {}
+        self.settings: ExecutorSettings = self.workflow.executor_settings
+        self.retries: dict[JobExecutorInterface, str] = {}  # failed job -> whether to try again (signatures.Retry)
         self.free_retries: dict[JobExecutorInterface, int] = {}
 
         client = Client()
         if not client.is_installed():
             raise WorkflowError(
-                "The program `ovhai` is not on PATH. Install it from https://cli.gra.ai.cloud.ovh.net, run "
-                "`ovhai login`, then check everything with `snakemake-ovhai doctor`."
+                f"The program `ovhai` is not on PATH; {INSTALL}. Then run `ovhai login`, and check everything with "
+                "`snakemake-ovhai doctor`."
             )
         provider = self.workflow.storage_registry.default_storage_provider
         prefix = self.workflow.storage_settings.default_storage_prefix or ""
@@ -78,136 +107,68 @@ class Executor(RemoteExecutor):
         self.bucket_name: str
         self.root: str
         self.bucket_name, _, self.root = prefix.removeprefix("s3://").strip("/").partition("/")
-        self.bucket = Bucket(provider.s3c.meta.client)
+        bucket = Bucket(provider.s3c.meta.client)
+        signatures = self.load_signatures()
+        self.flavors = load_flavors(client, self.logger)
+        refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors)
+        workflow = sanitise(f"{self.bucket_name}-{self.root}")
+        check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
+        self.source_volumes = self.upload_sources(bucket)
+        self.watcher = self.make_watcher(client, bucket, workflow, signatures, get_storage_secrets(provider.settings))
+
+    def load_signatures(self) -> list[Signature]:
+        """The user's own come first, since the first one that matches counts."""
+        path = self.settings.signatures
         try:
-            signatures = load_signatures(settings.signatures) if settings.signatures else []
-            signatures += load_signatures(SIGNATURES)
+            own = load_signatures(find_file(path, self.workflow.main_snakefile)) if path else []
+            return own + load_signatures(OWN_FILE)
         except ValueError as error:
             raise WorkflowError(str(error)) from None
-        self.flavors = self.load_flavors(client)
-        self.refuse_impossible_jobs()
-        self.workflow_label = sanitise(f"{self.bucket_name}-{self.root}")
-        self.look_at_earlier_jobs(client)
-        self.source_volumes = self.upload_sources()
-        self.watcher = Watcher(
-            client,
-            self.bucket,
-            self.logger,
-            Limits(
-                settings.queued_limit * 60, settings.pending_limit * 60, settings.min_interval, settings.max_interval
-            ),
-            self.workflow_label,
-            settings.datastore,
-            signatures,
-            get_secrets(provider.settings),
-            on_start=lambda work, job_id: work.handle.register(external_jobid=job_id),
-        )
 
-    def load_flavors(self, client: Client) -> dict[str, Flavor]:
+    def upload_sources(self, bucket: Bucket) -> list[Volume]:
+        folder = f"{self.root}/.ovhai".lstrip("/")
         try:
-            return read_flavors(client.list_flavors())
-        except OvhaiError as error:
-            self.logger.warning(f"Flavors cannot be checked before jobs are submitted: {error}")
-            return {}
-
-    def refuse_impossible_jobs(self) -> None:
-        """Before anything is started or uploaded, all problems in one message."""
-        problems: dict[str, None] = {}  # in order, each once: the jobs of a rule mostly share theirs
-        images: dict[str, set[str]] = {}
-        for job in self.dag.needrun_jobs():
-            if job.is_local:
-                continue
-            found = list_problems(job, self.settings.image)
-            resources, memory = get_resources(job, self.settings.default_runtime)
-            if resources:
-                found += check_resources(resources, self.flavors, memory)
-            problems |= {f"rule {job.rule.name}: {problem}": None for problem in found}
-            if job.group:
-                images.setdefault(str(job.group), set()).add(str(job.container_img_url or self.settings.image))
-        for group, names in images.items():
-            if len(names) > 1:
-                problems[f"group {group}: its rules have different images, {' and '.join(sorted(names))}"] = None
-        if problems:
-            lines = "\n".join(f"  {problem}" for problem in problems)
-            raise WorkflowError(f"Nothing was submitted, since some rules cannot run as jobs of OVHcloud:\n{lines}")
-
-    def look_at_earlier_jobs(self, client: Client) -> None:
-        try:
-            jobs = client.list_jobs()
-            self.remove_leftovers(jobs)
-        except (OvhaiError, BucketError) as error:
-            self.logger.warning(f"Whether failed jobs have left outputs behind cannot be checked now: {error}")
-            return
-        strangers = "".join(f"\n  {job.name} ({job.id}, {job.state})" for job in self.find_strangers(jobs))
-        if strangers:
-            self.logger.warning(
-                "Jobs that no step of this run needs are live and cost money, from an earlier run or one elsewhere; "
-                f"`snakemake-ovhai stop ID` ends one:{strangers}"
-            )
-
-    def find_strangers(self, jobs: list[Job]) -> list[Job]:
-        live = [job for job in jobs if job.live and get_label(job, "workflow") == self.workflow_label]
-        known: set[str] = set()
-        for step in self.dag.jobs if live else []:
-            known |= {job.id for job in self.find_jobs_of(step, live)}
-        return [job for job in live if job.id not in known]
-
-    def find_jobs_of(self, step: JobExecutorInterface, jobs: list[Job]) -> list[Job]:
-        wildcards = {name: str(value) for name, value in step.wildcards.items()}
-        return find_jobs(jobs, self.workflow_label, step.rule.name, wildcards)
-
-    def remove_leftovers(self, jobs: list[Job]) -> None:
-        """Snakemake has planned already, so what is found missing now ends this run: the next one makes it again."""
-        removed = [f"  {file.uri}, of job {job.id} ({job.state})" for file, job in self.find_leftovers(jobs)]
-        if removed:
-            raise WorkflowError(
-                "These outputs looked complete, but the jobs that wrote them have failed while no run of Snakemake was "
-                "there to see it. They were removed; run the same command again.\n" + "\n".join(removed)
-            )
-
-    def find_leftovers(self, jobs: list[Job]) -> Iterable[tuple[StoredFile, Job]]:
-        """Each is removed as it is found."""
-        failed = [job for job in jobs if job.ended and not is_success(job)]
-        for job in self.dag.jobs if failed else []:
-            if job.is_local or self.dag.needrun(job) or not all(file.is_storage for file in job.output):
-                continue
-            if not self.find_jobs_of(job, failed):
-                continue
-            for file in map(get_stored, job.output):
-                info = self.bucket.get_info(file)
-                writer = find_writer(info.modified, self.find_jobs_of(job, jobs)) if info else None
-                if writer:
-                    self.bucket.remove(file)
-                    yield file, writer
-
-    def upload_sources(self) -> list[Volume]:
-        volumes = []
-        try:
-            self.bucket.keep_alive(self.bucket_name, f"{self.root}/.ovhai")
+            # The storage plugin deletes a bucket together with its last object. This object keeps it.
+            bucket.put(self.bucket_name, f"{folder}/keep", b"Snakemake executor ovhai\n")
         except BucketError as error:
             raise WorkflowError(f"{error}\nCheck everything with `snakemake-ovhai doctor`.") from None
-        for name in filter(None, (self.settings.sources or "").split(",")):
-            folder = Path(name)
-            if folder.is_absolute() or ".." in folder.parts or not folder.is_dir():
-                raise WorkflowError(f"sources: {name!r} is not a folder below the working folder")
-            try:
-                volumes.append(
-                    self.bucket.upload_sources(folder, name.strip("/"), self.bucket_name, f"{self.root}/.ovhai")
-                )
-            except BucketError as error:
-                raise WorkflowError(f"sources: {error}") from None
-        return volumes
+        names = [name.rstrip("/") for name in (self.settings.sources or "").split(",") if name]
+        try:
+            found = {name: find_folder(name, self.workflow.main_snakefile) for name in names}
+            return [upload_folder(bucket, path, name, self.bucket_name, folder) for name, path in found.items()]
+        except (SourceError, BucketError) as error:
+            raise WorkflowError(f"sources: {error}") from None
 
-    # Called by the scheduler, in its thread -------------------------------------------------------------------------
+    def make_watcher(
+        self, client: Client, bucket: Bucket, workflow: str, signatures: list[Signature], secrets: list[str]
+    ) -> Watcher:
+        settings = self.settings
+        limits = Limits(
+            settings.queued_limit * 60, settings.pending_limit * 60, settings.min_interval, settings.max_interval
+        )
+        notices, followers = Notices(self.logger), LogFollower(client)
+        datastore = settings.datastore or ""  # Snakemake has made sure that there is one
+        return Watcher(
+            client,
+            bucket,
+            notices,
+            limits,
+            followers,
+            Submitter(client, bucket, notices, limits, workflow, datastore, secrets, record_job),
+            Stopper(client, notices, limits.min_interval),
+            Completion(bucket, notices, followers, signatures),
+            record_job,
+        )
+
+    # The scheduler's thread calls these -----------------------------------------------------------------------------
 
     def run_job(self, job: JobExecutorInterface) -> None:
-        """Hand over to the watching thread: neither the quota nor an outage may hold up the scheduler."""
+        """Hand the job over to the watching thread. Neither the quota nor an outage may hold up the scheduler."""
         info = SubmittedJobInfo(job)
+        settings = self.settings
         try:
-            request = get_request(
-                job, self.settings.image, self.settings.default_runtime, self.source_volumes, self.root
-            )
-            problems = check_resources(request.resources, self.flavors)
+            spec = get_job_spec(job, settings.image, settings.default_runtime, self.source_volumes, self.root)
+            problems = check_resources(spec.resources, self.flavors)
             if problems:
                 raise SubmissionError("; ".join(problems))
         except SubmissionError as error:
@@ -215,21 +176,21 @@ class Executor(RemoteExecutor):
             self.report_job_error(info, msg=f"{job.name} cannot be submitted: {error}\n")
             return
         records = list(self.workflow.persistence.external_jobids(job)) if not job.is_group() else []
-        work = Work(request, job, unfinished=records)
+        task = Task(spec, job, unfinished=records)
         if is_marked_incomplete(self.workflow.persistence, job):
-            # Its head may have died while a submission was on its way.
-            work.orphaned = not records
-            work.not_before = time.monotonic() + 2 * self.settings.min_interval
+            # The head may have died while a submission was under way.
+            task.orphaned = not records
+            task.not_before = time.monotonic() + 2 * settings.min_interval
         elif get_reasons(self.dag, job) <= ONLY_TO_HAVE_OUTPUTS:
-            # A head elsewhere may have gone on where this one died, or its job has ended since this one looked for the
-            # outputs: an earlier result for the same inputs is as good.
-            work.orphaned = True
-        info.aux = {"work": work}
+            # Another head may have continued where this one died. Or the job ended after Snakemake looked for its
+            # outputs. An earlier result for the same inputs is as good as a new one.
+            task.orphaned = True
+        info.aux = {"task": task}
         self.report_job_submission(info, register_job=False)
-        self.fresh.set()
+        self.new_jobs.set()
 
     def handle_job_error(self, job: JobExecutorInterface) -> None:
-        """Snakemake decides by the attempt whether to try again: this is the moment to have a say in it."""
+        """Snakemake compares the attempt with `retries` right after this call, so the attempt is set here."""
         retry = self.retries.pop(job, "yes")
         if retry == "no" or (retry == "changed" and not self.asks_for_another_machine(job)):
             job.attempt = job.restart_times + 1
@@ -238,7 +199,7 @@ class Executor(RemoteExecutor):
             job.attempt -= 1
 
     def asks_for_another_machine(self, job: JobExecutorInterface) -> bool:
-        """Whether the next attempt would: one on the same machine would end for the same lack of memory."""
+        """Whether the next attempt does. On the same machine, the same job would run out of memory again."""
         now, _ = get_resources(job, self.settings.default_runtime)
         job.attempt += 1
         then, _ = get_resources(job, self.settings.default_runtime)
@@ -246,13 +207,13 @@ class Executor(RemoteExecutor):
         return now is None or then is None or replace(now, runtime=0) != replace(then, runtime=0)
 
     def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
-        """Snakemake's list may be empty while a look is under way; the watcher knows all jobs."""
+        """active_jobs may be empty while a check is under way, but the watcher knows all jobs."""
         if self.watcher is None:
             return
-        self.watcher.cancelled = True
-        with self.look_lock:
+        self.watcher.stop_submitting()
+        with self.check_lock:
             if self.settings.detach:
-                self.watcher.leave()
+                self.watcher.detach()
             else:
                 self.watcher.cancel(self.settings.stop_limit * 60)
 
@@ -261,10 +222,12 @@ class Executor(RemoteExecutor):
         if self.watcher:
             self.watcher.close()
 
-    # The watching thread --------------------------------------------------------------------------------------------
+    # The watching thread calls these --------------------------------------------------------------------------------
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
-        for info, result in self.look(active_jobs):
+        results = self.check([info.aux["task"] for info in active_jobs if info.aux])
+        for info in active_jobs:
+            result = results.get(id(info.aux["task"])) if info.aux else None
             if result is None:
                 yield info
             elif result.failure is None:
@@ -272,53 +235,57 @@ class Executor(RemoteExecutor):
             else:
                 self.retries[info.job] = result.failure.retry
                 aux_logs = [str(result.log)] if result.log and result.log.exists() else []
-                if info.job.is_group():  # of which Snakemake shows no message
+                if info.job.is_group():  # Snakemake shows no message of a group
                     self.logger.error(result.message)
                 self.report_job_error(info, msg=result.message + "\n", aux_logs=aux_logs)
 
-    def look(self, active_jobs: list[SubmittedJobInfo]) -> Iterable[tuple[SubmittedJobInfo, Result | None]]:
-        """No exception may leave here: Snakemake would end, and leave every job running."""
-        results: dict[int, Result] = {}
-        with self.look_lock:
-            watcher = self.watcher
-            if watcher and not watcher.cancelled:
-                known = set(map(id, watcher.works))
-                works = [info.aux["work"] for info in active_jobs if info.aux]
-                try:
-                    found = watcher.look([work for work in works if id(work) not in known])
-                    results = {id(result.work): result for result in found}
-                except Exception as error:
-                    watcher.say("defect", f"Unexpected {error!r} while watching jobs; they go on, looking again later.")
-        return [(info, results.get(id(info.aux["work"])) if info.aux else None) for info in active_jobs]
+    def check(self, tasks: list[Task]) -> dict[int, Result]:
+        """Results by the id() of their tasks. An exception would end Snakemake and leave all jobs running."""
+        with self.check_lock:
+            if self.watcher is None or self.watcher.closed:
+                return {}
+            known = set(map(id, self.watcher.tasks))
+            try:
+                results = self.watcher.check([task for task in tasks if id(task) not in known])
+            except Exception as error:
+                self.watcher.notices.remind(
+                    "defect", f"Unexpected {error!r} while jobs were checked. They keep running and are checked later."
+                )
+                return {}
+        return {id(result.task): result for result in results}
 
     async def sleep(self) -> None:
-        """Until the next look is due; new jobs do not wait for it longer than the shortest interval."""
-        pause = self.watcher.get_pause() if self.watcher else 0.5
-        shortest = min(self.settings.min_interval, pause) if self.watcher and self.watcher.works else 0.0
+        """Wait until the next check is due. New jobs shorten the wait to the shortest interval."""
+        pause = self.watcher.interval.get_pause() if self.watcher else 0.5
+        shortest = min(self.settings.min_interval, pause) if self.watcher and self.watcher.tasks else 0.0
         begin = time.monotonic()
         while self.wait and time.monotonic() - begin < pause:
-            if self.fresh.is_set() and time.monotonic() - begin >= shortest:
+            if self.new_jobs.is_set() and time.monotonic() - begin >= shortest:
                 break
             await asyncio.sleep(0.1)
-        self.fresh.clear()
+        self.new_jobs.clear()
+
+
+def record_job(task: Task, job_id: str | None) -> None:
+    """Write the platform's job into Snakemake's records of the Snakemake job."""
+    task.handle.register(external_jobid=job_id)
 
 
 def is_marked_incomplete(persistence: Any, job: JobExecutorInterface) -> bool:
-    """Whether Snakemake's records say that an earlier run has started this job and never finished it."""
-    jobs = list(job.jobs) if job.is_group() else [job]
-    return any(asyncio.run(persistence.incomplete(member)) for member in jobs)
+    """Whether Snakemake's records say that an earlier run started this job and never finished it."""
+    return any(asyncio.run(persistence.incomplete(member)) for member in get_members(job))
 
 
 def get_reasons(dag: Any, job: JobExecutorInterface) -> set[str]:
     """Why Snakemake runs the job, in its own words."""
-    jobs = list(job.jobs) if job.is_group() else [job]
-    return {name for member in jobs for name in dag.reason(member).get_names()}
+    return {name for member in get_members(job) for name in dag.reason(member).get_names()}
 
 
-def get_secrets(settings: Any) -> list[str]:
-    """Keys of the bucket, wherever they come from: none may appear in a job."""
-    values = chain(
-        (getattr(settings, name, None) for name in ("access_key", "secret_key", "token")),
-        (os.getenv(name) for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "OVH_AI_TOKEN")),
-    )
-    return [value for value in values if value and len(value) >= 8]
+def get_members(job: JobExecutorInterface) -> list[JobExecutorInterface]:
+    return list(job.jobs) if job.is_group() else [job]
+
+
+def get_storage_secrets(settings: Any) -> list[str]:
+    """Keys of the bucket, wherever they come from. None may appear in a job."""
+    values = [getattr(settings, name, None) for name in ("access_key", "secret_key", "token")]
+    return [value for value in values if value and len(value) >= SHORTEST] + get_secrets()

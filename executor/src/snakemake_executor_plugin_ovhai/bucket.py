@@ -1,7 +1,7 @@
-"""The bucket, through the client of Snakemake's S3 storage plugin: its settings, its credentials, its retries."""
+"""The bucket, through the boto3 client of Snakemake's S3 storage plugin with its settings, credentials and retries."""
 
-import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -10,14 +10,15 @@ from typing import Any
 
 import botocore.exceptions
 
-from .volumes import WORKDIR, StoredFile, Volume
+from .volumes import StoredFile
 
 NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
+EMPTY_FILE = {"416", "InvalidRange"}  # an empty file has no last bytes
 LONGEST_END = 20_000  # bytes of a text
 
 
 class BucketError(Exception):
-    """The bucket could not be asked: ask again later."""
+    """The bucket did not answer as it should. Asking again later may help."""
 
 
 @dataclass(frozen=True)
@@ -27,81 +28,65 @@ class ObjectInfo:
 
 
 class Bucket:
-    """client: a boto3 S3 client, which is safe to use from several threads."""
+    """client: a boto3 S3 client, which several threads may use."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
 
     def get_info(self, file: StoredFile) -> ObjectInfo | None:
-        """None if there is no such object."""
-        try:
-            reply = self.client.head_object(Bucket=file.bucket, Key=file.key)
-        except botocore.exceptions.ClientError as error:
-            if error.response["Error"]["Code"] in NOT_FOUND:
-                return None
-            raise BucketError(f"{file.uri}: {error}") from None
-        except botocore.exceptions.BotoCoreError as error:
-            raise BucketError(f"{file.uri}: {error}") from None
+        """None if the bucket has no such object."""
+        with translate_errors(file.uri):
+            try:
+                reply = self.client.head_object(Bucket=file.bucket, Key=file.key)
+            except botocore.exceptions.ClientError as error:
+                if get_code(error) in NOT_FOUND:
+                    return None
+                raise
         return ObjectInfo(f"{reply['ETag']} {reply['ContentLength']}", reply["LastModified"])
 
     def get_end(self, file: StoredFile, since: datetime) -> str:
-        """The last part of a text, if it was written since then; else nothing."""
-        try:
-            reply = self.client.get_object(Bucket=file.bucket, Key=file.key, Range=f"bytes=-{LONGEST_END}")
-            return reply["Body"].read().decode(errors="replace") if reply["LastModified"] >= since else ""
-        except botocore.exceptions.ClientError as error:
-            if error.response["Error"]["Code"] in NOT_FOUND | {"416", "InvalidRange"}:  # the latter: it is empty
-                return ""
-            raise BucketError(f"{file.uri}: {error}") from None
-        except botocore.exceptions.BotoCoreError as error:
-            raise BucketError(f"{file.uri}: {error}") from None
-
-    def remove(self, file: StoredFile) -> None:
-        try:
-            self.client.delete_object(Bucket=file.bucket, Key=file.key)
-        except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
-            raise BucketError(f"{file.uri}: {error}") from None
+        """The end of a text that was written since then. Empty if there is none."""
+        with translate_errors(file.uri):
+            try:
+                reply = self.client.get_object(Bucket=file.bucket, Key=file.key, Range=f"bytes=-{LONGEST_END}")
+                return reply["Body"].read().decode(errors="replace") if reply["LastModified"] >= since else ""
+            except botocore.exceptions.ClientError as error:
+                if get_code(error) in NOT_FOUND | EMPTY_FILE:
+                    return ""
+                raise
 
     def get_time(self, bucket: str) -> datetime:
-        """The bucket's own clock, in whole seconds: the one that sets the dates of objects."""
-        try:
+        """The bucket's own clock in whole seconds. The dates of objects come from the same clock."""
+        with translate_errors(f"s3://{bucket}"):
             reply = self.client.head_bucket(Bucket=bucket)
-            return parsedate_to_datetime(reply["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC)
-        except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError, KeyError, ValueError) as error:
-            raise BucketError(f"s3://{bucket}: {error}") from None
-
-    def keep_alive(self, bucket: str, prefix: str) -> None:
-        """Put a small object there: the storage plugin deletes a bucket together with its last object."""
         try:
-            self.client.put_object(Bucket=bucket, Key=f"{prefix}/keep".lstrip("/"), Body=b"Snakemake executor ovhai\n")
-        except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
-            raise BucketError(f"s3://{bucket} cannot be written to: {error}") from None
+            return parsedate_to_datetime(reply["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC)
+        except (KeyError, ValueError) as error:
+            raise BucketError(f"s3://{bucket} does not tell the time: {error!r}") from None
 
-    def upload_sources(self, folder: Path, path: str, bucket: str, prefix: str) -> Volume:
-        """Put a folder into the bucket under the checksum of its content, if it is not there yet.
+    def remove(self, file: StoredFile) -> None:
+        with translate_errors(file.uri):
+            self.client.delete_object(Bucket=file.bucket, Key=file.key)
 
-        path: where the commands find it, relative to the working folder. Returns the volume that brings it there.
-        """
-        files = sorted(find_sources(folder))
-        content = hashlib.sha256()
-        for file in files:
-            content.update(str(file.relative_to(folder)).encode() + b"\0" + file.read_bytes() + b"\0")
-        name = f"{prefix}/sources/{content.hexdigest()[:16]}".lstrip("/")
-        # Written last and outside the volume: it says that the upload before it was not cut off.
-        complete = StoredFile(bucket, f"{name}.complete", "")
-        if self.get_info(complete) is None:
-            try:
-                for file in files:
-                    self.client.upload_file(str(file), bucket, f"{name}/{file.relative_to(folder)}")
-                self.client.put_object(Bucket=bucket, Key=complete.key, Body=str(path).encode())
-            except Exception as error:  # boto3 wraps its own errors into several unrelated classes here
-                raise BucketError(f"{folder} could not be uploaded to s3://{bucket}/{name}: {error}") from None
-        return Volume(bucket, name, str(WORKDIR / path), writable=False)
+    def put(self, bucket: str, key: str, content: bytes) -> None:
+        with translate_errors(f"s3://{bucket}/{key} could not be written"):
+            self.client.put_object(Bucket=bucket, Key=key, Body=content)
+
+    def upload(self, path: Path, bucket: str, key: str) -> None:
+        try:
+            self.client.upload_file(str(path), bucket, key)
+        except Exception as error:  # boto3 wraps its errors into several unrelated classes here
+            raise BucketError(f"{path} could not be uploaded to s3://{bucket}/{key}: {error}") from None
 
 
-def find_sources(folder: Path) -> Iterator[Path]:
-    """Files that belong to a program, without what Python and installers leave beside them."""
-    for path in folder.rglob("*"):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and not any(part.startswith((".", "__pycache__")) or ".egg-info" in part for part in parts):
-            yield path
+@contextmanager
+def translate_errors(what: str) -> Iterator[None]:
+    """Turn boto3's errors into BucketError."""
+    try:
+        yield
+    except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
+        raise BucketError(f"{what}: {error}") from None
+
+
+def get_code(error: botocore.exceptions.ClientError) -> str:
+    return str(error.response["Error"]["Code"])

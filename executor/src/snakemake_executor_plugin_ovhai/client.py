@@ -1,4 +1,4 @@
-"""The command-line program `ovhai`: calls, replies, errors. Nothing else in the package starts it."""
+"""Calls of the command-line program `ovhai`: their arguments, replies and errors. No other module starts it."""
 
 import json
 import re
@@ -9,14 +9,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .states import Job, read_job
+from .job import Job, read_job
 
 TIMEOUT = 120  # seconds; the platform's own Airflow provider waits as long
 PROGRAM = "ovhai"
+INSTALL = "install it from https://cli.gra.ai.cloud.ovh.net"
 
 
 class OvhaiError(Exception):
-    """The platform could not be asked, or its reply could not be read: ask again later."""
+    """The platform did not answer, or its reply cannot be read. Asking again later may help."""
 
 
 class NotAuthenticatedError(OvhaiError):
@@ -24,22 +25,23 @@ class NotAuthenticatedError(OvhaiError):
 
 
 class RefusedError(OvhaiError):
-    """The platform has understood and says no: asking again does not help."""
+    """The platform understood the call and refused it. Asking again does not help."""
 
 
 class QuotaError(RefusedError):
-    """No job was made since the project's quota is used up."""
+    """The platform made no job, because the project's quota is used up."""
 
 
 class NotFoundError(RefusedError):
-    """There is no such thing."""
+    """What the call names does not exist."""
 
 
-# In this order. The program's exit codes are not documented, so its words decide.
+# The first pattern that matches counts. The program's exit codes are not documented, so its messages decide.
 ERRORS: list[tuple[str, type[OvhaiError]]] = [
     (r"not authenticated|unauthori[sz]ed|\b401\b|token (has )?expired|please log ?in", NotAuthenticatedError),
     (r"\b402\b|quota", QuotaError),
-    # A network that is down may say "no such host" or "invalid certificate".
+    # This comes before the next two: when the network is down, a message may say "no such host" or "invalid
+    # certificate".
     (r"\b50[0-4]\b|\bdns\b|no such host|lookup|connection|certificate|gateway|timed? ?out", OvhaiError),
     (r"\b404\b|not found|does not exist|no such", NotFoundError),
     (r"\b(400|403|409|413|422)\b|forbidden|invalid|bad request|unexpected argument", RefusedError),
@@ -47,7 +49,7 @@ ERRORS: list[tuple[str, type[OvhaiError]]] = [
 
 
 class Client:
-    """Calls of `ovhai`, safe to use from several threads."""
+    """Several threads may use one client."""
 
     def __init__(self, program: str = PROGRAM) -> None:
         self.program = program
@@ -56,19 +58,21 @@ class Client:
         return shutil.which(self.program) is not None
 
     def submit(self, arguments: Sequence[str]) -> Job:
-        """Start a job: arguments are those after `ovhai job run`. Any error but RefusedError and
-        NotAuthenticatedError leaves open whether there is a job now."""
+        """Start a job. arguments are those after `ovhai job run`.
+
+        After RefusedError and NotAuthenticatedError there is no job. After any other error there may be one.
+        """
         job = read_job(self.read("job", "run", *arguments))
         if job is None:
             raise OvhaiError("the reply to `ovhai job run` names no job")
         return job
 
     def list_jobs(self) -> list[Job]:
-        """All jobs of the project, ended ones too."""
+        """All jobs of the project, also those that have ended."""
         return [job for job in map(read_job, self.list_records()) if job]
 
     def list_records(self) -> list[object]:
-        """The same, as the platform describes them."""
+        """All jobs of the project in the platform's JSON."""
         records = self.read("job", "list", "-a", "-o", "json")
         if not isinstance(records, list):
             raise OvhaiError("the reply to `ovhai job list` is not a list")
@@ -81,7 +85,7 @@ class Client:
         return job
 
     def get_record(self, job_id: str) -> dict[str, Any]:
-        """A job as the platform describes it."""
+        """One job in the platform's JSON."""
         record = self.read("job", "get", job_id, "-o", "json")
         if not isinstance(record, dict):
             raise OvhaiError(f"the reply to `ovhai job get {job_id}` does not show this job")
@@ -97,25 +101,25 @@ class Client:
         return self.call("job", "logs", job_id)
 
     def follow_logs(self, job_id: str, path: Path) -> subprocess.Popen[bytes]:
-        """Start to write the job's log to a file, until the job ends or the process is ended."""
+        """Write the job's log to a file, until the job ends or the caller ends the process."""
         with path.open("wb") as log:
             return subprocess.Popen(
                 [self.program, "job", "logs", "--follow", job_id],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the head alone
+                start_new_session=True,  # Ctrl-C must reach only Snakemake
             )
 
     def stream_logs(self, job_id: str) -> Iterator[str]:
-        """Lines of the job's log as they come, until it ends."""
-        with tempfile.TemporaryFile() as said:
+        """Lines of the job's log as they come, until the job ends."""
+        with tempfile.TemporaryFile() as messages:
             try:
                 process = subprocess.Popen(
                     [self.program, "job", "logs", "--follow", job_id],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
-                    stderr=said,
+                    stderr=messages,
                     text=True,
                     errors="replace",
                 )
@@ -131,10 +135,10 @@ class Client:
                 process.wait()
                 process.stdout.close()
             if code:
-                said.seek(0)
-                words = said.read().decode(errors="replace").strip()[-500:]
-                kind = classify(words, code)
-                raise kind(f"`{self.program} job logs` failed with exit code {code}: {words or 'no message'}")
+                messages.seek(0)
+                message = messages.read().decode(errors="replace").strip()[-500:]
+                kind = classify(message, code)
+                raise kind(f"`{self.program} job logs` failed with exit code {code}: {message or 'no message'}")
 
     def list_flavors(self) -> list[dict[str, Any]]:
         return read_records(self.read("capabilities", "flavor", "list", "-o", "json"))
@@ -156,7 +160,7 @@ class Client:
         return read_json(self.call(*arguments), arguments)
 
     def call(self, *arguments: str) -> str:
-        """What a call prints on standard output; what it says on standard error counts only if it fails."""
+        """What a call prints on standard output. Standard error counts only if the call fails."""
         what = " ".join([self.program, *arguments[:2]])
         try:
             done = subprocess.run(
@@ -169,30 +173,28 @@ class Client:
                 start_new_session=True,
             )
         except FileNotFoundError:
-            raise RefusedError(
-                f"the program `{self.program}` is not on PATH; install it from https://cli.gra.ai.cloud.ovh.net"
-            ) from None
+            raise RefusedError(f"the program `{self.program}` is not on PATH; {INSTALL}") from None
         except subprocess.TimeoutExpired:
             raise OvhaiError(f"`{what}` did not answer within {TIMEOUT} s") from None
         except OSError as error:
             raise OvhaiError(f"`{what}` could not be started: {error}") from None
         if done.returncode:
-            words = (done.stderr.strip() or done.stdout.strip())[-500:]
-            kind = classify(words, done.returncode)
-            raise kind(f"`{what}` failed with exit code {done.returncode}: {words or 'no message'}")
+            message = (done.stderr.strip() or done.stdout.strip())[-500:]
+            kind = classify(message, done.returncode)
+            raise kind(f"`{what}` failed with exit code {done.returncode}: {message or 'no message'}")
         return done.stdout
 
 
-def classify(words: str, code: int) -> type[OvhaiError]:
-    """Which error a failed call is. Exit code 2 is that of a command line that the program does not understand."""
+def classify(message: str, code: int) -> type[OvhaiError]:
+    """The kind of error. Exit code 2 means that the program does not understand the command line."""
     for pattern, kind in ERRORS:
-        if re.search(pattern, words, re.IGNORECASE):
+        if re.search(pattern, message, re.IGNORECASE):
             return kind
     return RefusedError if code == 2 else OvhaiError
 
 
 def read_json(text: str, arguments: Sequence[str] = ()) -> Any:
-    """The JSON in a reply, before and after which there may be other lines."""
+    """The JSON in a reply. There may be other lines before and after it."""
     lines = text.splitlines(keepends=True)
     for start, line in enumerate(lines):
         if line.startswith(("{", "[")):
@@ -201,14 +203,14 @@ def read_json(text: str, arguments: Sequence[str] = ()) -> Any:
                 value, end = json.JSONDecoder().raw_decode(rest)
             except ValueError:
                 continue
-            if not rest[end:].partition("\n")[0].strip():  # else a message that begins like "[2026] new version"
+            if not rest[end:].partition("\n")[0].strip():  # otherwise it is a message such as "[2026] new version"
                 return value
     what = " ".join([PROGRAM, *arguments[:2]])
     raise OvhaiError(f"the reply to `{what}` is not JSON: {text.strip()[:80]!r}")
 
 
 def read_records(reply: Any) -> list[dict[str, Any]]:
-    """The records of a list, which some commands wrap into {"items": [...]}."""
+    """The records of a list. Some commands wrap the list into {"items": [...]}."""
     records = reply.get("items") if isinstance(reply, dict) else reply
     if not isinstance(records, list):
         raise OvhaiError("the reply is not a list")

@@ -1,31 +1,31 @@
-"""Who does the work? What one look at the platform's jobs means for one piece of work: a pure function, so that every
-race can be played in a test.
+"""Who does the work? This module decides from one list of the platform's jobs what happens to one task.
 
-All heads (this one, a restarted one, one on another machine) come to the same answer from the same list:
-* of several live jobs for the same work the one that was created first goes on, the others are stopped;
-* a live job that writes to the same place but does other work (the rule or its inputs have changed since) is stopped
-  before a new one is started.
+decide() is a pure function, so a test can play every race. All heads come to the same answer from the same list,
+whether it is this head, a restarted one, or one on another machine:
+
+* If several live jobs do the same work, the one created first continues. The others are stopped.
+* A live job may write the same files but do other work, because the rule or its inputs have changed since. It is
+  stopped before a new job is started.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .diagnosis import is_success
-from .states import Job
-from .submission import LABEL_PREFIX
+from .job import Job
+from .labels import get_label
 
 Action = Literal["submit", "wait", "watch", "ended", "missing"]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What this head knows about one piece of work.
+    """What this head knows about the work of one task.
 
-    job_id       the job that does it, as far as known
-    submission   mark of the last submission whose reply was lost
-    unfinished   jobs that Snakemake's records name for outputs left incomplete by a head that died
-    orphaned     there may be an earlier job whose result is still good, but the records do not say which
+    job_id       the job that does it, if that is known
+    submission   mark of the last submission, if its reply is missing
+    unfinished   jobs that Snakemake's records name, because a head that died left the outputs incomplete
+    orphaned     an earlier job's result may still be good, but the records do not name the job
     """
 
     target: str
@@ -40,15 +40,11 @@ class Claim:
 class Decision:
     action: Action
     job: Job | None = None
-    stop: tuple[Job, ...] = ()  # to be stopped; if the action is "ended", only once its outputs have been seen
-
-
-def get_label(job: Job, name: str) -> str:
-    return job.labels.get(LABEL_PREFIX + name, "")
+    stop: tuple[Job, ...] = ()  # jobs to stop; after "ended" only once the outputs are verified
 
 
 def decide(claim: Claim, jobs: Sequence[Job]) -> Decision:
-    """jobs: all of the platform's, in any order."""
+    """jobs: all of the platform's, or at least those with this target and this job_id, in any order."""
     ours = [job for job in jobs if get_label(job, "target") == claim.target]
     same = [job for job in ours if get_label(job, "fingerprint") == claim.fingerprint]
     mine = find_mine(claim, jobs, same)
@@ -60,8 +56,8 @@ def decide(claim: Claim, jobs: Sequence[Job]) -> Decision:
         winner, *losers = live
         return Decision("watch", winner, tuple(losers))
     if mine:
-        # Stopped for the sake of another head's job, which is through already: its result is the result.
-        done = [job for job in same if job.state == "DONE" and (job.stopped or job.age_key[0]) >= mine.age_key[0]]
+        # This head's job may have been stopped in favour of another head's job, which is done already.
+        done = [job for job in same if job.state == "DONE" and (job.stopped_at or job.age_key[0]) >= mine.age_key[0]]
         return Decision("ended" if mine.ended else "watch", done[0] if done and mine.ended else mine)
     if claim.job_id:
         return Decision("missing")
@@ -84,15 +80,14 @@ def find_mine(claim: Claim, jobs: Sequence[Job], same: Sequence[Job]) -> Job | N
 
 
 def find_finished(claim: Claim, ours: Sequence[Job]) -> Job | None:
-    """A job that has ended well since a head which died had started this work: its own, or one of another head, whose
-    result is as good and must not be removed.
+    """A successful job that belongs to a head that died, or that another head has run since. Its result is kept.
 
-    Only where Snakemake's records know of such a start: a user who forces a rule wants it to run again. And not if
-    other work has been written to the same place since.
+    Snakemake's records must show that the work was started and not finished: if a user forces a rule, it runs again.
+    And no job for other work may have written the same files since.
     """
     same = [job for job in ours if get_label(job, "fingerprint") == claim.fingerprint]
     begun = min((job.age_key for job in same if job.id in claim.unfinished), default=None)
-    done = [job for job in same if is_success(job) and (claim.orphaned or (begun is not None and job.age_key >= begun))]
+    done = [job for job in same if job.succeeded and (claim.orphaned or (begun is not None and job.age_key >= begun))]
     last = max(done, key=lambda job: job.age_key, default=None)
     if last and any(job.age_key > last.age_key for job in ours if job not in same):
         return None

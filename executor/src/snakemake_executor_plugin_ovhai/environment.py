@@ -1,27 +1,23 @@
-"""Where things are, from environment variables: for profiles, and for the command snakemake-ovhai.
+"""Read from environment variables where the user's bucket and data store are. Profiles call read_environment().
 
-    OVHAI_DATASTORE   alias of the S3 data store, see `ovhai datastore list`
-    OVHAI_BUCKET      bucket in it
+    OVHAI_DATASTORE   alias of the S3 data store, as `ovhai datastore list` shows it
+    OVHAI_BUCKET      bucket in this data store
     OVHAI_REGION      region of the bucket, such as gra
-    OVHAI_PREFIX      everything goes below it (default: meshes)
-    OVHAI_ENDPOINT    address of the S3 server (default: OVHcloud's of the region)
-    OVHAI_FLAVOR      machine of the steps that need a GPU (default: ai1-1-gpu, a V100S)
-    OVHAI_GPU         how many of its GPUs a job gets (default: 1)
+    OVHAI_PREFIX      prefix of all files of the workflow (default: the profile's)
+    OVHAI_ENDPOINT    address of the S3 server (default: OVHcloud's server of the region)
+    OVHAI_FLAVOR      flavor of the steps that need a GPU (default: the profile's)
+    OVHAI_GPU         number of GPUs that a job gets (default: 1)
 
-The keys come from where the S3 storage plugin looks for them. They are not read here, only whether there are any.
+The keys stay where the S3 storage plugin looks for them. This module only checks whether there are any.
 """
 
 import os
 import re
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-# Each key's name for Snakemake's S3 storage plugin, and for AWS clients, which it falls back to.
-KEYS = {
-    "SNAKEMAKE_STORAGE_S3_ACCESS_KEY": "AWS_ACCESS_KEY_ID",
-    "SNAKEMAKE_STORAGE_S3_SECRET_KEY": "AWS_SECRET_ACCESS_KEY",
-}
+from .credentials import find_missing_keys
+
 NEEDED = {
     "OVHAI_DATASTORE": "the alias of your S3 data store; `ovhai datastore list` shows it",
     "OVHAI_BUCKET": "the name of your bucket in this data store",
@@ -39,7 +35,9 @@ ALLOWED = {
 
 
 @dataclass(frozen=True)
-class Place:
+class Environment:
+    """What a profile needs. flavor is empty for the platform's default."""
+
     datastore: str
     bucket: str
     prefix: str
@@ -53,8 +51,11 @@ class Place:
         return f"s3://{self.bucket}/{self.prefix}"
 
 
-def read_environment() -> Place:
-    """Ends the program with a list of all that is missing or wrong."""
+def read_environment(prefix: str, flavor: str = "", help_page: str = "") -> Environment:
+    """prefix and flavor: what counts if their variables are not set. help_page: where a user finds help.
+
+    If variables are missing or wrong, the program ends with a list of all of them.
+    """
     values = {name: os.environ.get(name, "") for name in ALLOWED}
     errors = [f"  {name} is not set: {meaning}" for name, meaning in NEEDED.items() if not values[name]]
     errors += [
@@ -62,27 +63,27 @@ def read_environment() -> Place:
         for name, pattern in ALLOWED.items()
         if (value := values[name]) and not re.fullmatch(pattern, value)
     ]
-    errors += [f"  {name} is not set: key of an S3 user of the bucket" for name in KEYS if not find_key(name)]
+    errors += [f"  {name} is not set: a key of an S3 user of the bucket" for name in find_missing_keys()]
     if errors:
-        text = "\n".join(errors)
-        sys.exit(f"Settings for OVHcloud are missing or wrong; nothing was started:\n{text}\nSee docs/ovhcloud.md.")
-    region = values["OVHAI_REGION"]
-    return Place(
+        lines = ["Settings for OVHcloud are missing or wrong; nothing was started:", *errors]
+        sys.exit("\n".join([*lines, f"See {help_page}."] if help_page else lines))
+    return Environment(
         values["OVHAI_DATASTORE"],
         values["OVHAI_BUCKET"],
-        values["OVHAI_PREFIX"] or "meshes",
-        region,
-        # OVHcloud's documentation of data stores names this form of address.
-        # The variable of the storage plugin comes first, because it beats the profile anyway.
-        os.environ.get("SNAKEMAKE_STORAGE_S3_ENDPOINT_URL")
-        or values["OVHAI_ENDPOINT"]
-        or f"https://s3.{region}.io.cloud.ovh.net",
-        values["OVHAI_FLAVOR"] or "ai1-1-gpu",
+        values["OVHAI_PREFIX"] or prefix,
+        values["OVHAI_REGION"],
+        find_endpoint(),
+        values["OVHAI_FLAVOR"] or flavor,
         int(values["OVHAI_GPU"] or 1),
     )
 
 
-def find_key(name: str) -> bool:
-    """Whether a key is in the environment or in the file of AWS clients."""
-    file = Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser()
-    return bool(os.environ.get(name) or os.environ.get(KEYS[name])) or file.exists()
+def find_endpoint() -> str:
+    """The address of the S3 server. Empty if no variable tells."""
+    # The storage plugin's own variable comes first, since it also overrides a profile.
+    for name in ("SNAKEMAKE_STORAGE_S3_ENDPOINT_URL", "OVHAI_ENDPOINT"):
+        if address := os.environ.get(name):
+            return address
+    region = os.environ.get("OVHAI_REGION")
+    # OVHcloud's documentation of data stores has this form of address.
+    return f"https://s3.{region}.io.cloud.ovh.net" if region else ""

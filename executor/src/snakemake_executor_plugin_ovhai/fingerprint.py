@@ -1,7 +1,7 @@
-"""Two checksums that say which work a job does, whoever started it.
+"""Two checksums that identify the work a job does, whoever started it.
 
-target       where the outputs go: two live jobs with the same target would overwrite each other
-fingerprint  everything that the outputs depend on: a job with the same fingerprint gives the same outputs
+target       where the outputs go: two live jobs with the same target would overwrite each other's files
+fingerprint  everything the outputs depend on: jobs with the same fingerprint make the same outputs
 """
 
 import hashlib
@@ -20,10 +20,10 @@ def get_target(outputs: Iterable[StoredFile]) -> str:
 def get_fingerprint(
     command: str, image: str, params: object, outputs: Iterable[StoredFile], inputs: Mapping[StoredFile, str]
 ) -> str:
-    """inputs: the checksum of the content of each. The attempt is no part of it: a restarted head does not know it.
+    """inputs: each input and the checksum of its content.
 
-    params are, since that is where a rule tells Snakemake what else makes its outputs stale, such as the
-    checksum of a script.
+    The params count, because that is where a rule tells Snakemake what else makes its outputs stale, such as the
+    checksum of a script. The attempt does not count: a restarted head does not know it.
     """
     content = {
         "command": command,

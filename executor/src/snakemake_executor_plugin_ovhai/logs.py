@@ -1,4 +1,4 @@
-"""Logs of jobs, on this machine while they run: .snakemake/ovhai_logs/RULE/WILDCARDS/JOB.log"""
+"""The logs of jobs in files on this machine: .snakemake/ovhai_logs/RULE/WILDCARDS/JOB.log"""
 
 import contextlib
 import subprocess
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from .client import Client, OvhaiError
-from .submission import sanitise
+from .labels import sanitise
 
 FOLDER = Path(".snakemake/ovhai_logs")
-MOST_FOLLOWED = 20  # each is a process; the log of a job beyond that comes when it ends
+MOST_FOLLOWED = 20  # jobs at a time, since each takes a process; the log of any other job comes when the job ends
 
 
 def get_log_path(rule: str, wildcards: Mapping[str, str], job_id: str) -> Path:
@@ -17,38 +17,39 @@ def get_log_path(rule: str, wildcards: Mapping[str, str], job_id: str) -> Path:
     return FOLDER / sanitise(rule) / folder / f"{sanitise(job_id)}.log"
 
 
-class Followers:
-    """The processes that write logs."""
+class LogFollower:
+    """Processes that write the logs of running jobs into files."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def follow(self, job_id: str, path: Path) -> None:
+        """Start to follow a job, unless it is followed already."""
         process = self.processes.get(job_id)
         if (process and process.poll() is None) or (not process and len(self.processes) >= MOST_FOLLOWED):
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(OSError):  # tried again at the next look
+        with contextlib.suppress(OSError):  # the next check tries again
             self.processes[job_id] = self.client.follow_logs(job_id, path)
 
     def finish(self, job_id: str, path: Path) -> str:
-        """End following; returns the whole log, which is then in the file too."""
-        self.end(job_id)
+        """Stop following, write the whole log to the file and return it."""
+        self.stop(job_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             log = self.client.get_logs(job_id)
         except OvhaiError:
-            return path.read_text(errors="replace") if path.exists() else ""  # as far as it was followed
+            return path.read_text(errors="replace") if path.exists() else ""  # what was followed so far
         path.write_text(log)
         return log
 
-    def end(self, job_id: str) -> None:
+    def stop(self, job_id: str) -> None:
         process = self.processes.pop(job_id, None)
         if process:
             process.terminate()
             process.wait()
 
-    def end_all(self) -> None:
+    def stop_all(self) -> None:
         for job_id in list(self.processes):
-            self.end(job_id)
+            self.stop(job_id)

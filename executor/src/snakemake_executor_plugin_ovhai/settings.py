@@ -12,32 +12,35 @@ class ExecutorSettings(ExecutorSettingsBase):
     datastore: Optional[str] = field(
         default=None,
         metadata={
-            "help": "alias of the S3 data store of the bucket, as `ovhai datastore list` shows it",
+            "help": "alias of the bucket's S3 data store, as `ovhai datastore list` shows it",
             "required": True,
         },
     )
     image: Optional[str] = field(
         default=None,
-        metadata={"help": "image of the rules that have no `container:`"},
+        metadata={"help": "container image of the rules that have no `container:`"},
     )
     sources: Optional[str] = field(
         default=None,
         metadata={
-            "help": "folders below the working folder whose programs the rules call, separated by commas: "
-            "uploaded once, mounted read-only at the same place",
+            "help": "folders of programs that the rules call, separated by commas. Each is below the working folder "
+            "or beside the Snakefile. It is uploaded once, and a job sees it read-only under the same path.",
         },
     )
     default_runtime: int = field(
         default=240,
-        metadata={"help": "minutes after which a job of a rule without the resource `runtime` is ended", "type": int},
+        metadata={"help": "time limit in minutes for jobs of rules without the resource `runtime`", "type": int},
     )
     queued_limit: float = field(
         default=60.0,
-        metadata={"help": "minutes that a job may be QUEUED before it is given up", "type": float},
+        metadata={"help": "minutes that a job may be QUEUED before the executor stops it", "type": float},
     )
     pending_limit: float = field(
         default=30.0,
-        metadata={"help": "minutes that a job may be PENDING (image download) before it is given up", "type": float},
+        metadata={
+            "help": "minutes that a job may be PENDING (its image is downloaded) before the executor stops it",
+            "type": float,
+        },
     )
     stop_limit: float = field(
         default=3.0,
@@ -45,17 +48,21 @@ class ExecutorSettings(ExecutorSettingsBase):
     )
     min_interval: float = field(
         default=5.0,
-        metadata={"help": "seconds between two looks at the jobs while something changes", "type": float},
+        metadata={"help": "seconds between two checks of the jobs while something changes", "type": float},
     )
     max_interval: float = field(
         default=60.0,
-        metadata={"help": "seconds between two looks at the jobs while nothing changes", "type": float},
+        metadata={"help": "seconds between two checks of the jobs while nothing changes", "type": float},
     )
     signatures: Optional[Path] = field(
         default=None,
-        metadata={"help": "YAML file of further known errors in logs; see the plugin's documentation", "type": Path},
+        metadata={
+            "help": "YAML file of your programs' known errors, below the working folder or beside the Snakefile; "
+            "see the plugin's documentation",
+            "type": Path,
+        },
     )
     detach: bool = field(
         default=False,
-        metadata={"help": "Ctrl-C leaves the jobs running; the next run goes on with them"},
+        metadata={"help": "Ctrl-C leaves the jobs running, and the next run takes them over"},
     )

@@ -1,7 +1,7 @@
-"""Which folders of the bucket a job needs, and where they appear in it.
+"""Which folders of the bucket a job gets, and where they appear in it.
 
-A volume is a whole folder: its content is copied in before the command starts, and what has changed is copied back
-after it. So a job gets the folders of the files that it reads and writes, and nothing above them.
+A volume is a whole folder. The platform copies its content into the job before the command starts, and copies changes
+back after the command ends. So a job gets the folders of the files that it reads and writes, and nothing above them.
 """
 
 from collections.abc import Iterable
@@ -12,12 +12,12 @@ WORKDIR = PurePosixPath("/workspace")
 
 
 class VolumeError(ValueError):
-    """A file that cannot be brought to a job; the text names it and says what to do."""
+    """A job cannot get a file. The text names the file and says what to do."""
 
 
 @dataclass(frozen=True, order=True)
 class StoredFile:
-    """A file in a bucket, and the path by which the command calls it (relative to the working folder, or absolute)."""
+    """A file in a bucket. path is what the command calls it, relative to the working folder or absolute."""
 
     bucket: str
     key: str
@@ -36,14 +36,15 @@ class Volume:
     writable: bool = False
 
     def argument(self, datastore: str) -> str:
-        """As `ovhai job run --volume` takes it. No slash after the prefix: the platform would drop the prefix."""
+        """As `ovhai job run --volume` takes it. There is no slash after the prefix, or the platform would drop it."""
         return f"{self.bucket}@{datastore}/{self.prefix}:{self.mount}:{'rw' if self.writable else 'ro'}"
 
 
 def plan_volumes(reads: Iterable[StoredFile], writes: Iterable[StoredFile], root: str = "") -> list[Volume]:
-    """The fewest folders that hold all files, none inside another; those that are written are writable.
+    """The fewest folders that hold all files, none inside another. A folder is writable if a file in it is written.
 
-    root: the prefix of the whole workflow. A file in it or above it would bring everything into the job: VolumeError.
+    root: the prefix of the whole workflow. VolumeError if a file is directly in it or above it, since that volume would
+    bring everything into the job.
     """
     volumes: dict[str, Volume] = {}
     for files, writable in ((writes, True), (reads, False)):
@@ -61,34 +62,34 @@ def plan_volumes(reads: Iterable[StoredFile], writes: Iterable[StoredFile], root
 def get_volume(file: StoredFile, writable: bool, root: str) -> Volume:
     key = PurePosixPath(file.key)
     if key.is_absolute() or ".." in key.parts or ".." in PurePosixPath(file.path).parts:
-        raise VolumeError(f"{file.uri}: a file of a job must not leave its folder by '..' or a leading '/'")
+        raise VolumeError(f"{file.uri}: the path of a job's file must not have a leading '/' or a '..'")
     prefix = "" if str(key.parent) == "." else str(key.parent)
     mount = str((WORKDIR / file.path).parent)
     if not prefix or f"{root}/".startswith(f"{prefix}/"):
-        place = f"the prefix {root}" if root else "the bucket"
+        where = f"the prefix {root}" if root else "the bucket"
         raise VolumeError(
-            f"{file.uri}: lies at the top of {place}, all of which would have to be copied into the job; "
+            f"{file.uri}: the file is at the top of {where}, all of which would have to be copied into the job; "
             "put it into a folder"
         )
     if not set(":@,").isdisjoint(prefix + mount):
-        raise VolumeError(f"{file.uri}: the folder of a file of a job must not have ':', '@' or ',' in its name")
+        raise VolumeError(f"{file.uri}: the folder of a job's file must not have ':', '@' or ',' in its name")
     return Volume(file.bucket, prefix, mount, writable)
 
 
 def merge(volumes: Iterable[Volume]) -> list[Volume]:
-    """A folder inside another comes with it; if the inner one is written, the outer one has to be writable."""
+    """Leave out folders inside other folders. If an inner folder is written, the outer one becomes writable."""
     merged: list[Volume] = []
     for volume in sorted(volumes, key=lambda volume: (volume.bucket, PurePosixPath(volume.prefix).parts)):
-        place = next((place for place, outer in enumerate(merged) if is_inside(volume, outer)), None)
-        if place is None:
+        index = next((index for index, outer in enumerate(merged) if is_inside(volume, outer)), None)
+        if index is None:
             merged.append(volume)
         elif volume.writable:
-            merged[place] = replace(merged[place], writable=True)
+            merged[index] = replace(merged[index], writable=True)
     return merged
 
 
 def is_inside(inner: Volume, outer: Volume) -> bool:
-    """In the bucket, and at the same place under the mount."""
+    """Whether a volume brings another one: it holds its folder in the bucket, and mounts it at the same path."""
     if inner.bucket != outer.bucket:
         return False
     try:

@@ -15,7 +15,7 @@ from ovhai_standin.platform import Platform
 from submission import contents, submit
 
 import s3_server
-from snakemake_executor_plugin_ovhai import command, doctor
+from snakemake_executor_plugin_ovhai.cli import doctor_bucket, doctor_platform, jobs, main, selection, stop, waiting
 from snakemake_executor_plugin_ovhai.client import Client
 
 Said = tuple[int, str, str]
@@ -32,12 +32,12 @@ def run(
         monkeypatch.delenv(name)
     for name, value in {**s3.environment, **platform.environment}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(command, "POLL", 0.1)
-    monkeypatch.setattr(command, "ASK_AGAIN", 0.5)
+    monkeypatch.setattr(waiting, "POLL", 0.1)
+    monkeypatch.setattr(stop, "ASK_AGAIN", 0.5)
 
     def call(*arguments: str) -> Said:
         try:
-            code = command.main(arguments)
+            code = main.main(arguments)
         except SystemExit as end:  # argparse
             code = int(str(end.code))
         said = capsys.readouterr()
@@ -173,8 +173,8 @@ def test_doctor_without_places(run: Run) -> None:
     code, out, _ = run("doctor")
     assert code == 1
     assert [line.partition(" -> ")[2] for line in get_wrong(out)] == [
-        "name it with --datastore or OVHAI_DATASTORE",
-        "name it with --bucket or OVHAI_BUCKET",
+        "set it with --datastore or OVHAI_DATASTORE",
+        "set it with --bucket or OVHAI_BUCKET",
     ]
 
 
@@ -201,8 +201,8 @@ def test_doctor_with_a_data_store_elsewhere(examine: Run, platform: Platform) ->
 
 
 def test_two_addresses_of_the_same_buckets() -> None:
-    assert doctor.get_host("https://s3.gra.io.cloud.ovh.net/") == doctor.get_host("https://S3.gra.perf.cloud.ovh.net")
-    assert doctor.get_host("https://s3.gra.io.cloud.ovh.net/") != doctor.get_host("https://s3.bhs.io.cloud.ovh.net/")
+    assert doctor_platform.get_host("https://s3.gra.io.cloud.ovh.net/") == doctor_platform.get_host("https://S3.gra.perf.cloud.ovh.net")
+    assert doctor_platform.get_host("https://s3.gra.io.cloud.ovh.net/") != doctor_platform.get_host("https://s3.bhs.io.cloud.ovh.net/")
 
 
 def test_doctor_without_the_bucket(examine: Run) -> None:
@@ -245,9 +245,9 @@ def test_doctor_with_a_bucket_that_cannot_be_written() -> None:
     class ReadOnly:
         def put_object(self, **_: Any) -> None:
             reply = {"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}
-            raise doctor.botocore.exceptions.ClientError(reply, "PutObject")
+            raise doctor_bucket.botocore.exceptions.ClientError(reply, "PutObject")
 
-    finding = doctor.try_bucket(ReadOnly(), "b", "work/.ovhai/x")
+    finding = doctor_bucket.try_bucket(ReadOnly(), "b", "work/.ovhai/x")
     assert finding and not finding.ok
     assert "s3://b/work/.ovhai/x could not be written" in finding.line and "ObjectStore Operator" in finding.line
 
@@ -259,12 +259,12 @@ def test_doctor_deletes_its_object_when_it_cannot_read_it() -> None:
         def put_object(self, **_: Any) -> None: ...
 
         def list_objects_v2(self, **_: Any) -> None:
-            raise doctor.botocore.exceptions.ClientError({"Error": {"Code": "AccessDenied"}}, "ListObjectsV2")
+            raise doctor_bucket.botocore.exceptions.ClientError({"Error": {"Code": "AccessDenied"}}, "ListObjectsV2")
 
         def delete_object(self, **arguments: Any) -> None:
             deleted.append(arguments["Key"])
 
-    finding = doctor.try_bucket(WriteOnly(), "b", "work/.ovhai/x")
+    finding = doctor_bucket.try_bucket(WriteOnly(), "b", "work/.ovhai/x")
     assert finding and "could not be listed" in finding.text
     assert deleted == ["work/.ovhai/x"]
 
@@ -371,11 +371,11 @@ def test_jobs_of_one_workflow(run: Run, platform: Platform) -> None:
     assert [record["id"] for record in json.loads(out)] == [second]
     code, out, err = run("jobs", "--workflow", "third")
     assert (code, out) == (1, "")
-    assert err == "snakemake-ovhai: no jobs of a workflow 'third'; there are first, second\n"
+    assert err == "snakemake-ovhai: no job belongs to a workflow 'third'; there are first, second\n"
 
 
 def test_jobs_without_any(run: Run) -> None:
-    assert run("jobs") == (0, "", "no live jobs; --all shows ended ones\n")
+    assert run("jobs") == (0, "", "no live jobs; --all also lists ended ones\n")
     assert run("jobs", "--json") == (0, "[]\n", "")
 
 
@@ -394,17 +394,17 @@ def test_jobs_of_a_platform_that_leaves_out_everything(run: Run, platform: Platf
 def test_a_job_is_found_by_id_beginning_rule_and_wildcards(run: Run, platform: Platform) -> None:
     stuck(platform)
     first, second = start(platform, "add", "tea", "a/b"), start(platform, "add", "cup", "two")
-    jobs = command.list_ours(Client())
+    listed = selection.list_workflow_jobs(Client())
     length = next(number for number in range(1, 37) if first[:number] != second[:number])
     for name in (second, second[:length], "add/cup", "add/two", "add/cup/two", "add/two/cup"):
-        assert command.find_job(jobs, name).id == second
+        assert selection.find_job(listed, name).id == second
     code, _, err = run("logs", "add")
     assert code == 1
-    assert err.startswith("snakemake-ovhai: 'add' fits 2 jobs: ") and first in err and second in err
+    assert err.startswith("snakemake-ovhai: 'add' matches 2 jobs: ") and first in err and second in err
     for name in ("add/saucer", "add/cup/cup", "ad", "tea", "", "/", "zz"):
         code, _, err = run("logs", name)
         assert code == 1
-        assert f"no job fits {name!r}" in err and "RULE/WILDCARD" in err
+        assert f"no job matches {name!r}" in err and "RULE/WILDCARD" in err
 
 
 def test_a_rule_that_looks_like_an_id_is_not_mistaken_for_one(platform: Platform, run: Run) -> None:
@@ -413,7 +413,7 @@ def test_a_rule_that_looks_like_an_id_is_not_mistaken_for_one(platform: Platform
     start(platform, other[:3])
     code, _, err = run("stop", other[:3])
     assert code == 1
-    assert "fits 2 jobs" in err
+    assert "matches 2 jobs" in err
     assert platform.calls("job", "stop") == []
 
 
@@ -422,7 +422,7 @@ def test_ended_jobs_are_named_by_their_ids(run: Run, platform: Platform) -> None
     platform.wait(job)
     code, _, err = run("logs", "add/tea")
     assert code == 1
-    assert f"no live job fits 'add/tea'; ended ones are {job} (add/tea, DONE)" in err
+    assert f"no live job matches 'add/tea'; use the id of one that has ended: {job} (add/tea, DONE)" in err
     assert run("logs", job[:8])[0] == 0
 
 
@@ -430,7 +430,7 @@ def test_jobs_that_no_workflow_has_started_are_left_alone(run: Run, platform: Pl
     stuck(platform)
     foreign = submit(platform)
     code, _, err = run("stop", foreign)
-    assert code == 1 and "no job fits" in err
+    assert code == 1 and "no job matches" in err
     assert platform.calls("job", "stop") == []
 
 
@@ -534,7 +534,7 @@ def test_stop_says_what_is_not_confirmed(run: Run, platform: Platform) -> None:
     code, out, err = run("stop", job, "--wait", "0.5")
     assert time.monotonic() - begin < 10
     assert (code, out) == (1, f"{job}  add  not confirmed\n")
-    assert f"perhaps still paid for: {job}" in err
+    assert f"may still cost money: {job}" in err
 
 
 def test_stop_does_not_wait_where_the_platform_refuses(run: Run, platform: Platform) -> None:
@@ -638,10 +638,10 @@ def test_secrets_in_messages_of_the_platform_are_hidden(run: Run, platform: Plat
 
 
 def test_defects_are_no_tracebacks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(client: Client) -> None:
+    def fail(client: Client, workflow: str | None) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(command, "list_ours", fail)
+    monkeypatch.setattr(jobs, "list_workflow_jobs", fail)
     code, _, err = run("jobs")
     assert code == 1 and "ZeroDivisionError" in err and "report" in err
 

@@ -1,12 +1,12 @@
-"""validation.py: what is refused before a submission."""
+"""flavors.py: what is refused before a submission."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from ovhai_standin.flavors import FLAVORS as RECORDS
 
-from snakemake_executor_plugin_ovhai.submission import Resources
-from snakemake_executor_plugin_ovhai.validation import Flavor, check_resources, read_flavors
+from snakemake_executor_plugin_ovhai.flavors import Flavor, check_resources, read_flavors
+from snakemake_executor_plugin_ovhai.job_spec import Resources
 
 FLAVORS = read_flavors(RECORDS.values())
 GIB = 2**30
@@ -43,8 +43,8 @@ def test_nothing_is_wrong(gpu: int, cpu: int, flavor: str) -> None:
     [
         (check(flavor="ai1-1-gpu"), ["ai1-1-gpu is a GPU flavor, but gpu is 0", "set gpu to 1 or more"]),
         (check(gpu=2), ["ai1-1-cpu is a CPU flavor, but gpu is 2", "set gpu to 0 or choose a GPU flavor"]),
-        (check(cpu=13), ["13 units of flavor ai1-1-cpu (cpu)", "the most is 12"]),
-        (check(gpu=3, flavor="a100-1-gpu"), ["3 units of flavor a100-1-gpu (gpu)", "the most is 2"]),
+        (check(cpu=13), ["threads is 13", "at most 12 units of flavor ai1-1-cpu"]),
+        (check(gpu=3, flavor="a100-1-gpu"), ["gpu is 3", "at most 2 units of flavor a100-1-gpu"]),
         (check(gpu=-1), ["gpu is -1"]),
         (check(cpu=0), ["threads are 0"]),
         (check(cpu=2, memory=9_000), ["mem_mb is 9000, but 2 x ai1-1-cpu has 9 GB"]),

@@ -1,44 +1,59 @@
-"""From Snakemake's jobs to requests: files, command, image, resources. Only this file reads Snakemake's job objects."""
+"""From Snakemake's jobs to job specs: files, command, container image, resources.
+
+No other module reads the files, parameters or resources of Snakemake's job objects.
+"""
 
 import re
 from collections.abc import Iterable
 from typing import Any
 
-from snakemake.shell import shell
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
-from .submission import Request, Resources, SubmissionError
+from .job_spec import JobSpec, Resources, SubmissionError
 from .volumes import StoredFile, Volume, VolumeError, plan_volumes
 
 KINDS = ("script", "run", "notebook", "wrapper", "cwl")
 
 
-def list_problems(job: JobExecutorInterface, default_image: str | None) -> list[str]:
-    """Why a job can never run on the platform, whatever its resources; empty if it can."""
+def find_problems(job: JobExecutorInterface, default_image: str | None) -> list[str]:
+    """Why a job can never run on the platform, whatever its resources. Empty if it can."""
     problems = []
     kind = next((kind for kind in KINDS if getattr(job, f"is_{kind}", False)), None)
     if kind or not job.is_shell:
         problems.append(
-            f"it has `{kind or 'something else'}:`, which needs Snakemake in the image; use `shell:`, or make it a "
-            "local rule with `localrule: True`"
+            f"it has `{kind or 'something else'}:`, which needs Snakemake in the container image; use `shell:`, or "
+            "make it a local rule with `localrule: True`"
         )
-    if not job.container_img_url and not default_image:
-        problems.append("it has no `container:`, and there is no --ovhai-image for such rules")
+    if not get_image(job, default_image):
+        problems.append("it has no `container:`; add one, or set --ovhai-image for all such rules")
     if job.benchmark:
-        problems.append("it has `benchmark:`, which only Snakemake itself could write; leave it out")
+        problems.append("it has `benchmark:`, which only Snakemake itself can write; remove it")
     for what, files in (("input", job.input), ("output", job.output), ("log", job.log)):
         for file in files:
             if not file.is_storage or not hasattr(file.storage_object, "bucket"):
-                problems.append(f"its {what} {file} is not in the S3 storage, so that a job cannot reach it")
+                problems.append(f"its {what} {file} is not in the S3 storage, so a job cannot reach it")
             elif what == "output" and file.flags.get("directory"):
-                problems.append(f"its output {file} is a directory(), which is never seen in S3; make it a tar")
+                problems.append(f"its output {file} is a directory(), which Snakemake never finds in S3; make it a tar")
             elif any(file.flags.get(flag) for flag in ("pipe", "service")):
                 problems.append(f"its {what} {file} is a pipe() or service(), which cannot leave a machine")
     return problems
 
 
+def get_image(job: JobExecutorInterface, default_image: str | None) -> str:
+    """The container image as the platform knows it. Empty if there is none."""
+    return str(job.container_img_url or default_image or "").removeprefix("docker://")
+
+
+def find_image_problem(images: Iterable[str]) -> str | None:
+    """images: the container images of a group's rules."""
+    different = sorted(set(images))
+    if len(different) < 2:
+        return None
+    return f"its rules have different container images, {' and '.join(different)}, but a group runs in one"
+
+
 def get_resources(job: JobExecutorInterface, default_runtime: int) -> tuple[Resources | None, int | None]:
-    """What a job asks for and its mem_mb; None where that depends on files which are not there yet."""
+    """A job's resources and its mem_mb. Each is None if it depends on files that do not exist yet."""
     try:
         resources = job.resources
         flavor = resources.get("flavor", "")
@@ -49,76 +64,82 @@ def get_resources(job: JobExecutorInterface, default_runtime: int) -> tuple[Reso
         return None, None  # <TBD>
     gpu, cpu, runtime = numbers
     memory = resources.get("mem_mb")
-    asked = "mem_mb" in getattr(job.rule, "resources", {}) if not job.is_group() else False
+    # Snakemake sets mem_mb of every job. Only what the rule itself asks for counts.
+    asked = not job.is_group() and "mem_mb" in getattr(job.rule, "resources", {})
     return Resources(gpu, cpu, flavor, runtime), memory if asked and isinstance(memory, int) else None
 
 
-def get_request(
+def get_job_spec(
     job: JobExecutorInterface, default_image: str | None, default_runtime: int, sources: Iterable[Volume], root: str
-) -> Request:
-    """A job or a group of jobs. SubmissionError says why it cannot be one of the platform's."""
+) -> JobSpec:
+    """The spec of a job or of a group of jobs. SubmissionError if the platform cannot run it.
+
+    default_runtime: minutes. sources: volumes that every job gets. root: the prefix of the workflow in the bucket.
+    """
     members = [member for level in job.toposorted for member in level] if job.is_group() else [job]
-    problems = [problem for member in members for problem in list_problems(member, default_image)]
+    problems = [problem for member in members for problem in find_problems(member, default_image)]
+    images = [get_image(member, default_image) for member in members]
+    if problem := find_image_problem(images):
+        problems.append(problem)
     if problems:
         raise SubmissionError("; ".join(dict.fromkeys(problems)))
-    images = {str(member.container_img_url or default_image).removeprefix("docker://") for member in members}
-    if len(images) > 1:
-        raise SubmissionError(f"the rules of a group need one image, these have {' and '.join(sorted(images))}")
     resources, _ = get_resources(job, default_runtime)
     if resources is None:
         raise SubmissionError(
-            f"its resources gpu, runtime (both numbers) and flavor (text) cannot be read: {dict(job.resources)}"
+            "its resources cannot be read; gpu and runtime must be numbers and flavor a text, but they are "
+            f"{dict(job.resources)}"
         )
     if any("<TBD>" in member.shellcmd for member in members):
         raise SubmissionError(
-            "its command uses a resource that only the machine of the job knows, such as {resources.tmpdir}; "
-            "write /tmp or a variable of the shell instead"
+            "its command uses a resource that only the job's machine knows, such as {resources.tmpdir}; "
+            "write /tmp or a shell variable instead"
         )
     inputs = unique(file for member in members for file in map(get_stored, member.input))
     outputs = unique(file for member in members for file in map(get_stored, member.output))
-    kept = unique(get_stored(file) for member in members for file in member.output if file.flags.get("update"))
     logs = unique(file for member in members for file in map(get_stored, member.log))
-    inner = frozenset(inputs) & frozenset(outputs)
     try:
-        volumes = plan_volumes([file for file in inputs if file not in inner], [*outputs, *logs], root)
+        volumes = plan_volumes([file for file in inputs if file not in outputs], [*outputs, *logs], root)
     except VolumeError as error:
         raise SubmissionError(str(error)) from None
     wildcards: dict[str, str] = {}
     for member in members:
         wildcards |= {name: str(value) for name, value in member.wildcards.items()}
-    return Request(
+    return JobSpec(
         rule="-".join(dict.fromkeys(member.rule.name for member in members)),
         wildcards=wildcards,
         attempt=job.attempt,
         command="\n".join(["set -e", *(f"(\n{get_shell_prefix()}{member.shellcmd}\n)" for member in members)]),
-        image=images.pop(),
+        image=images[0],
         params=[get_params(member) for member in members],
         resources=resources,
         inputs=inputs,
         outputs=outputs,
-        kept=kept,
+        updated=unique(get_stored(file) for member in members for file in member.output if file.flags.get("update")),
         logs=logs,
         volumes=(*volumes, *sources),
-        inner=inner,
     )
 
 
 def get_shell_prefix() -> str:
     """What Snakemake puts before each command: bash's strict mode, or the workflow's own `shell.prefix(...)`."""
+    from snakemake.shell import shell  # the command snakemake-ovhai works without Snakemake
+
     return str(shell._get_process_prefix("bash"))
 
 
 def get_stored(file: Any) -> StoredFile:
+    """A file of Snakemake's in the S3 storage."""
     return StoredFile(file.storage_object.bucket, file.storage_object.key, str(file))
 
 
 def get_params(job: JobExecutorInterface) -> list[str]:
-    """As text that is the same in every process: sets in order, objects without their address."""
+    """The params as text that is the same in every process."""
     named = {index: name for name, (index, _) in getattr(job.params, "_names", {}).items()}
-    return [f"{named.get(index, '')}={get_text(value)}" for index, value in enumerate(job.params)]
+    return [f"{named.get(index, '')}={get_stable_text(value)}" for index, value in enumerate(job.params)]
 
 
-def get_text(value: Any) -> str:
+def get_stable_text(value: Any) -> str:
+    """Sort sets and leave out the addresses of objects, since both differ from process to process."""
     text = repr(sorted(map(repr, value))) if isinstance(value, (set, frozenset)) else repr(value)
     return re.sub(r" at 0x[0-9a-f]+", "", text)
 

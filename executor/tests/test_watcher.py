@@ -1,20 +1,27 @@
-"""watching.Watcher with a platform and a bucket that answer from memory."""
+"""watcher.Watcher with a platform and a bucket that answer from memory."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from snakemake_executor_plugin_ovhai.states import Job
-from snakemake_executor_plugin_ovhai.submission import Request, Resources
+from snakemake_executor_plugin_ovhai.completion import Completion
+from snakemake_executor_plugin_ovhai.job import Job
+from snakemake_executor_plugin_ovhai.job_spec import JobSpec, Resources
+from snakemake_executor_plugin_ovhai.logs import LogFollower
+from snakemake_executor_plugin_ovhai.notices import Notices
+from snakemake_executor_plugin_ovhai.polling import Limits
+from snakemake_executor_plugin_ovhai.stopper import Stopper
+from snakemake_executor_plugin_ovhai.submitter import Submitter
+from snakemake_executor_plugin_ovhai.task import Task
 from snakemake_executor_plugin_ovhai.volumes import StoredFile
-from snakemake_executor_plugin_ovhai.watching import Limits, Watcher, Work
+from snakemake_executor_plugin_ovhai.watcher import Watcher
 
 OUTPUT = StoredFile("b", "work/a/out.txt", "a/out.txt")
 
 
 RESOURCES = Resources(0, 1, "", 10)
-REQUEST = Request("r", {}, 1, "true", "image", [], RESOURCES, (), (OUTPUT,), (), (), ())
+SPEC = JobSpec("r", {}, 1, "true", "image", [], RESOURCES, (), (OUTPUT,), (), (), ())
 
 
 class Memory:
@@ -31,8 +38,18 @@ class Memory:
             get_time=lambda name: datetime.now(UTC),
         )
         logger: Any = SimpleNamespace(info=print, warning=print)
-        limits = Limits(60, 60, 0, 0)
-        self.watcher = Watcher(client, bucket, logger, limits, "w", "S", [], [], on_start=lambda *_: None)
+        limits, notices, followers = Limits(60, 60, 0, 0), Notices(logger), LogFollower(client)
+        self.watcher = Watcher(
+            client,
+            bucket,
+            notices,
+            limits,
+            followers,
+            Submitter(client, bucket, notices, limits, "w", "S", [], lambda *_: None),
+            Stopper(client, notices, 0),
+            Completion(bucket, notices, followers, []),
+            lambda *_: None,
+        )
 
     def submit(self, arguments: list[str]) -> Job:
         labels = dict(word.split("=", 1) for word in arguments if word.startswith("snakemake-"))
@@ -47,10 +64,10 @@ def test_an_output_that_shows_late_is_waited_for_also_after_a_restart(tmp_path: 
     """The head looked for an earlier job's result, found none, and has started its own job since then."""
     monkeypatch.chdir(tmp_path)
     memory = Memory()
-    assert memory.watcher.look([Work(REQUEST, None, orphaned=True)]) == []
-    assert memory.watcher.look() == [] and len(memory.jobs) == 1
+    assert memory.watcher.check([Task(SPEC, None, orphaned=True)]) == []
+    assert memory.watcher.check() == [] and len(memory.jobs) == 1
     memory.show()
-    (result,) = memory.watcher.look()
+    (result,) = memory.watcher.check()
     assert result.failure is None and len(memory.jobs) == 1
     memory.watcher.close()
 
@@ -59,8 +76,8 @@ def test_a_failed_jobs_outputs_are_gone_before_snakemake_hears_of_it(tmp_path: P
     """A platform may copy half a file of a job that it lost; seeds 27 and 29 of `make chaos` took it for a result."""
     monkeypatch.chdir(tmp_path)
     memory = Memory("ERROR")
-    assert memory.watcher.look([Work(REQUEST, None)]) == []
+    assert memory.watcher.check([Task(SPEC, None)]) == []
     memory.show()
-    (result,) = memory.watcher.look()
+    (result,) = memory.watcher.check()
     assert result.failure is not None and memory.shown == {}
     memory.watcher.close()

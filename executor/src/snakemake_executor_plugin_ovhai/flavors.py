@@ -1,17 +1,19 @@
-"""What can be refused before anything is submitted: all of it at once."""
+"""The platform's flavors (kinds of machines), and whether a job's resources fit them."""
 
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .states import get_map, get_text, read_int
-from .submission import LONGEST_RUN, Resources
+from .job_spec import Resources
+from .records import get_map, get_text, read_int
+
+LONGEST_RUN = 604_800  # seconds; the platform accepts no longer time limit
 
 
 @dataclass(frozen=True)
 class Flavor:
-    """max: units per job; cpu and memory (bytes): per unit, None where the platform does not say."""
+    """max counts units per job. cpu and memory (bytes) are per unit. None means that the platform does not say."""
 
     id: str
     kind: str
@@ -36,7 +38,7 @@ def read_flavors(records: Iterable[Mapping[str, Any]]) -> dict[str, Flavor]:
 
 
 def check_resources(resources: Resources, flavors: Mapping[str, Flavor], memory_mb: int | None = None) -> list[str]:
-    """What is wrong with a request, in words. Without flavors only what needs none of them is checked."""
+    """What is wrong with a job's resources. Without flavors, only what needs none is checked."""
     problems = []
     if not 0 < resources.runtime * 60 <= LONGEST_RUN:
         problems.append(f"runtime is {resources.runtime} minutes; allowed are 1 to {LONGEST_RUN // 60:,}")
@@ -54,7 +56,8 @@ def check_resources(resources: Resources, flavors: Mapping[str, Flavor], memory_
         advice = "set gpu to 1 or more" if flavor.kind == "gpu" else "set gpu to 0 or choose a GPU flavor"
         problems.append(f"flavor {flavor.id} is a {flavor.kind.upper()} flavor, but gpu is {resources.gpu}; {advice}")
     elif flavor.max is not None and units > flavor.max:
-        problems.append(f"{units} units of flavor {flavor.id} ({unit}); the most is {flavor.max} a job")
+        setting = "gpu" if unit == "gpu" else "threads"
+        problems.append(f"{setting} is {units}, but a job gets at most {flavor.max} units of flavor {flavor.id}")
     elif memory_mb and flavor.memory and memory_mb * 1_000_000 > flavor.memory * units:
         has = flavor.memory * units / 1e9
         problems.append(f"mem_mb is {memory_mb}, but {units} x {flavor.id} has {has:.0f} GB")

@@ -1,4 +1,4 @@
-"""submission.py: arguments of a job, and the script around its command, run by bash in a folder of the test."""
+"""arguments.py: arguments of a job, and the script around its command, run by bash in a folder of the test."""
 
 import contextlib
 import os
@@ -16,17 +16,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from snakemake_executor_plugin_ovhai import submission as module
-from snakemake_executor_plugin_ovhai.submission import (
-    Request,
-    Resources,
-    SubmissionError,
-    check_secrets,
-    get_arguments,
-    get_labels,
-    get_script,
-    sanitise,
-)
+from snakemake_executor_plugin_ovhai import arguments as module
+from snakemake_executor_plugin_ovhai.arguments import check_secrets, get_arguments, get_labels, get_script
+from snakemake_executor_plugin_ovhai.job_spec import JobSpec, Resources, SubmissionError
+from snakemake_executor_plugin_ovhai.labels import sanitise
 from snakemake_executor_plugin_ovhai.volumes import StoredFile, Volume
 
 GOOD = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -39,11 +32,11 @@ def store(path: str) -> StoredFile:
 def make(
     command: str = "true",
     outputs: tuple[str, ...] = ("r/out.txt",),
-    kept: tuple[str, ...] = (),
+    updated: tuple[str, ...] = (),
     logs: tuple[str, ...] = (),
     wildcards: Mapping[str, str] | None = None,
     **fields: Any,
-) -> Request:
+) -> JobSpec:
     given: dict[str, Any] = {
         "rule": "add",
         "wildcards": wildcards or {},
@@ -54,11 +47,11 @@ def make(
         "resources": Resources(0, 2, "", 10),
         "inputs": (),
         "outputs": tuple(map(store, outputs)),
-        "kept": tuple(map(store, kept)),
+        "updated": tuple(map(store, updated)),
         "logs": tuple(map(store, logs)),
         "volumes": (Volume("b", "work/r", "/workspace/r", True),),
     }
-    return Request(**{**given, **fields})
+    return JobSpec(**{**given, **fields})
 
 
 # Names and labels
@@ -90,8 +83,8 @@ def test_labels_have_only_allowed_letters(wildcards: dict[str, str], rule: str) 
 
 
 def test_labels_say_who_and_what() -> None:
-    request = make(wildcards={"scene": "tea time"}, attempt=3)
-    assert get_labels(request, "w", "t" * 40, "f" * 40) == {
+    spec = make(wildcards={"scene": "tea time"}, attempt=3)
+    assert get_labels(spec, "w", "t" * 40, "f" * 40) == {
         "snakemake-workflow": "w",
         "snakemake-rule": "add",
         "snakemake-attempt": "3",
@@ -115,8 +108,8 @@ def get_options(arguments: list[str]) -> dict[str, list[str]]:
 
 
 def test_options_image_dashes_and_command() -> None:
-    request = make("echo --output yaml -- done", resources=Resources(2, 8, "ai1-1-gpu", 90))
-    arguments = get_arguments(request, {"a": "1", "b": "2"}, "S3GRA")
+    spec = make("echo --output yaml -- done", resources=Resources(2, 8, "ai1-1-gpu", 90))
+    arguments = get_arguments(spec, {"a": "1", "b": "2"}, "S3GRA")
     assert arguments[-5:-1] == ["example/tools:1", "--", "bash", "-c"]
     assert "echo --output yaml -- done" in arguments[-1]
     assert get_options(arguments) == {
@@ -157,14 +150,14 @@ def test_the_longest_command_can_really_be_passed_on() -> None:
 def test_secrets_are_refused_and_not_repeated() -> None:
     secrets = ["key-of-the-bucket"]
     check_secrets(get_arguments(make(), {}, "S"), secrets)
-    for request in (
+    for spec in (
         make("curl -H key-of-the-bucket"),
         make(image="key-of-the-bucket"),
         make(wildcards={"scene": "key-of-the-bucket"}),
         make(outputs=("r/key-of-the-bucket",)),
     ):
         with pytest.raises(SubmissionError) as refused:
-            check_secrets(get_arguments(request, {}, "S"), secrets)
+            check_secrets(get_arguments(spec, {}, "S"), secrets)
         assert "key-of-the-bucket" not in str(refused.value)
 
 
@@ -231,12 +224,12 @@ def test_old_outputs_do_not_hide_that_new_ones_are_missing(execute: Execute, fol
     assert list_files(folder) == set()
 
 
-def test_kept_outputs_stay_before_and_after_the_command(execute: Execute, folder: Path) -> None:
+def test_updated_outputs_stay_before_and_after_the_command(execute: Execute, folder: Path) -> None:
     write(folder / "r/state.txt")
-    done = execute("cat r/state.txt; exit 1", ("r/out.txt", "r/state.txt"), kept=("r/state.txt",))
+    done = execute("cat r/state.txt; exit 1", ("r/out.txt", "r/state.txt"), updated=("r/state.txt",))
     assert (done.returncode, done.stdout) == (1, "old\n")
     assert list_files(folder) == {"r/state.txt"}
-    done = execute("exit 4", ("r/state.txt",), kept=("r/state.txt",))
+    done = execute("exit 4", ("r/state.txt",), updated=("r/state.txt",))
     assert (done.returncode, list_files(folder)) == (4, {"r/state.txt"})
 
 

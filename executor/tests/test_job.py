@@ -1,4 +1,4 @@
-"""states.py: jobs from the platform's JSON, complete, incomplete and nonsensical."""
+"""job.py: jobs from the platform's JSON, complete, incomplete and nonsensical."""
 
 import copy
 import json
@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakemake_executor_plugin_ovhai.states import ENDED, ENDING, KNOWN, LIVE, Job, read_int, read_job, read_time
+from snakemake_executor_plugin_ovhai.job import ENDED, ENDING, KNOWN, LIVE, Job, read_job
+from snakemake_executor_plugin_ovhai.records import read_int, read_time
 
 RECORD: dict[str, Any] = {
     "id": "0d916855-1cd4-4b66-8803-000000000001",
@@ -77,7 +78,7 @@ def test_a_complete_record() -> None:
     assert read_job(RECORD) == Job(
         id="0d916855-1cd4-4b66-8803-000000000001",
         state="DONE",
-        created=datetime(2026, 7, 30, 8, 45, 1, 297780, tzinfo=UTC),
+        created_at=datetime(2026, 7, 30, 8, 45, 1, 297780, tzinfo=UTC),
         name="add-tea",
         labels={"snakemake-rule": "add", "ovh/type": "job"},
         exit_code=0,
@@ -88,9 +89,9 @@ def test_a_complete_record() -> None:
         push_failed=False,
         flavor="ai1-1-gpu",
         units=2,
-        started=datetime(2026, 7, 30, 8, 45, 19, tzinfo=UTC),
-        stopped=datetime(2026, 7, 30, 8, 45, 25, tzinfo=UTC),
-        gone=datetime(2026, 7, 30, 8, 45, 31, tzinfo=UTC),
+        started_at=datetime(2026, 7, 30, 8, 45, 19, tzinfo=UTC),
+        stopped_at=datetime(2026, 7, 30, 8, 45, 25, tzinfo=UTC),
+        finalized_at=datetime(2026, 7, 30, 8, 45, 31, tzinfo=UTC),
     )
 
 
@@ -206,7 +207,7 @@ def test_the_order_of_age_is_total() -> None:
     assert early and late and unknown
     assert sorted([late, early, unknown], key=lambda job: job.age_key) == [unknown, early, late]
     queued = read_job({"id": "d", "status": {"queuedAt": "2026-07-30T08:45:01Z"}})
-    assert queued and queued.age_key == (early.created, "d")
+    assert queued and queued.age_key == (early.created_at, "d")
 
 
 @pytest.mark.parametrize(
