@@ -201,8 +201,12 @@ def test_doctor_with_a_data_store_elsewhere(examine: Run, platform: Platform) ->
 
 
 def test_two_addresses_of_the_same_buckets() -> None:
-    assert doctor_platform.get_host("https://s3.gra.io.cloud.ovh.net/") == doctor_platform.get_host("https://S3.gra.perf.cloud.ovh.net")
-    assert doctor_platform.get_host("https://s3.gra.io.cloud.ovh.net/") != doctor_platform.get_host("https://s3.bhs.io.cloud.ovh.net/")
+    assert doctor_platform.get_host("https://s3.gra.io.cloud.ovh.net/") == doctor_platform.get_host(
+        "https://S3.gra.perf.cloud.ovh.net"
+    )
+    assert doctor_platform.get_host("https://s3.gra.io.cloud.ovh.net/") != doctor_platform.get_host(
+        "https://s3.bhs.io.cloud.ovh.net/"
+    )
 
 
 def test_doctor_without_the_bucket(examine: Run) -> None:

@@ -119,7 +119,12 @@ def test_more_time_for_the_next_attempt(head: Head) -> None:
 
 def test_an_image_that_cannot_be_pulled(head: Head) -> None:
     head.platform.set(images={"tools": {"pull": "fail"}})
-    words = ["could not use its container image", "Error image pull", "Check the name of the image", "is not tried again"]
+    words = [
+        "could not use its container image",
+        "Error image pull",
+        "Check the name of the image",
+        "is not tried again",
+    ]
     check_failure(head, head.run("--retries", "3"), ["FAILED"], *words)
 
 

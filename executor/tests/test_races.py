@@ -143,7 +143,10 @@ def test_ctrl_c_says_what_did_not_stop(head: Head) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 1
     (job,) = jobs_of(head.platform, "make")
-    assert "has not confirmed that these jobs stopped" in head.said() and f"snakemake-ovhai stop {job['id']}" in head.said()
+    assert (
+        "has not confirmed that these jobs stopped" in head.said()
+        and f"snakemake-ovhai stop {job['id']}" in head.said()
+    )
 
 
 def test_ctrl_c_finds_a_job_whose_reply_was_lost(head: Head) -> None:
