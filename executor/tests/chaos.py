@@ -15,10 +15,8 @@ disturbs. Violations, which make the exit code 1:
 
 import argparse
 import hashlib
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -35,7 +33,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / folder) for folder in ("executor/tests", "tests/ovhai", "tests/helpers")]
 
-from heads import Head, labels  # noqa: E402
+from heads import Head, kill, labels  # noqa: E402
 from ovhai_standin.platform import Platform  # noqa: E402
 
 import s3_server  # noqa: E402
@@ -315,12 +313,12 @@ class Chaos:
 
     def run_round(self, kills: list[float | None]) -> None:
         """Heads that are left alone go on for 20 s, in which most of them end."""
-        running = [(self.start(head), kill) for head, kill in zip(self.heads, kills, strict=False)]
+        running = [(self.start(head), seconds) for head, seconds in zip(self.heads, kills, strict=False)]
         self.wait_for_looks([process for process, _ in running])
         begin = time.monotonic()
-        for process, kill in sorted(running, key=lambda entry: entry[1] or 20):
-            wait(process, begin + (kill or 20) - time.monotonic())
-            kill_group(process)
+        for process, seconds in sorted(running, key=lambda entry: entry[1] or 20):
+            wait(process, begin + (seconds or 20) - time.monotonic())
+            kill(process)
 
     def wait_for_looks(self, processes: "list[subprocess.Popen[bytes]]") -> None:
         """A kill before a head has done anything would test nothing, however slow the machine is."""
@@ -364,7 +362,7 @@ class Chaos:
 
     def clean_up(self) -> None:
         for process in self.processes:
-            kill_group(process)
+            kill(process)
         self.platform.stop_everything()
         client = self.s3.client()
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{self.prefix}/"):
@@ -377,13 +375,6 @@ def wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
         process.wait(max(0.0, seconds))
     except subprocess.TimeoutExpired:
         return
-
-
-def kill_group(process: "subprocess.Popen[bytes]") -> None:
-    """kill -9 of a head and all that it has started; a call of `ovhai` that is under way has a group of its own."""
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 # What the platform's records say -------------------------------------------------------------------------------------

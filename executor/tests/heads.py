@@ -1,16 +1,17 @@
-"""A small workflow of shell rules, run by `snakemake` with the executor ovhai against the stand-in platform."""
+"""A small workflow of shell rules. `snakemake` runs it with the executor ovhai against the stand-in platform."""
 
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-import time
 import uuid
 from pathlib import Path
 from typing import Any
 
 from ovhai_standin.platform import Platform
+from submission import wait_until
 
 import s3_server
 
@@ -144,12 +145,33 @@ def jobs_of(platform: Platform, rule: str) -> list[dict[str, Any]]:
     return [job for job in platform.jobs() if labels(job, "rule") == rule]
 
 
-def wait_until(condition: Any, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("it did not happen in time")
-        time.sleep(0.1)
+def states(head: Head, rule: str = "make") -> list[str]:
+    return [job["status"]["state"] for job in jobs_of(head.platform, rule)]
+
+
+def finish(head: Head, *arguments: str) -> str:
+    """Run a head that must succeed. Returns what it prints, without colours."""
+    run = head.run(*arguments)
+    assert run.returncode == 0, run.stdout
+    assert (head.folder / "deliver" / "a.txt").read_text() == "6\n"
+    return strip_colours(run.stdout)
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """kill -9 of a head and all that it started, as when a laptop is switched off.
+
+    A call of `ovhai` that is under way survives, because it has a process group of its own.
+    """
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def start_and_kill(head: Head) -> None:
+    """Start a head, and kill it when its job of rule make is running."""
+    process = head.start()
+    wait_until(lambda: states(head) == ["RUNNING"])
+    kill(process)
 
 
 def strip_colours(text: str) -> str:

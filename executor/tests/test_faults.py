@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heads import SNAKEFILE, Head, jobs_of, labels, strip_colours, wait_until
+from heads import SNAKEFILE, Head, jobs_of, labels, states, strip_colours
+from submission import wait_until
 
 MADE = "1\n2\n3\n"
 ERROR = {"when": "RUNNING", "action": "end", "state": "ERROR", "message": "node lost"}
-
-
-def states(head: Head, rule: str = "make") -> list[str]:
-    return [job["status"]["state"] for job in jobs_of(head.platform, rule)]
 
 
 def attempts(head: Head) -> list[str]:

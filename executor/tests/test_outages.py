@@ -5,22 +5,18 @@ import re
 import time
 from typing import Any
 
+import heads
 import pytest
-from heads import SNAKEFILE, Head, jobs_of, labels, strip_colours, wait_until
-
-
-def states(head: Head, rule: str = "make") -> list[str]:
-    return [job["status"]["state"] for job in jobs_of(head.platform, rule)]
+from heads import SNAKEFILE, Head, jobs_of, labels, start_and_kill, states
+from submission import wait_until
 
 
 def finish(head: Head, *arguments: str) -> str:
-    """A whole run after which there was one job for each piece of work, and none failed."""
-    run = head.run(*arguments)
-    assert run.returncode == 0, run.stdout
-    assert "Traceback" not in run.stdout, run.stdout
-    assert (head.folder / "deliver" / "a.txt").read_text() == "6\n"
+    """A whole run after which there was one job for each rule, and none failed."""
+    said = heads.finish(head, *arguments)
+    assert "Traceback" not in said, said
     assert states(head) == states(head, "add") == ["DONE"]
-    return strip_colours(run.stdout)
+    return said
 
 
 def test_jobs_wait_for_the_quota(head: Head) -> None:
@@ -199,10 +195,7 @@ def test_logs_that_cannot_be_read(head: Head) -> None:
 def test_a_job_that_stops_late_is_told_again(head: Head) -> None:
     """The work has changed, and the order to stop the old job is lost twice."""
     head.write(make="sleep 60;")
-    process = head.start()
-    wait_until(lambda: states(head) == ["RUNNING"])
-    process.kill()
-    process.wait()
+    start_and_kill(head)
     head.platform.fault(when="job stop", action="fail", count=1)
     head.platform.fault(when="job stop", action="ignore", count=1)
     run = head.write(make="sleep 0.1;").run()

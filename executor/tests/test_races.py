@@ -1,62 +1,38 @@
 """Heads that die, that are restarted elsewhere, or that run at the same time: never two jobs for the same work."""
 
-import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
-from heads import Head, jobs_of, labels, wait_until
-
-
-def kill(process: Any) -> None:
-    """kill -9 of the head and whatever it has started, as when a laptop is switched off."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def states(head: Head, rule: str) -> list[str]:
-    return [job["status"]["state"] for job in jobs_of(head.platform, rule)]
-
-
-def finish(head: Head, *arguments: str) -> str:
-    run = head.run(*arguments)
-    assert run.returncode == 0, run.stdout
-    assert (head.folder / "deliver" / "a.txt").read_text() == "6\n"
-    return run.stdout
+from heads import Head, finish, jobs_of, kill, labels, start_and_kill, states
+from submission import wait_until
 
 
 def test_a_restarted_head_goes_on_with_the_running_job(head: Head) -> None:
     head.write(make="sleep 6;")
-    first = head.start()
-    wait_until(lambda: states(head, "make") == ["RUNNING"])
-    kill(first)
+    start_and_kill(head)
     assert "is already there" in finish(head)
-    assert states(head, "make") == ["DONE"]
+    assert states(head) == ["DONE"]
 
 
 def test_a_job_that_ended_while_no_head_was_there_is_not_paid_for_again(head: Head) -> None:
     head.write(make="sleep 2;")
-    first = head.start()
-    wait_until(lambda: states(head, "make") == ["RUNNING"])
-    kill(first)
-    wait_until(lambda: states(head, "make") == ["DONE"])
+    start_and_kill(head)
+    wait_until(lambda: states(head) == ["DONE"])
     finish(head)
-    assert states(head, "make") == ["DONE"]
+    assert states(head) == ["DONE"]
 
 
 def test_another_machine_goes_on_with_the_job(head: Head, tmp_path: Path) -> None:
     """With a copy of the working folder or with a fresh one."""
     head.write(make="sleep 8;")
-    first = head.start()
-    wait_until(lambda: states(head, "make") == ["RUNNING"])
-    kill(first)
+    start_and_kill(head)
     copied = head.copy(tmp_path / "copied").start()
     wait_until(lambda: "is already there" in Head(tmp_path / "copied", head.platform, head.s3, head.bucket).said())
     kill(copied)
     fresh = Head(tmp_path / "fresh", head.platform, head.s3, head.bucket).write(make="sleep 8;")
     finish(fresh)
-    assert states(head, "make") == ["DONE"] and states(head, "add") == ["DONE"]
+    assert states(head) == ["DONE"] and states(head, "add") == ["DONE"]
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -70,14 +46,14 @@ def test_a_lost_reply_does_not_start_a_second_job(head: Head, killed: bool) -> N
         kill(first)
     said = finish(head)
     assert killed or "was started after all" in said
-    assert states(head, "make") == ["DONE"]
+    assert states(head) == ["DONE"]
 
 
 def test_the_reply_to_a_short_job_is_lost(head: Head) -> None:
     """It has ended before the first look for it."""
     head.platform.fault(when="job run", action="lose_reply", text="connection reset", count=2)
     finish(head)
-    assert states(head, "make") == ["DONE"] and states(head, "add") == ["DONE"]
+    assert states(head) == ["DONE"] and states(head, "add") == ["DONE"]
 
 
 def test_two_heads_converge_on_one_job(head: Head, tmp_path: Path) -> None:
@@ -88,7 +64,7 @@ def test_two_heads_converge_on_one_job(head: Head, tmp_path: Path) -> None:
     head.platform.fault(when="job run", match="rule=make", action="slow", seconds=2, count=2)
     heads = [head.start(), other.start()]
     assert [process.wait(90) for process in heads] == [0, 0], head.said() + other.said()
-    assert sorted(states(head, "make")) == ["DONE", "INTERRUPTED"]
+    assert sorted(states(head)) == ["DONE", "INTERRUPTED"]
     first = min(jobs_of(head.platform, "make"), key=lambda job: job["createdAt"])
     assert first["status"]["state"] == "DONE"
     for folder in (head.folder, other.folder):
@@ -97,41 +73,37 @@ def test_two_heads_converge_on_one_job(head: Head, tmp_path: Path) -> None:
 
 def test_work_that_has_changed_replaces_the_running_job(head: Head) -> None:
     head.write(make="sleep 60;")
-    first = head.start()
-    wait_until(lambda: states(head, "make") == ["RUNNING"])
-    kill(first)
+    start_and_kill(head)
     head.write(make="sleep 1;")
     said = finish(head)
-    assert states(head, "make") == ["INTERRUPTED", "DONE"]
+    assert states(head) == ["INTERRUPTED", "DONE"]
     assert "Stopping job" in said
 
 
 def test_a_forced_rule_runs_again_though_its_last_job_is_done(head: Head) -> None:
     finish(head)
     finish(head, "--forcerun", "make")
-    assert states(head, "make") == ["DONE", "DONE"]
+    assert states(head) == ["DONE", "DONE"]
 
 
 def test_a_result_that_has_gone_is_made_again(head: Head) -> None:
     """The platform still shows the old job as DONE."""
     head.write(make="sleep 2;")
-    first = head.start()
-    wait_until(lambda: states(head, "make") == ["RUNNING"])
-    kill(first)
-    wait_until(lambda: states(head, "make") == ["DONE"])
+    start_and_kill(head)
+    wait_until(lambda: states(head) == ["DONE"])
     head.s3.client().delete_object(Bucket=head.bucket, Key="work/results/a/make/numbers.txt")
     finish(head)
-    assert states(head, "make") == ["DONE", "DONE"]
+    assert states(head) == ["DONE", "DONE"]
 
 
 def test_ctrl_c_stops_the_jobs_and_waits_for_it(head: Head) -> None:
     head.platform.set(delays={"INTERRUPTING": 1})
     head.write(make="sleep 60;")
     process = head.start("--config", "scenes=a,b")
-    wait_until(lambda: states(head, "make") == ["RUNNING"] * 2)
+    wait_until(lambda: states(head) == ["RUNNING"] * 2)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 1
-    assert states(head, "make") == ["INTERRUPTED"] * 2
+    assert states(head) == ["INTERRUPTED"] * 2
     assert "All 2 jobs have stopped" in head.said()
 
 
@@ -139,7 +111,7 @@ def test_ctrl_c_says_what_did_not_stop(head: Head) -> None:
     head.platform.fault(when="job stop", action="ignore")
     head.write(make="sleep 60;")
     process = head.start("--ovhai-stop-limit", "0.05")
-    wait_until(lambda: states(head, "make") == ["RUNNING"])
+    wait_until(lambda: states(head) == ["RUNNING"])
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 1
     (job,) = jobs_of(head.platform, "make")
@@ -154,21 +126,21 @@ def test_ctrl_c_finds_a_job_whose_reply_was_lost(head: Head) -> None:
     head.platform.fault(when="job list", action="fail", skip=1, count=3)
     head.write(make="sleep 60;")
     process = head.start()
-    wait_until(lambda: states(head, "make") == ["RUNNING"])
+    wait_until(lambda: states(head) == ["RUNNING"])
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 1
-    assert states(head, "make") == ["INTERRUPTED"], head.said()
+    assert states(head) == ["INTERRUPTED"], head.said()
 
 
 def test_detach_leaves_the_jobs_to_the_next_run(head: Head) -> None:
     head.write(make="sleep 8;")
     process = head.start("--ovhai-detach")
-    wait_until(lambda: states(head, "make") == ["RUNNING"])
+    wait_until(lambda: states(head) == ["RUNNING"])
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 1
-    assert states(head, "make") == ["RUNNING"] and "the next run finds them" in head.said()
+    assert states(head) == ["RUNNING"] and "the next run finds them" in head.said()
     finish(head)
-    assert states(head, "make") == ["DONE"]
+    assert states(head) == ["DONE"]
 
 
 def test_attempts_carry_no_weight_in_identity(head: Head) -> None:
@@ -176,40 +148,36 @@ def test_attempts_carry_no_weight_in_identity(head: Head) -> None:
     head.write(make="[ -e /tmp/never ] || sleep 6;")
     head.platform.fault(when="RUNNING", match="attempt=1", action="end", state="ERROR", count=1)
     first = head.start("--retries", "2")
-    wait_until(lambda: states(head, "make") == ["ERROR", "RUNNING"])
+    wait_until(lambda: states(head) == ["ERROR", "RUNNING"])
     kill(first)
     finish(head)
-    assert states(head, "make") == ["ERROR", "DONE"]
+    assert states(head) == ["ERROR", "DONE"]
     assert [labels(job, "attempt") for job in jobs_of(head.platform, "make")] == ["1", "2"]
 
 
 def test_what_another_machine_did_meanwhile_is_not_done_again(head: Head, tmp_path: Path) -> None:
     """The one that died comes back with its old records, from which all has to be made again."""
     head.write(make="sleep 8;")
-    first = head.start()
-    wait_until(lambda: states(head, "make") == ["RUNNING"])
-    kill(first)
+    start_and_kill(head)
     finish(Head(tmp_path / "fresh", head.platform, head.s3, head.bucket).write(make="sleep 8;"))
     finish(head)
-    assert (states(head, "make"), states(head, "add")) == (["DONE"], ["DONE"])
+    assert (states(head), states(head, "add")) == (["DONE"], ["DONE"])
 
 
 def test_a_job_that_ends_while_a_fresh_folder_plans_is_not_paid_for_again(head: Head, tmp_path: Path) -> None:
     """Snakemake looks for outputs before the executor sees its first list of jobs."""
     head.write(make="sleep 10;")
-    first = head.start()
-    wait_until(lambda: states(head, "make") == ["RUNNING"])
-    kill(first)
+    start_and_kill(head)
     head.platform.fault(when="job list", action="slow", seconds=14, count=1)
     finish(Head(tmp_path / "fresh", head.platform, head.s3, head.bucket).write(make="sleep 10;"))
-    assert states(head, "make") == ["DONE"]
+    assert states(head) == ["DONE"]
 
 
 def test_jobs_that_nobody_needs_any_more_are_named(head: Head) -> None:
     """A scene was taken out of the table while its job waits for a machine."""
     head.platform.fault(when="QUEUED", match="scene=old", action="stuck")
     first = head.start("--config", "scenes=a,old")
-    wait_until(lambda: states(head, "make") == ["DONE", "QUEUED"] or states(head, "make") == ["QUEUED", "DONE"])
+    wait_until(lambda: states(head) == ["DONE", "QUEUED"] or states(head) == ["QUEUED", "DONE"])
     kill(first)
     (waiting,) = [job for job in jobs_of(head.platform, "make") if labels(job, "wildcard-scene") == "old"]
     said = finish(head)
@@ -225,10 +193,8 @@ def test_what_a_failed_job_left_while_no_head_was_there_is_no_result(head: Head,
     """The platform loses the machine and yet copies half a file; a head in a fresh folder finds it."""
     head.platform.fault(when="RUNNING", match="rule=make", action="end", state="ERROR", seconds=2, push=True, count=1)
     head.write(make="echo part > {output:q}; sleep 6;")
-    first = head.start()
-    wait_until(lambda: states(head, "make") == ["RUNNING"])
-    kill(first)
-    wait_until(lambda: states(head, "make") == ["ERROR"])
+    start_and_kill(head)
+    wait_until(lambda: states(head) == ["ERROR"])
     assert head.stored("results/a/make/numbers.txt") == "part\n"
     fresh = Head(tmp_path / "fresh", head.platform, head.s3, head.bucket).write()
     run = fresh.run()
@@ -236,4 +202,4 @@ def test_what_a_failed_job_left_while_no_head_was_there_is_no_result(head: Head,
     assert "look complete" in run.stdout and "make/numbers.txt, of job" in run.stdout
     assert head.stored("results/a/make/numbers.txt") is None
     finish(fresh)
-    assert states(head, "make") == ["ERROR", "DONE"]
+    assert states(head) == ["ERROR", "DONE"]
