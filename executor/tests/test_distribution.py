@@ -1,4 +1,4 @@
-"""The distribution stands alone: its declared dependencies cover what it imports, and nothing of a workflow is in it."""
+"""The distribution stands alone: it declares all that it imports, and it knows nothing of a workflow."""
 
 import ast
 import re
