@@ -106,7 +106,7 @@ def test_a_time_limit_counts_more_than_what_the_log_says() -> None:
         ("CUDA error: no kernel image is available for execution on the device", "image does not fit the GPU", "no"),
         ("tar: x: Cannot write: No space left on device", "disk is full", "no"),
         ("OSError: [Errno 28] No space left on device", "disk is full", "no"),
-        ("touch: cannot touch 'x': Read-only file system", "only holds inputs", "no"),
+        ("touch: cannot touch 'x': Read-only file system", "read-only", "no"),
         ("bash: line 12: colmap: command not found", "lacks a program", "no"),
         ("/bin/sh: 1: ffmpeg: not found", "lacks a program", "no"),
         ("ModuleNotFoundError: No module named 'torch'", "lacks a program", "no"),
@@ -127,31 +127,6 @@ def test_each_known_error(line: str, cause: str, retry: str, place: str) -> None
     failure = diagnose(job, log, KNOWN, 90)
     assert cause in failure.cause and failure.retry == retry
     assert failure.what == "failed with exit code 3" and failure.remedy
-
-
-@pytest.mark.parametrize(
-    ("line", "cause", "retry"),
-    [
-        ("OSError: Could not find compatible tinycudann extension for compute capability 61.", "tiny-cuda-nn", "no"),
-        ("torch.cuda.OutOfMemoryError: CUDA out of memory", "too little memory", "changed"),
-        ("exitcode  : -9 (pid: 12)", "memory was full", "changed"),
-        ("error: upstream's training shows no sign of life for 30 minutes and was ended", "hung", "yes"),
-        ("error: upstream's training ended with exit code 1: RuntimeError: CUDA error: unspecified launch failure",
-         "GPU or its connection failed", "free"),
-        ("error: upstream's training ended with exit code 1: ValueError: Training loss has gone to NaN!!!",
-         "unstable", "no"),
-        ("CUDA out of memory\nerror: upstream's extract_mesh.py stopped with exit code 1",
-         "too little memory", "changed"),
-        ("RuntimeError: shapes\nerror: upstream's extract_mesh.py stopped with exit code 1", "", "yes"),
-        ("error: out of memory; lower train.image_size", "too little memory", "changed"),
-        ("error: results/a/images.tar: not a whole tar", "refuses its input", "no"),
-    ],
-)  # fmt: skip
-def test_known_errors_of_neuralangelo(line: str, cause: str, retry: str) -> None:
-    """Those of the profile come first, the executor's own after them."""
-    profile = load_signatures(Path(__file__).parents[2] / "profiles" / "ovhai" / "signatures.yaml")
-    failure = diagnose(FAILED, f"begin\n{line}\n", [*profile, *KNOWN], 90)
-    assert cause in failure.cause and failure.retry == retry
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_retries_reach_resources_and_stop_where_they_are_of_no_use(head: Head) -
     head.write(add="no-such-program;")
     run = head.run("--retries", "3")
     assert run.returncode == 1
-    assert "The image lacks a program" in run.stdout and "is not tried again" in run.stdout
+    assert "image lacks a program" in run.stdout and "is not tried again" in run.stdout
     assert len(jobs_of(head.platform, "add")) == 4
 
 
