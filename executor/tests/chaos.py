@@ -1,16 +1,16 @@
-"""Random faults of the platform, heads killed at random times, restarts, two heads at once: is anything lost?
+"""Is anything lost when the platform has random faults and heads are killed at random times?
 
     python executor/tests/chaos.py --seeds 0-199 --jobs 5
 
-Each seed is one run of a small workflow: a plan of faults and kills drawn from the seed, then a last head that nothing
-disturbs. Violations, which make the exit code 1:
+Each seed is one run of a small workflow. Its plan of faults and kills is drawn from the seed. At the end comes a last head
+that nothing disturbs. These violations make the exit code 1:
 
-* duplicate: two live jobs that write the same files, submitted by one head, or by two heads of which one looked at the
-  platform's jobs twice without stopping the one that came later;
-* the last head fails, or hangs;
-* a file is missing or differs from what an undisturbed run would give;
-* work was done well twice, though there was never more than one head at a time. With two heads it is only counted: they
-  may start at the same time, and one that died does not know, when it comes back, what the other has done since.
+* Two live jobs write the same files. Either one head submitted both, or one of two heads listed the platform's jobs twice
+  without stopping the later job.
+* The last head fails or hangs.
+* A file is missing, or it differs from what an undisturbed run makes.
+* Work succeeded twice although there was never more than one head at a time. With two heads this is only counted. They may
+  start at the same time, and a head that comes back does not know what the other one has done since.
 """
 
 import argparse
@@ -152,7 +152,7 @@ class Plan:
 
     faults: list[dict[str, Any]]
     settings: dict[str, Any]
-    rounds: list[list[float | None]]  # seconds from the first look to the kill; None: the head is left alone
+    rounds: list[list[float | None]]  # seconds from the first list to the kill; None: the head is left alone
     seconds: dict[str, float]
     inputs: dict[str, bytes]
 
@@ -314,13 +314,13 @@ class Chaos:
     def run_round(self, kills: list[float | None]) -> None:
         """Heads that are left alone go on for 20 s, in which most of them end."""
         running = [(self.start(head), seconds) for head, seconds in zip(self.heads, kills, strict=False)]
-        self.wait_for_looks([process for process, _ in running])
+        self.wait_for_lists([process for process, _ in running])
         begin = time.monotonic()
         for process, seconds in sorted(running, key=lambda entry: entry[1] or 20):
             wait(process, begin + (seconds or 20) - time.monotonic())
             kill(process)
 
-    def wait_for_looks(self, processes: "list[subprocess.Popen[bytes]]") -> None:
+    def wait_for_lists(self, processes: "list[subprocess.Popen[bytes]]") -> None:
         """A kill before a head has done anything would test nothing, however slow the machine is."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -392,13 +392,14 @@ class Life:
 
 
 def find_duplicates(platform: Platform) -> tuple[list[str], float]:
-    """Violations, and the longest time in seconds for which two heads' jobs for the same files were live, where lists
-    and orders to stop went through meanwhile: each of those that fails costs one more look.
+    """Violations, and the longest time in seconds for which two heads had live jobs for the same files.
+
+    The time counts only if no list and no order to stop failed meanwhile, since a head then needs one more list.
     """
     by_step: dict[str, list[Life]] = defaultdict(list)
     for life in get_lives(platform):
         by_step[life.step].append(life)
-    looks = [(call["time"], call["caller"]) for call in platform.calls("job", "list")]
+    lists = [(call["time"], call["caller"]) for call in platform.calls("job", "list")]
     orders = [(call["time"], call["argv"]) for call in platform.calls("job", "stop")]
     disturbed = [firing["time"] for firing in platform.firings() if firing["when"] in ("job list", "job stop")]
     violations, longest = [], 0.0
@@ -412,8 +413,8 @@ def find_duplicates(platform: Platform) -> tuple[list[str], float]:
             what = f"duplicate: {one.job} and {other.job} for {end - begin:.1f} s"
             if one.head == other.head != 1:
                 violations.append(f"{what}, both from one head")
-            elif most_looks(looks, begin, get_first_order(orders, (one.job, other.job), begin, end)) > 1 + faults:
-                violations.append(f"{what}, though a head looked twice")
+            elif most_lists(lists, begin, get_first_order(orders, (one.job, other.job), begin, end)) > 1 + faults:
+                violations.append(f"{what}, though a head listed the jobs twice")
     return violations, longest
 
 
@@ -423,10 +424,10 @@ def get_first_order(orders: list[tuple[float, list[str]]], jobs: tuple[str, str]
     return min(moments, default=end)
 
 
-def most_looks(looks: list[tuple[float, int]], begin: float, end: float) -> int:
+def most_lists(lists: list[tuple[float, int]], begin: float, end: float) -> int:
     """Of any one head in that time: the first shows it both jobs, and before the second it has stopped one."""
     counts: dict[int, int] = defaultdict(int)
-    for moment, caller in looks:
+    for moment, caller in lists:
         counts[caller] += caller != 1 and begin < moment < end
     return max(counts.values(), default=0)
 

@@ -22,7 +22,7 @@ class Task:
     # What a head that died may have left behind (see Claim).
     unfinished: list[str] = field(default_factory=list)
     orphaned: bool = False
-    # Which work it is. Empty until the inputs have been looked at.
+    # The identity of the work. It is empty until the checksums of the inputs are known.
     target: str = ""
     fingerprint: str = ""
     newest_input: datetime = LONG_AGO

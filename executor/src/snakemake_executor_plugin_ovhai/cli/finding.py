@@ -18,8 +18,8 @@ class Finding:
 
     @property
     def line(self) -> str:
-        words = " ".join(f"{self.check}: {self.text}".split())
-        return f"ok    {words}" if self.ok else f"WRONG {words} -> {self.remedy}"
+        text = " ".join(f"{self.check}: {self.text}".split())
+        return f"ok    {text}" if self.ok else f"WRONG {text} -> {self.remedy}"
 
     @property
     def record(self) -> dict[str, Any]:
