@@ -2,15 +2,15 @@
 
     python executor/tests/chaos.py --seeds 0-199 --jobs 5
 
-Each seed is one run of a small workflow. Its plan of faults and kills is drawn from the seed. At the end comes a last head
-that nothing disturbs. These violations make the exit code 1:
+Each seed is one run of a small workflow. Its plan of faults and kills is drawn from the seed. At the end comes a last
+head that nothing disturbs. These violations make the exit code 1:
 
-* Two live jobs write the same files. Either one head submitted both, or one of two heads listed the platform's jobs twice
-  without stopping the later job.
+* Two live jobs write the same files. Either one head submitted both, or one of two heads listed the platform's jobs
+  twice without stopping the later job.
 * The last head fails or hangs.
 * A file is missing, or it differs from what an undisturbed run makes.
-* Work succeeded twice although there was never more than one head at a time. With two heads this is only counted. They may
-  start at the same time, and a head that comes back does not know what the other one has done since.
+* Work succeeded twice although there was never more than one head at a time. With two heads this is only counted. They
+  may start at the same time, and a head that comes back does not know what the other one has done since.
 """
 
 import argparse
