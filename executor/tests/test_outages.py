@@ -92,7 +92,7 @@ def test_noise_beside_a_reply(head: Head, action: str) -> None:
 def test_a_submission_whose_reply_says_nothing(head: Head, fault: dict[str, Any]) -> None:
     """A job may have been started or not; it is never started twice."""
     head.platform.fault(when="job run", match="rule=make", count=1, **fault)
-    assert "looking whether it was started" in finish(head)
+    assert "show whether the job was started" in finish(head)
 
 
 def test_a_submission_that_is_refused_is_not_tried_again(head: Head) -> None:
