@@ -24,7 +24,7 @@ coverage: $(VENV)/.test # what no test runs
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term
 
 chaos: $(VENV)/.test # 200 runs with random faults and killed heads: most of an hour
-	$(BIN)/python tests/executor/chaos.py --seeds 0-199 --jobs 5
+	$(BIN)/python executor/tests/chaos.py --seeds 0-199 --jobs 5
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -34,16 +34,16 @@ lint: $(VENV)/.test
 	$(BIN)/snakemake --lint --configfile config/demo/config.yaml
 
 clean: # results stay: they are yours
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info executor/src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Each stamp is newer than pyproject.toml when its extras are installed.
-$(VENV)/.local: pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --editable '.[local]'
+# Each stamp is newer than the files that say what to install.
+$(VENV)/.local: pyproject.toml executor/pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable '.[local]' --editable ./executor
 	touch $@
 
-$(VENV)/.test: pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --editable '.[local,test]'
+$(VENV)/.test: pyproject.toml executor/pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable '.[local,test]' --editable ./executor
 	touch $@
 
 $(BIN)/pip:

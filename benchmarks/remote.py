@@ -20,8 +20,8 @@ from typing import Any
 
 import psutil
 
-TESTS = Path(__file__).resolve().parent.parent / "tests"
-sys.path[:0] = [str(TESTS), str(TESTS / "ovhai"), str(TESTS / "executor")]
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(REPOSITORY / folder) for folder in ("executor/tests", "tests/ovhai", "tests/helpers")]
 
 from heads import Head  # noqa: E402
 from ovhai_standin.platform import Platform  # noqa: E402

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(TESTS), str(TESTS / "ovhai")]
+sys.path[:0] = [str(TESTS / "ovhai"), str(TESTS / "helpers")]
 
 from ovhai_standin.platform import Platform  # noqa: E402
 

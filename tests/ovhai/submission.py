@@ -22,7 +22,7 @@ def run(platform: Platform, *options: str, command: str = "true") -> dict[str, A
     return platform.wait(submit(platform, *options, command=command))
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = 30) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited too long"

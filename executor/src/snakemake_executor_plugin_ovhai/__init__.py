@@ -1,0 +1,291 @@
+"""Snakemake executor for OVHcloud AI Training. Shell rules run as jobs of the program `ovhai`, with all files in S3.
+
+A map for newcomers, in the order in which data flows:
+
+    settings.py         the options --ovhai-...
+    environment.py      variables that tell a profile where bucket and data store are; credentials.py knows about keys
+    __init__.py         Executor: everything that Snakemake calls
+    preflight.py        checks before the first submission, with leftovers.py (files of failed jobs)
+    sources.py          uploads the folders of programs that the commands call
+    snakemake_jobs.py   a Snakemake job becomes a job spec: job_spec.py, volumes.py, flavors.py
+    task.py             the state of one job spec on its way through the platform, and its result
+    watcher.py          checks all jobs at intervals (polling.py) and moves each task one step forward:
+      fingerprint.py      which work is it?
+      decision.py         which of the platform's jobs does this work? (a pure function)
+      submitter.py        nobody does it: submit a job; arguments.py writes the command line
+      stopper.py          two do it: stop one
+      logs.py             the job runs: its log goes into a file
+      completion.py       the job has ended: verify its outputs, or explain why it failed (diagnosis.py, signatures.py)
+    notices.py          what the user is told meanwhile
+
+These modules reach the outside:
+
+    client.py           calls `ovhai`; job.py, labels.py and records.py read what it answers
+    bucket.py           asks the bucket
+
+cli/ is the command snakemake-ovhai.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from typing import Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
+from snakemake_interface_executor_plugins.settings import CommonSettings
+from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
+
+from .bucket import Bucket, BucketError
+from .client import INSTALL, Client
+from .completion import Completion
+from .credentials import SHORTEST, get_secrets
+from .flavors import check_resources
+from .job_spec import SubmissionError
+from .labels import sanitise
+from .logs import LogFollower
+from .notices import Notices
+from .polling import Limits
+from .preflight import check_earlier_jobs, load_flavors, refuse_impossible_jobs
+from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
+from .signatures import OWN_FILE, Signature, load_signatures
+from .snakemake_jobs import get_job_spec, get_resources
+from .sources import SourceError, find_file, find_folder, upload_folder
+from .stopper import Stopper
+from .submitter import Submitter
+from .task import Result, Task
+from .volumes import Volume
+from .watcher import Watcher
+
+FREE_RETRIES = 5  # a job may be taken away so many times without this being counted as an attempt
+# Snakemake's reasons to run a job only because a job before it runs, or because outputs do not exist (yet).
+ONLY_TO_HAVE_OUTPUTS = {"input files updated by another job", "output files have to be generated"}
+
+common_settings = CommonSettings(
+    non_local_exec=True,
+    implies_no_shared_fs=True,
+    # No Snakemake runs in a job, so it needs neither its sources nor its storage plugin.
+    job_deploy_sources=False,
+    auto_deploy_default_storage_provider=False,
+    pass_envvar_declarations_to_cmd=False,
+    init_seconds_before_status_checks=0,
+)
+
+
+class Executor(RemoteExecutor):
+    def __init__(self, workflow: WorkflowExecutorInterface, logger: LoggerExecutorInterface) -> None:
+        # super().__init__() starts the watching thread before it calls __post_init__(). If that thread missed one of
+        # these attributes it would end, and Snakemake would wait for ever.
+        self.watcher: Watcher | None = None
+        self.check_lock = threading.Lock()
+        self.new_jobs = threading.Event()
+        super().__init__(workflow, logger)
+
+    def __post_init__(self) -> None:
+        self.settings: ExecutorSettings = self.workflow.executor_settings
+        self.retries: dict[JobExecutorInterface, str] = {}  # failed job -> whether to try again (signatures.Retry)
+        self.free_retries: dict[JobExecutorInterface, int] = {}
+
+        client = Client()
+        if not client.is_installed():
+            raise WorkflowError(
+                f"The program `ovhai` is not on PATH; {INSTALL}. Then run `ovhai login`, and check everything with "
+                "`snakemake-ovhai doctor`."
+            )
+        provider = self.workflow.storage_registry.default_storage_provider
+        prefix = self.workflow.storage_settings.default_storage_prefix or ""
+        if provider is None or not hasattr(provider, "s3c") or not prefix.startswith("s3://"):
+            raise WorkflowError(
+                "The executor ovhai needs S3 as default storage: --default-storage-provider s3 "
+                "--default-storage-prefix s3://BUCKET/PREFIX"
+            )
+        self.bucket_name: str
+        self.root: str
+        self.bucket_name, _, self.root = prefix.removeprefix("s3://").strip("/").partition("/")
+        bucket = Bucket(provider.s3c.meta.client)
+        signatures = self.load_signatures()
+        self.flavors = load_flavors(client, self.logger)
+        refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors)
+        workflow = sanitise(f"{self.bucket_name}-{self.root}")
+        check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
+        self.source_volumes = self.upload_sources(bucket)
+        self.watcher = self.make_watcher(client, bucket, workflow, signatures, get_storage_secrets(provider.settings))
+
+    def load_signatures(self) -> list[Signature]:
+        """The user's own come first, since the first one that matches counts."""
+        path = self.settings.signatures
+        try:
+            own = load_signatures(find_file(path, self.workflow.main_snakefile)) if path else []
+            return own + load_signatures(OWN_FILE)
+        except ValueError as error:
+            raise WorkflowError(str(error)) from None
+
+    def upload_sources(self, bucket: Bucket) -> list[Volume]:
+        folder = f"{self.root}/.ovhai".lstrip("/")
+        try:
+            # The storage plugin deletes a bucket together with its last object. This object keeps it.
+            bucket.put(self.bucket_name, f"{folder}/keep", b"Snakemake executor ovhai\n")
+        except BucketError as error:
+            raise WorkflowError(f"{error}\nCheck everything with `snakemake-ovhai doctor`.") from None
+        names = [name.rstrip("/") for name in (self.settings.sources or "").split(",") if name]
+        try:
+            found = {name: find_folder(name, self.workflow.main_snakefile) for name in names}
+            return [upload_folder(bucket, path, name, self.bucket_name, folder) for name, path in found.items()]
+        except (SourceError, BucketError) as error:
+            raise WorkflowError(f"sources: {error}") from None
+
+    def make_watcher(
+        self, client: Client, bucket: Bucket, workflow: str, signatures: list[Signature], secrets: list[str]
+    ) -> Watcher:
+        settings = self.settings
+        limits = Limits(
+            settings.queued_limit * 60, settings.pending_limit * 60, settings.min_interval, settings.max_interval
+        )
+        notices, followers = Notices(self.logger), LogFollower(client)
+        datastore = settings.datastore or ""  # Snakemake has made sure that there is one
+        return Watcher(
+            client,
+            bucket,
+            notices,
+            limits,
+            followers,
+            Submitter(client, bucket, notices, limits, workflow, datastore, secrets, record_job),
+            Stopper(client, notices, limits.min_interval),
+            Completion(bucket, notices, followers, signatures),
+            record_job,
+        )
+
+    # The scheduler's thread calls these -----------------------------------------------------------------------------
+
+    def run_job(self, job: JobExecutorInterface) -> None:
+        """Hand the job over to the watching thread. Neither the quota nor an outage may hold up the scheduler."""
+        info = SubmittedJobInfo(job)
+        settings = self.settings
+        try:
+            spec = get_job_spec(job, settings.image, settings.default_runtime, self.source_volumes, self.root)
+            problems = check_resources(spec.resources, self.flavors)
+            if problems:
+                raise SubmissionError("; ".join(problems))
+        except SubmissionError as error:
+            self.retries[job] = "no"
+            self.report_job_error(info, msg=f"{job.name} cannot be submitted: {error}\n")
+            return
+        records = list(self.workflow.persistence.external_jobids(job)) if not job.is_group() else []
+        task = Task(spec, job, unfinished=records)
+        if is_marked_incomplete(self.workflow.persistence, job):
+            # The head may have died while a submission was under way.
+            task.orphaned = not records
+            task.not_before = time.monotonic() + 2 * settings.min_interval
+        elif get_reasons(self.dag, job) <= ONLY_TO_HAVE_OUTPUTS:
+            # Another head may have continued where this one died. Or the job ended after Snakemake looked for its
+            # outputs. An earlier result for the same inputs is as good as a new one.
+            task.orphaned = True
+        info.aux = {"task": task}
+        self.report_job_submission(info, register_job=False)
+        self.new_jobs.set()
+
+    def handle_job_error(self, job: JobExecutorInterface) -> None:
+        """Snakemake compares the attempt with `retries` right after this call, so the attempt is set here."""
+        retry = self.retries.pop(job, "yes")
+        if retry == "no" or (retry == "changed" and not self.asks_for_another_machine(job)):
+            job.attempt = job.restart_times + 1
+        elif retry == "free" and self.free_retries.get(job, 0) < FREE_RETRIES:
+            self.free_retries[job] = self.free_retries.get(job, 0) + 1
+            job.attempt -= 1
+
+    def asks_for_another_machine(self, job: JobExecutorInterface) -> bool:
+        """Whether the next attempt does. On the same machine, the same job would run out of memory again."""
+        now, _ = get_resources(job, self.settings.default_runtime)
+        job.attempt += 1
+        then, _ = get_resources(job, self.settings.default_runtime)
+        job.attempt -= 1
+        return now is None or then is None or replace(now, runtime=0) != replace(then, runtime=0)
+
+    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:
+        """active_jobs may be empty while a check is under way, but the watcher knows all jobs."""
+        if self.watcher is None:
+            return
+        self.watcher.stop_submitting()
+        with self.check_lock:
+            if self.settings.detach:
+                self.watcher.detach()
+            else:
+                self.watcher.cancel(self.settings.stop_limit * 60)
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self.watcher:
+            self.watcher.close()
+
+    # The watching thread calls these --------------------------------------------------------------------------------
+
+    async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
+        results = self.check([info.aux["task"] for info in active_jobs if info.aux])
+        for info in active_jobs:
+            result = results.get(id(info.aux["task"])) if info.aux else None
+            if result is None:
+                yield info
+            elif result.failure is None:
+                self.report_job_success(info)
+            else:
+                self.retries[info.job] = result.failure.retry
+                aux_logs = [str(result.log)] if result.log and result.log.exists() else []
+                if info.job.is_group():  # Snakemake shows no message of a group
+                    self.logger.error(result.message)
+                self.report_job_error(info, msg=result.message + "\n", aux_logs=aux_logs)
+
+    def check(self, tasks: list[Task]) -> dict[int, Result]:
+        """Results by the id() of their tasks. An exception would end Snakemake and leave all jobs running."""
+        with self.check_lock:
+            if self.watcher is None or self.watcher.closed:
+                return {}
+            known = set(map(id, self.watcher.tasks))
+            try:
+                results = self.watcher.check([task for task in tasks if id(task) not in known])
+            except Exception as error:
+                self.watcher.notices.remind(
+                    "defect", f"Unexpected {error!r} while jobs were checked. They keep running and are checked later."
+                )
+                return {}
+        return {id(result.task): result for result in results}
+
+    async def sleep(self) -> None:
+        """Wait until the next check is due. New jobs shorten the wait to the shortest interval."""
+        pause = self.watcher.interval.get_pause() if self.watcher else 0.5
+        shortest = min(self.settings.min_interval, pause) if self.watcher and self.watcher.tasks else 0.0
+        begin = time.monotonic()
+        while self.wait and time.monotonic() - begin < pause:
+            if self.new_jobs.is_set() and time.monotonic() - begin >= shortest:
+                break
+            await asyncio.sleep(0.1)
+        self.new_jobs.clear()
+
+
+def record_job(task: Task, job_id: str | None) -> None:
+    """Write the platform's job into Snakemake's records of the Snakemake job."""
+    task.handle.register(external_jobid=job_id)
+
+
+def is_marked_incomplete(persistence: Any, job: JobExecutorInterface) -> bool:
+    """Whether Snakemake's records say that an earlier run started this job and never finished it."""
+    return any(asyncio.run(persistence.incomplete(member)) for member in get_members(job))
+
+
+def get_reasons(dag: Any, job: JobExecutorInterface) -> set[str]:
+    """Why Snakemake runs the job, in its own words."""
+    return {name for member in get_members(job) for name in dag.reason(member).get_names()}
+
+
+def get_members(job: JobExecutorInterface) -> list[JobExecutorInterface]:
+    return list(job.jobs) if job.is_group() else [job]
+
+
+def get_storage_secrets(settings: Any) -> list[str]:
+    """Keys of the bucket, wherever they come from. None may appear in a job."""
+    values = [getattr(settings, name, None) for name in ("access_key", "secret_key", "token")]
+    return [value for value in values if value and len(value) >= SHORTEST] + get_secrets()

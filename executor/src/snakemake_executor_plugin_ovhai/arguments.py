@@ -1,0 +1,98 @@
+"""A job spec as arguments of `ovhai job run`: labels, resources, volumes, and the shell script around its command."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+
+from .job_spec import JobSpec, SubmissionError
+from .labels import make_labels
+from .volumes import WORKDIR
+
+LONGEST_ARGUMENT = 131_000  # bytes; Linux takes 128 KiB for one argument of a program
+
+
+def get_labels(spec: JobSpec, workflow: str, target: str, fingerprint: str) -> dict[str, str]:
+    labels = {
+        "workflow": workflow,
+        "rule": spec.rule,
+        "attempt": str(spec.attempt),
+        "target": target,
+        "fingerprint": fingerprint,
+    }
+    return make_labels(labels | {f"wildcard-{name}": value for name, value in spec.wildcards.items()})
+
+
+def get_arguments(spec: JobSpec, labels: Mapping[str, str], datastore: str) -> list[str]:
+    """Everything after `ovhai job run`. Options stand before `--`, since all after it belongs to the container.
+
+    SubmissionError if the command is too long for the operating system.
+    """
+    resources = spec.resources
+    arguments = ["--name", spec.name]
+    for name, value in labels.items():
+        arguments += ["--label", f"{name}={value}"]
+    # A job runs as a user without a home folder, and many programs write caches there.
+    arguments += ["--env", "HOME=/tmp", "--env", f"SNAKEMAKE_ATTEMPT={spec.attempt}"]
+    for volume in spec.volumes:
+        arguments += ["--volume", volume.argument(datastore)]
+    arguments += ["--gpu", str(resources.gpu)] if resources.gpu else ["--cpu", str(resources.cpu)]
+    if resources.flavor:
+        arguments += ["--flavor", resources.flavor]
+    arguments += ["--timeout", f"{resources.runtime * 60}s", "--output", "json"]
+    script = get_script(spec)
+    size = len(script.encode())
+    if size > LONGEST_ARGUMENT:
+        raise SubmissionError(
+            f"its command has {size:,} bytes, but {LONGEST_ARGUMENT:,} is the most that the operating system "
+            "accepts; put long lists of files into an input file"
+        )
+    return [*arguments, spec.image, "--", "bash", "-c", script]
+
+
+def get_script(spec: JobSpec) -> str:
+    """The rule's command, and around it what Snakemake does when it runs a job itself.
+
+    The script makes the folders of outputs and logs, and it removes old outputs. It also removes the outputs of a
+    command that failed or was stopped: the platform copies everything in a volume back to the bucket, where a partial
+    file would count as complete.
+
+    The outer shell prints nothing. When bash fails it would write the whole command into the log, and texts in the
+    command could then match known errors.
+    """
+    paths = " ".join(shlex.quote(file.path) for file in spec.replaced_outputs)
+    folders = {file.path.rpartition("/")[0] for file in (*spec.outputs, *spec.logs)} - {""}
+    checks = "".join(
+        f"[ -e {shlex.quote(file.path)} ] || {{ echo {shlex.quote('missing output: ' + file.path)} >&2; exit 1; }}\n"
+        for file in spec.outputs
+    )
+    remove = f"rm -rf -- {paths}" if paths else ":"
+    return f"""\
+cd {WORKDIR} || exit 1
+mkdir -p -- {" ".join(map(shlex.quote, sorted(folders)))} || exit 1
+remove_outputs() {{ {remove}; }}
+remove_outputs
+stop() {{ [ -z "$!" ] || {{ kill -TERM -- "-$!"; wait "$!"; }}; remove_outputs; exit 143; }}
+trap stop TERM INT
+set -m
+(
+{spec.command}
+{checks})&
+exec 2> /dev/null
+wait "$!"
+code=$?
+[ "$code" -eq 0 ] || remove_outputs
+exit "$code"
+"""
+
+
+def check_secrets(arguments: Sequence[str], secrets: Sequence[str]) -> None:
+    """SubmissionError if an argument holds a secret.
+
+    Everybody on this machine can read a command line in the list of processes. Everybody in the project can read it in
+    the job.
+    """
+    for argument in arguments:
+        if any(secret in argument for secret in secrets):
+            raise SubmissionError(
+                "its command, container image, labels or files hold one of the bucket's keys, which everybody in the "
+                "project could read; let the job get its files as inputs instead"
+            )

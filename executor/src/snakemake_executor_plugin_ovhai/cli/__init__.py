@@ -1,0 +1,10 @@
+"""The command snakemake-ovhai: what a user needs beside a running workflow, without knowing the platform's job ids.
+
+    main.py       the command line; what is an error, and how it is shown
+    doctor.py     `doctor`, made of doctor_bucket.py and doctor_platform.py; finding.py is one line of its output
+    jobs.py, logs.py, stop.py, push.py
+    selection.py  which jobs the user means; waiting.py waits for the platform
+
+A module of a subcommand has HELP, add_arguments() and run(). run() returns the exit code. Results go to standard
+output, as text or as JSON (--json). Everything else goes to standard error.
+"""

@@ -1,0 +1,96 @@
+"""What follows the end of a job: its outputs are verified, or its failure is diagnosed and its outputs are removed."""
+
+from collections.abc import Sequence
+
+from .bucket import Bucket, BucketError
+from .diagnosis import RETRIED, Failure, diagnose, format_failure
+from .job import LONG_AGO, Job
+from .labels import get_submission_time
+from .logs import LogFollower
+from .notices import Notices
+from .signatures import Signature
+from .task import Result, Task
+
+CHECKS_FOR_OUTPUTS = 5  # a bucket may show a new object a little late
+RULE_LOG = 100  # lines of a rule's own log that are searched and kept
+TEED = 3  # last lines of a rule's log that are also in the job's log if the rule writes with `tee`
+
+
+class Completion:
+    def __init__(
+        self, bucket: Bucket, notices: Notices, followers: LogFollower, signatures: Sequence[Signature]
+    ) -> None:
+        self.bucket, self.notices, self.followers, self.signatures = bucket, notices, followers, signatures
+
+    def complete(self, task: Task, job: Job) -> Result | None:
+        """The result of a task whose job has ended. None if its outputs may still appear, or if it starts over."""
+        if job.succeeded:
+            return self.verify(task, job)
+        if task.given_up:
+            return self.fail(task, task.given_up)
+        path = task.log_path
+        log = self.followers.finish(job.id, path)
+        more = self.read_rule_logs(task, job, log)
+        if more:
+            log += more
+            path.write_text(log)
+        return self.fail(task, diagnose(job, log, self.signatures, task.spec.resources.runtime), log)
+
+    def verify(self, task: Task, job: Job) -> Result | None:
+        """The platform's DONE is not enough. Each output must be in the bucket, written since the submission."""
+        problem = self.find_problem(task, job)
+        if problem:
+            task.checks_without_outputs += 1
+            if task.checks_without_outputs < CHECKS_FOR_OUTPUTS and not task.orphaned:
+                return None
+            task.checks_without_outputs = 0
+            if task.unfinished or task.orphaned:
+                task.forget_earlier_jobs()  # the earlier job's result is gone, so a new job is needed
+                return None
+            return self.fail(task, Failure(f"is DONE, but {problem}", remedy=RETRIED))
+        self.followers.finish(job.id, task.log_path)
+        return Result(task)
+
+    def find_problem(self, task: Task, job: Job) -> str:
+        since = get_submission_time(job) or LONG_AGO
+        if task.orphaned:  # an earlier job's result, which is stale for Snakemake if an input is newer
+            since = max(since, task.newest_input)
+        for file in task.spec.outputs:
+            info = self.bucket.get_info(file)
+            if info is None:
+                return f"its output {file.uri} is not in the bucket"
+            if info.modified < since:
+                return f"its output {file.uri} is older than the job"
+        return ""
+
+    def fail(self, task: Task, failure: Failure, log: str | None = None) -> Result:
+        """log: the job's log, which is fetched if it is None."""
+        path = task.log_path
+        if log is None:
+            log = self.followers.finish(task.job_id, path) if task.job_id else ""
+        # Snakemake also removes the outputs, but before that it forgets that they are incomplete. If a head were killed
+        # in between, the next one would take half a file for a result.
+        try:
+            for file in task.spec.replaced_outputs:
+                self.bucket.remove(file)
+        except BucketError as error:
+            self.notices.report_bucket_outage(error, "Outputs of a failed job may be left there.")
+        message = format_failure(task.name, task.job_id or "not submitted", failure, log, path)
+        return Result(task, failure, message, path)
+
+    def read_rule_logs(self, task: Task, job: Job, log: str) -> str:
+        """What the rules wrote into their own `log:` files, which are only in the bucket.
+
+        A file is left out if the rule wrote it with `tee`, because its end is in the job's log too.
+        """
+        found = ""
+        for file in task.spec.logs:
+            try:
+                end = self.bucket.get_end(file, get_submission_time(job) or LONG_AGO)
+            except BucketError as error:
+                self.notices.report_bucket_outage(error, "The log of a rule is not shown.")
+                continue
+            lines = end.strip().splitlines()[-RULE_LOG:]
+            if not all(line in log for line in lines[-TEED:]):
+                found += "\n".join([f"{file.uri}:", *lines]) + "\n"
+        return found

@@ -1,0 +1,124 @@
+"""A job as the platform shows it, and what its state means.
+
+The fields and states are those of the job object of the AI Training API. Any field may be missing, and there may be new
+states. A field that cannot be read becomes None. A job in an unknown state counts as live, so the executor keeps
+watching it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from .records import get_list, get_map, get_text, read_int, read_time
+
+WAITING = frozenset({"QUEUED", "INITIALIZING", "PENDING"})
+LIVE = WAITING | {"RUNNING", "RESTARTING", "FINALIZING"}
+ENDING = frozenset({"INTERRUPTING", "TIMEOUT"})
+ENDED = frozenset({"DONE", "FAILED", "ERROR", "INTERRUPTED", "SYNC_FAILED"})
+KNOWN = LIVE | ENDING | ENDED
+
+# These codes tell a job that the platform took away from one that ended by itself.
+PREEMPTED = frozenset({"JOB_INTERRUPTED_BY_PLATFORM", "JOB_EVICTED"})
+IMAGE_PROBLEMS = frozenset(
+    {
+        "JOB_IMAGE_PULL",
+        "JOB_IMAGE_PULL_BACKOFF",
+        "JOB_IMAGE_INSPECT_ERROR",
+        "JOB_INVALID_IMAGE_NAME",
+        "JOB_REGISTRY_UNAVAILABLE",
+    }
+)
+LONG_AGO = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of the platform. Times are UTC, units are GPUs or else CPUs."""
+
+    id: str
+    state: str
+    created_at: datetime | None = None
+    name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    exit_code: int | None = None
+    info_code: str = ""
+    info: str = ""
+    timed_out: bool = False
+    finalized: bool = False
+    stop_requested: bool = False
+    push_failed: bool = False
+    flavor: str = ""
+    units: int = 0
+    started_at: datetime | None = None
+    stopped_at: datetime | None = None
+    finalized_at: datetime | None = None  # when its outputs had been copied back
+
+    @property
+    def ended(self) -> bool:
+        """The job will write nothing more to the bucket.
+
+        OVHcloud's documentation says that a job in TIMEOUT still runs and is about to be interrupted. Other sources say
+        that it has stopped. So it counts as ended once its outputs have been copied back.
+        """
+        return self.state in ENDED or (self.state == "TIMEOUT" and self.finalized)
+
+    @property
+    def ending(self) -> bool:
+        """The job is on its way to a bad end. A stopped job passes through FINALIZING, as a successful one does."""
+        return (self.state in ENDING or (self.state == "FINALIZING" and self.stop_requested)) and not self.ended
+
+    @property
+    def live(self) -> bool:
+        return not self.ended and not self.ending
+
+    @property
+    def succeeded(self) -> bool:
+        """What the platform says. The executor also checks that the outputs are in the bucket."""
+        return self.state == "DONE" and self.exit_code in (0, None) and not self.push_failed and not self.timed_out
+
+    @property
+    def age_key(self) -> tuple[datetime, str]:
+        """Every head sorts jobs for the same work in this order. The oldest comes first."""
+        return (self.created_at or LONG_AGO, self.id)
+
+
+def read_job(record: object) -> Job | None:
+    """A job from the platform's JSON. None if the record has no id."""
+    if not isinstance(record, Mapping) or not get_text(record, "id"):
+        return None
+    spec, status = get_map(record, "spec"), get_map(record, "status")
+    resources, info = get_map(spec, "resources"), get_map(status, "info")
+    states = [get_text(entry, "state") for entry in get_list(status, "history") if isinstance(entry, Mapping)]
+    code = get_text(info, "code")
+    state = get_text(status, "state").upper()
+    # Only the platform's own pushes count: one that a user asked for says nothing about the end.
+    pushes = [get_map(sync, "status") for sync in get_list(status, "dataSync") if is_push(sync) and not is_manual(sync)]
+    return Job(
+        id=record["id"],
+        state=state,
+        created_at=read_time(record.get("createdAt")) or read_time(status.get("queuedAt")),
+        name=get_text(spec, "name"),
+        labels={str(name): str(value) for name, value in get_map(spec, "labels").items()},
+        exit_code=read_int(status.get("exitCode")),
+        info_code=code,
+        info=get_text(info, "message"),
+        timed_out=state == "TIMEOUT" or "TIMEOUT" in states or code == "JOB_TIMEOUT",
+        finalized=bool(status.get("finalizedAt")) or bool(pushes and get_text(pushes[-1], "state") == "DONE"),
+        stop_requested="INTERRUPTING" in states,
+        push_failed=bool(pushes and get_text(pushes[-1], "state") in {"FAILED", "ERROR"}),
+        flavor=get_text(resources, "flavor"),
+        units=read_int(resources.get("gpu")) or read_int(resources.get("cpu")) or 0,
+        started_at=read_time(status.get("startedAt")),
+        stopped_at=read_time(status.get("stoppedAt")),
+        finalized_at=read_time(status.get("finalizedAt")),
+    )
+
+
+def is_push(sync: object) -> bool:
+    """Whether a data sync copies from the job to the bucket."""
+    return isinstance(sync, Mapping) and get_text(get_map(sync, "spec"), "direction").lower() == "push"
+
+
+def is_manual(sync: Mapping[str, Any]) -> bool:
+    return get_map(sync, "spec").get("manual") is True

@@ -1,0 +1,53 @@
+"""What one job of the platform needs, before it becomes the arguments of `ovhai job run`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .labels import sanitise
+from .volumes import StoredFile, Volume
+
+
+class SubmissionError(ValueError):
+    """The job cannot be submitted as it is. The text says what to change."""
+
+
+@dataclass(frozen=True)
+class Resources:
+    """gpu and cpu count units of the flavor. A job gets CPUs only if gpu is 0. runtime is in minutes."""
+
+    gpu: int
+    cpu: int
+    flavor: str
+    runtime: int
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """One Snakemake job or group, apart from what each submission adds."""
+
+    rule: str
+    wildcards: Mapping[str, str]
+    attempt: int
+    command: str
+    image: str  # the container image
+    params: object
+    resources: Resources
+    inputs: tuple[StoredFile, ...]
+    outputs: tuple[StoredFile, ...]
+    updated: tuple[StoredFile, ...]  # outputs with Snakemake's flag update(): the job continues from their old content
+    logs: tuple[StoredFile, ...]
+    volumes: tuple[Volume, ...]
+
+    @property
+    def name(self) -> str:
+        return sanitise("-".join([self.rule, *self.wildcards.values()]))
+
+    @property
+    def outer_inputs(self) -> list[StoredFile]:
+        """Inputs that exist before the job. The other inputs of a group are made by the group itself."""
+        return [file for file in self.inputs if file not in self.outputs]
+
+    @property
+    def replaced_outputs(self) -> list[StoredFile]:
+        """Outputs that are removed before the job starts and after it fails."""
+        return [file for file in self.outputs if file not in self.updated]

@@ -1,0 +1,46 @@
+"""The labels on a job. They tell every head which work a job does, whoever started it.
+
+workflow              bucket and prefix of the workflow
+rule, wildcard-NAME   the Snakemake job; the rules of a group are joined by "-"
+attempt               number of the attempt
+target, fingerprint   which work it does (fingerprint.py)
+submission            a random mark of one submission, to find a job whose reply was lost
+submitted             time of the submission by the bucket's clock, in seconds since 1970
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from .job import Job
+
+LABEL_PREFIX = "snakemake-"
+
+
+def sanitise(text: str) -> str:
+    """Make a text fit for any label or name.
+
+    What remains are letters, digits, ".", "_" and "-". There are at most 63, and both ends are a letter or a digit.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:63].strip("._-") or "x"
+
+
+def make_labels(values: Mapping[str, str]) -> dict[str, str]:
+    """Add the prefix to each name, and keep only what a label may hold."""
+    return {sanitise(LABEL_PREFIX + name): sanitise(value) for name, value in values.items()}
+
+
+def get_label(job: Job, name: str) -> str:
+    return job.labels.get(LABEL_PREFIX + name, "")
+
+
+def get_wildcards(job: Job) -> dict[str, str]:
+    """Name -> value, sorted by name. Both are sanitised."""
+    prefix = LABEL_PREFIX + "wildcard-"
+    return {name.removeprefix(prefix): value for name, value in sorted(job.labels.items()) if name.startswith(prefix)}
+
+
+def get_submission_time(job: Job) -> datetime | None:
+    """When the job was submitted by the bucket's clock, in whole seconds. None if the label is missing."""
+    seconds = get_label(job, "submitted")
+    return datetime.fromtimestamp(int(seconds), UTC) if seconds.isdigit() else None

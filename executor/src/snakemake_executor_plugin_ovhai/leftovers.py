@@ -1,0 +1,43 @@
+"""Outputs that look complete although the job that wrote them failed.
+
+A job whose command fails or is stopped removes its outputs itself. For any other failed job a running head removes
+them. But the platform may lose a job and still copy its files to the bucket. If no head is running then, nobody removes
+them. A head in another folder has no record that says "incomplete", so for Snakemake the files are simply there.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+from .job import Job
+from .labels import get_label, get_submission_time, sanitise
+
+TOLERANCE = timedelta(minutes=1)  # between the clocks of platform and bucket
+
+
+def find_failed_writer(modified: datetime, jobs: Iterable[Job]) -> Job | None:
+    """The failed job that wrote a file. None if a successful job may have written it, or no job at all.
+
+    modified: by the bucket's clock. jobs: those that write the file, in any order.
+    """
+    writers = [job for job in jobs if job.ended and may_have_written(modified, job)]
+    if any(job.succeeded for job in writers):
+        return None
+    return max(writers, key=lambda job: job.age_key, default=None)
+
+
+def may_have_written(modified: datetime, job: Job) -> bool:
+    begin = get_submission_time(job) or job.created_at
+    # If the platform does not say when a job was finalized, nothing is proven, and the file stays.
+    return begin is not None and job.finalized_at is not None and begin <= modified <= job.finalized_at + TOLERANCE
+
+
+def find_jobs(jobs: Sequence[Job], workflow: str, rule: str, wildcards: Mapping[str, str]) -> list[Job]:
+    """The platform's jobs for one Snakemake job, which ran alone or in a group. Their labels tell."""
+    labels = {f"wildcard-{name}": sanitise(value) for name, value in wildcards.items()}
+    return [
+        job
+        for job in jobs
+        if get_label(job, "workflow") == workflow
+        and rule in get_label(job, "rule").split("-")
+        and all(get_label(job, sanitise(name)) == value for name, value in labels.items())
+    ]

@@ -1,0 +1,148 @@
+"""From Snakemake's jobs to job specs: files, command, container image, resources.
+
+No other module reads the files, parameters or resources of Snakemake's job objects.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+
+from .job_spec import JobSpec, Resources, SubmissionError
+from .volumes import StoredFile, Volume, VolumeError, plan_volumes
+
+KINDS = ("script", "run", "notebook", "wrapper", "cwl")
+
+
+def find_problems(job: JobExecutorInterface, default_image: str | None) -> list[str]:
+    """Why a job can never run on the platform, whatever its resources. Empty if it can."""
+    problems = []
+    kind = next((kind for kind in KINDS if getattr(job, f"is_{kind}", False)), None)
+    if kind or not job.is_shell:
+        problems.append(
+            f"it has `{kind or 'something else'}:`, which needs Snakemake in the container image; use `shell:`, or "
+            "make it a local rule with `localrule: True`"
+        )
+    if not get_image(job, default_image):
+        problems.append("it has no `container:`; add one, or set --ovhai-image for all such rules")
+    if job.benchmark:
+        problems.append("it has `benchmark:`, which only Snakemake itself can write; remove it")
+    for what, files in (("input", job.input), ("output", job.output), ("log", job.log)):
+        for file in files:
+            if not file.is_storage or not hasattr(file.storage_object, "bucket"):
+                problems.append(f"its {what} {file} is not in the S3 storage, so a job cannot reach it")
+            elif what == "output" and file.flags.get("directory"):
+                problems.append(f"its output {file} is a directory(), which Snakemake never finds in S3; make it a tar")
+            elif any(file.flags.get(flag) for flag in ("pipe", "service")):
+                problems.append(f"its {what} {file} is a pipe() or service(), which cannot leave a machine")
+    return problems
+
+
+def get_image(job: JobExecutorInterface, default_image: str | None) -> str:
+    """The container image as the platform knows it. Empty if there is none."""
+    return str(job.container_img_url or default_image or "").removeprefix("docker://")
+
+
+def find_image_problem(images: Iterable[str]) -> str | None:
+    """images: the container images of a group's rules."""
+    different = sorted(set(images))
+    if len(different) < 2:
+        return None
+    return f"its rules have different container images, {' and '.join(different)}, but a group runs in one"
+
+
+def get_resources(job: JobExecutorInterface, default_runtime: int) -> tuple[Resources | None, int | None]:
+    """A job's resources and its mem_mb. Each is None if it depends on files that do not exist yet."""
+    try:
+        resources = job.resources
+        flavor = resources.get("flavor", "")
+        numbers = [resources.get("gpu", 0), job.threads, resources.get("runtime", default_runtime)]
+    except Exception:  # functions of the user, which may read their input
+        return None, None
+    if not all(isinstance(number, int) for number in numbers) or not isinstance(flavor, str):
+        return None, None  # <TBD>
+    gpu, cpu, runtime = numbers
+    memory = resources.get("mem_mb")
+    # Snakemake sets mem_mb of every job. Only what the rule itself asks for counts.
+    asked = not job.is_group() and "mem_mb" in getattr(job.rule, "resources", {})
+    return Resources(gpu, cpu, flavor, runtime), memory if asked and isinstance(memory, int) else None
+
+
+def get_job_spec(
+    job: JobExecutorInterface, default_image: str | None, default_runtime: int, sources: Iterable[Volume], root: str
+) -> JobSpec:
+    """The spec of a job or of a group of jobs. SubmissionError if the platform cannot run it.
+
+    default_runtime: minutes. sources: volumes that every job gets. root: the prefix of the workflow in the bucket.
+    """
+    members = [member for level in job.toposorted for member in level] if job.is_group() else [job]
+    problems = [problem for member in members for problem in find_problems(member, default_image)]
+    images = [get_image(member, default_image) for member in members]
+    if problem := find_image_problem(images):
+        problems.append(problem)
+    if problems:
+        raise SubmissionError("; ".join(dict.fromkeys(problems)))
+    resources, _ = get_resources(job, default_runtime)
+    if resources is None:
+        raise SubmissionError(
+            "its resources cannot be read; gpu and runtime must be numbers and flavor a text, but they are "
+            f"{dict(job.resources)}"
+        )
+    if any("<TBD>" in member.shellcmd for member in members):
+        raise SubmissionError(
+            "its command uses a resource that only the job's machine knows, such as {resources.tmpdir}; "
+            "write /tmp or a shell variable instead"
+        )
+    inputs = unique(file for member in members for file in map(get_stored, member.input))
+    outputs = unique(file for member in members for file in map(get_stored, member.output))
+    logs = unique(file for member in members for file in map(get_stored, member.log))
+    try:
+        volumes = plan_volumes([file for file in inputs if file not in outputs], [*outputs, *logs], root)
+    except VolumeError as error:
+        raise SubmissionError(str(error)) from None
+    wildcards: dict[str, str] = {}
+    for member in members:
+        wildcards |= {name: str(value) for name, value in member.wildcards.items()}
+    return JobSpec(
+        rule="-".join(dict.fromkeys(member.rule.name for member in members)),
+        wildcards=wildcards,
+        attempt=job.attempt,
+        command="\n".join(["set -e", *(f"(\n{get_shell_prefix()}{member.shellcmd}\n)" for member in members)]),
+        image=images[0],
+        params=[get_params(member) for member in members],
+        resources=resources,
+        inputs=inputs,
+        outputs=outputs,
+        updated=unique(get_stored(file) for member in members for file in member.output if file.flags.get("update")),
+        logs=logs,
+        volumes=(*volumes, *sources),
+    )
+
+
+def get_shell_prefix() -> str:
+    """What Snakemake puts before each command: bash's strict mode, or the workflow's own `shell.prefix(...)`."""
+    from snakemake.shell import shell  # the command snakemake-ovhai works without Snakemake
+
+    return str(shell._get_process_prefix("bash"))
+
+
+def get_stored(file: Any) -> StoredFile:
+    """A file of Snakemake's in the S3 storage."""
+    return StoredFile(file.storage_object.bucket, file.storage_object.key, str(file))
+
+
+def get_params(job: JobExecutorInterface) -> list[str]:
+    """The params as text that is the same in every process."""
+    named = {index: name for name, (index, _) in getattr(job.params, "_names", {}).items()}
+    return [f"{named.get(index, '')}={get_stable_text(value)}" for index, value in enumerate(job.params)]
+
+
+def get_stable_text(value: Any) -> str:
+    """Sort sets and leave out the addresses of objects, since both differ from process to process."""
+    text = repr(sorted(map(repr, value))) if isinstance(value, (set, frozenset)) else repr(value)
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
+
+
+def unique(files: Iterable[StoredFile]) -> tuple[StoredFile, ...]:
+    return tuple(dict.fromkeys(files))

@@ -1,0 +1,102 @@
+"""Submit jobs to the platform, several at a time."""
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from .arguments import check_secrets, get_arguments, get_labels
+from .bucket import Bucket, BucketError
+from .client import Client, NotAuthenticatedError, OvhaiError, QuotaError, RefusedError
+from .job_spec import SubmissionError
+from .labels import make_labels
+from .notices import Notices
+from .polling import Limits
+from .task import Result, Task, refuse
+
+CALLS = 4  # at a time; one takes a second or two
+MOST_PER_CHECK = 8  # a list of jobs gets old, and an old list does not show that nobody does the work
+
+
+class Submitter:
+    def __init__(
+        self,
+        client: Client,
+        bucket: Bucket,
+        notices: Notices,
+        limits: Limits,
+        workflow: str,
+        datastore: str,
+        secrets: list[str],
+        record_job: Callable[[Task, str | None], None],
+    ) -> None:
+        """workflow: the label of all jobs. secrets: what no argument may hold.
+
+        record_job writes into Snakemake's records. It is called before a submission with None, and with the job's id as
+        soon as that is known.
+        """
+        self.client, self.bucket, self.notices, self.limits = client, bucket, notices, limits
+        self.workflow, self.datastore, self.secrets, self.record_job = workflow, datastore, secrets, record_job
+        self.pool = ThreadPoolExecutor(CALLS)
+        self.closed = False
+
+    def submit_all(self, tasks: Sequence[Task]) -> list[Result]:
+        """Submit some of the tasks. Returns the results of those that the platform refuses."""
+        full: set[bool] = set()  # whether the quota of GPUs (True) or CPUs (False) is used up
+        return [result for result in self.pool.map(lambda task: self.try_to_submit(task, full), tasks) if result]
+
+    def try_to_submit(self, task: Task, full: set[bool]) -> Result | None:
+        """No exception leaves this method: one job's defect must not end the others."""
+        needs_gpu = task.spec.resources.gpu > 0
+        if needs_gpu in full or self.closed:
+            return None
+        task.waits_for_quota = False
+        try:
+            self.submit(task)
+        except QuotaError as error:
+            full.add(needs_gpu)
+            self.notices.remind("quota", f"The quota is used up; jobs wait for a free place. {error}")
+            task.submission, task.waits_for_quota = None, True
+            task.not_before = time.monotonic() + self.limits.max_interval
+        except NotAuthenticatedError as error:
+            task.submission = None
+            self.notices.report_outage(error)
+        except (RefusedError, SubmissionError) as error:
+            return refuse(task, error)
+        except BucketError as error:
+            self.notices.report_bucket_outage(error)
+        except OvhaiError as error:
+            # There may be a job now. The next lists tell, and only then is the task submitted again.
+            task.not_before = time.monotonic() + 2 * self.limits.min_interval
+            self.notices.remind(
+                f"submit {task.name}", f"{task.name}: {error}. The next checks show whether the job was started."
+            )
+        except Exception as error:
+            task.not_before = time.monotonic() + self.limits.max_interval
+            self.notices.remind(
+                f"submit {task.name}", f"{task.name}: unexpected {error!r}. The executor tries again later."
+            )
+        return None
+
+    def submit(self, task: Task) -> None:
+        """Old outputs go first, as when Snakemake runs a job itself. What is in the bucket afterwards is new."""
+        spec = task.spec
+        for file in spec.replaced_outputs:
+            self.bucket.remove(file)
+        now = self.bucket.get_time(spec.outputs[0].bucket)
+        mark = uuid.uuid4().hex
+        labels = get_labels(spec, self.workflow, task.target, task.fingerprint)
+        labels |= make_labels({"submission": mark, "submitted": str(int(now.timestamp()))})
+        arguments = get_arguments(spec, labels, self.datastore)
+        check_secrets(arguments, self.secrets)
+        self.record_job(task, None)
+        task.begin_submission(mark)
+        job = self.client.submit(arguments)
+        task.set_submitted(job)
+        self.record_job(task, job.id)
+        self.notices.info(f"{task.name}: job {job.id} was submitted. Log: {task.log_path}")
+
+    def close(self, wait: bool) -> None:
+        """Submit nothing more. wait: until the submissions under way have ended, so that their jobs are known."""
+        self.closed = True
+        self.pool.shutdown(wait=wait)

@@ -1,0 +1,83 @@
+"""One Snakemake job on its way through the platform, and its result."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from .decision import Claim
+from .diagnosis import Failure
+from .job import LONG_AGO, Job
+from .job_spec import JobSpec
+from .logs import get_log_path
+
+
+@dataclass
+class Task:
+    """handle is for the caller, who gets it back with the result."""
+
+    spec: JobSpec
+    handle: Any
+    # What a head that died may have left behind (see Claim).
+    unfinished: list[str] = field(default_factory=list)
+    orphaned: bool = False
+    # The identity of the work. It is empty until the checksums of the inputs are known.
+    target: str = ""
+    fingerprint: str = ""
+    newest_input: datetime = LONG_AGO
+    # The job that does the work.
+    job_id: str | None = None
+    submission: str | None = None  # mark of a submission whose reply is missing
+    state: str = ""
+    since: float = 0.0  # when this head first saw the job in this state, by time.monotonic()
+    given_up: Failure | None = None  # what to report once the job has stopped
+    # When it may be submitted, by time.monotonic().
+    not_before: float = 0.0
+    waits_for_quota: bool = False
+    # Checks that missed something.
+    lists_without_job: int = 0
+    checks_without_outputs: int = 0
+
+    @property
+    def claim(self) -> Claim:
+        return Claim(self.target, self.fingerprint, self.job_id, self.submission, self.unfinished, self.orphaned)
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def log_path(self) -> Path:
+        return get_log_path(self.spec.rule, self.spec.wildcards, self.job_id or "none")
+
+    def begin_submission(self, mark: str) -> None:
+        """From now on only the new job's result counts."""
+        self.forget_earlier_jobs()
+        self.submission = mark
+
+    def set_submitted(self, job: Job) -> None:
+        self.job_id, self.submission = job.id, None
+        self.state, self.since = job.state, time.monotonic()
+
+    def take_over(self, job: Job) -> None:
+        self.job_id, self.submission, self.given_up, self.state = job.id, None, None, ""
+
+    def forget_earlier_jobs(self) -> None:
+        self.job_id, self.unfinished, self.orphaned = None, [], False
+
+
+@dataclass(frozen=True)
+class Result:
+    """The end of a task. failure is None if it succeeded. message is for the user."""
+
+    task: Task
+    failure: Failure | None = None
+    message: str = ""
+    log: Path | None = None
+
+
+def refuse(task: Task, error: Exception) -> Result:
+    """The result of a task whose submission cannot succeed, now or later."""
+    failure = Failure("cannot be submitted", str(error), retry="no")
+    return Result(task, failure, f"{task.name} cannot be submitted: {error}")

@@ -1,0 +1,257 @@
+"""Check all jobs again and again, decide what each task needs next, and pass that on.
+
+One check costs one `ovhai job list`, however many jobs there are. No error in a check is fatal. The user is told once,
+and the next check tries again.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable
+from dataclasses import replace
+
+from .bucket import Bucket, BucketError
+from .client import Client, NotFoundError, OvhaiError
+from .completion import Completion
+from .decision import Decision, decide
+from .diagnosis import RETRIED, Failure
+from .fingerprint import get_fingerprint, get_target
+from .job import KNOWN, Job
+from .job_spec import SubmissionError
+from .labels import get_label
+from .logs import LogFollower
+from .notices import Notices
+from .polling import Limits, PollInterval
+from .stopper import Stopper
+from .submitter import MOST_PER_CHECK, Submitter
+from .task import Result, Task, refuse
+
+LISTS_WITHOUT_JOB = 3  # before the platform is asked for the job by its id
+TIMEOUT_GRACE = 600.0  # seconds in which a job in state TIMEOUT has to show that its outputs are copied
+
+
+class Watcher:
+    """The tasks of one head. Two threads may call it, but not at the same time."""
+
+    def __init__(
+        self,
+        client: Client,
+        bucket: Bucket,
+        notices: Notices,
+        limits: Limits,
+        followers: LogFollower,
+        submitter: Submitter,
+        stopper: Stopper,
+        completion: Completion,
+        record_job: Callable[[Task, str | None], None],
+    ) -> None:
+        """record_job is told the id of a job that is taken over, for Snakemake's records."""
+        self.client, self.bucket, self.notices, self.limits = client, bucket, notices, limits
+        self.followers, self.submitter, self.stopper, self.completion = followers, submitter, stopper, completion
+        self.record_job = record_job
+        self.interval = PollInterval(limits)
+        self.tasks: list[Task] = []
+
+    def check(self, new: Iterable[Task] = ()) -> list[Result]:
+        """Bring every task one step forward. Returns the results of those that have ended."""
+        self.tasks += new
+        if not self.tasks and not self.stopper.asked:
+            return []
+        before = [(task.job_id, task.state) for task in self.tasks]
+        results = self.identify_new_tasks()
+        refused = {id(result.task) for result in results}
+        try:
+            jobs = self.client.list_jobs()
+        except OvhaiError as error:
+            self.notices.report_outage(error)
+        else:
+            self.notices.report_recovery()
+            results += self.advance_all(
+                [task for task in self.tasks if task.fingerprint and id(task) not in refused], jobs
+            )
+            self.stopper.repeat(jobs)
+        for result in results:
+            self.tasks.remove(result.task)
+        self.interval.adapt(changed=before != [(task.job_id, task.state) for task in self.tasks])
+        return results
+
+    def identify_new_tasks(self) -> list[Result]:
+        """Compute fingerprints, which need the inputs' checksums. Returns the tasks that cannot be done."""
+        results = []
+        for task in [task for task in self.tasks if not task.fingerprint]:
+            try:
+                self.identify(task)
+            except BucketError as error:
+                self.notices.report_bucket_outage(error)
+            except SubmissionError as error:
+                results.append(refuse(task, error))
+        return results
+
+    def identify(self, task: Task) -> None:
+        spec, checksums = task.spec, {}
+        for file in spec.outer_inputs:
+            info = self.bucket.get_info(file)
+            if info is None:
+                raise SubmissionError(f"its input {file.uri} is not in the bucket")
+            checksums[file] = info.checksum
+            task.newest_input = max(task.newest_input, info.modified)
+        task.target = get_target(spec.outputs)
+        task.fingerprint = get_fingerprint(spec.command, spec.image, spec.params, spec.outputs, checksums)
+
+    # One step for each task ------------------------------------------------------------------------------------------
+
+    def advance_all(self, tasks: list[Task], jobs: list[Job]) -> list[Result]:
+        """jobs: all of the platform's."""
+        results: list[Result] = []
+        ready: list[Task] = []
+        by_target: dict[str, list[Job]] = defaultdict(list)
+        by_id = {job.id: job for job in jobs}
+        for job in jobs:
+            by_target[get_label(job, "target")].append(job)
+        for task in tasks:
+            try:
+                decision = self.decide(task, by_target[task.target], by_id)
+                result = self.advance(task, decision)
+                if decision.action == "submit" and time.monotonic() >= task.not_before:
+                    ready.append(task)
+            except (OvhaiError, BucketError) as error:
+                self.notices.remind(f"check {task.name}", f"{task.name}: {error}. The executor checks again later.")
+                continue
+            except Exception as error:  # a defect here must not leave all jobs without a watcher
+                self.notices.remind(
+                    f"defect {task.name}", f"{task.name}: unexpected {error!r}. The executor checks again later."
+                )
+                continue
+            if result:
+                results.append(result)
+        if results:  # there is room in the quota again
+            for task in self.tasks:
+                task.not_before = 0.0 if task.waits_for_quota else task.not_before
+        return results + self.submitter.submit_all(ready[:MOST_PER_CHECK])
+
+    def decide(self, task: Task, candidates: list[Job], by_id: dict[str, Job]) -> Decision:
+        """candidates: the listed jobs with the task's target. by_id: all listed jobs."""
+        if task.job_id in by_id and by_id[task.job_id] not in candidates:
+            candidates = [*candidates, by_id[task.job_id]]  # the platform does not show its labels
+        decision = decide(task.claim, candidates)
+        if decision.action == "submit" and (unlisted := self.find_unlisted(task, by_id)):
+            decision = decide(task.claim, [*candidates, *unlisted])
+        return decision
+
+    def find_unlisted(self, task: Task, listed: Container[str]) -> list[Job]:
+        """Jobs that Snakemake's records name and the list lacks. Each is asked for before work is paid for again."""
+        found = []
+        for job_id in [job_id for job_id in task.unfinished if job_id not in listed]:
+            try:
+                found.append(self.client.get_job(job_id))
+            except NotFoundError:
+                task.unfinished.remove(job_id)
+        return found
+
+    def advance(self, task: Task, decision: Decision) -> Result | None:
+        if decision.action != "ended":
+            self.stop_others(task, decision)
+        if decision.action == "missing":
+            return self.find_missing(task)
+        task.lists_without_job = 0
+        if decision.action == "submit":
+            return None
+        assert decision.job
+        if decision.action == "wait":
+            self.notices.remind(f"wait {task.target}", f"{task.name} waits for job {decision.job.id} to end.")
+            return None
+        self.take_over(task, decision.job)
+        if decision.action == "watch":
+            return self.watch(task, decision.job)
+        result = self.completion.complete(task, decision.job)
+        if result and not result.failure:
+            self.stop_others(task, decision)
+        elif decision.stop:
+            # Another head removed the outputs before it started its own job. That job makes them again.
+            task.job_id = decision.stop[0].id
+            return None
+        return result
+
+    def stop_others(self, task: Task, decision: Decision) -> None:
+        for job in decision.stop:
+            self.stopper.stop(job.id, f"another job does the work of {task.name}, and both would write the same files")
+
+    def take_over(self, task: Task, job: Job) -> None:
+        if task.job_id == job.id:
+            return
+        how = "was started after all" if get_label(job, "submission") == task.submission else "is already there"
+        task.take_over(job)
+        self.notices.info(f"{task.name}: job {job.id} {how} ({job.state}). The run uses it. Log: {task.log_path}")
+        self.record_job(task, job.id)
+
+    # A job that has not ended ----------------------------------------------------------------------------------------
+
+    def watch(self, task: Task, job: Job) -> Result | None:
+        now = time.monotonic()
+        if job.state != task.state:
+            if job.state and job.state not in KNOWN:
+                self.notices.warn(
+                    f"{task.name}: job {job.id} is in the unknown state {job.state!r}. The executor keeps watching it."
+                )
+            task.state, task.since = job.state, now
+        if job.state == "RUNNING":
+            self.followers.follow(job.id, task.log_path)
+        limit = {"QUEUED": self.limits.queued, "PENDING": self.limits.pending}.get(job.state)
+        if limit is not None and now - task.since > limit:
+            # Not reported before the job has ended: an order to stop may be lost, and the next attempt must not find
+            # this job live.
+            task.given_up = get_reason_to_give_up(job, limit)
+        if task.given_up:
+            self.stopper.stop(job.id, "it does not start")
+        if job.state == "TIMEOUT" and now - task.since > TIMEOUT_GRACE:
+            return self.completion.complete(task, replace(job, finalized=True))
+        return None
+
+    def find_missing(self, task: Task) -> Result | None:
+        """A list may lack a job for a while. The job is lost only if the platform does not know its id either."""
+        assert task.job_id
+        task.lists_without_job += 1
+        if task.lists_without_job < LISTS_WITHOUT_JOB:
+            return None
+        try:
+            job = self.client.get_job(task.job_id)
+        except NotFoundError:
+            return self.completion.fail(task, Failure("is not known to the platform any more", remedy=RETRIED))
+        return self.completion.complete(task, job) if job.ended else self.watch(task, job)
+
+    # The end of the run ----------------------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        return self.submitter.closed
+
+    def stop_submitting(self) -> None:
+        """May be called during a check."""
+        self.submitter.closed = True
+
+    def cancel(self, patience: float) -> None:
+        """Stop all jobs, and wait for the platform's confirmation for at most `patience` seconds."""
+        self.submitter.close(wait=True)
+        self.followers.stop_all()
+        job_ids = {task.job_id for task in self.tasks if task.job_id}
+        self.stopper.stop_all(job_ids, {task.submission for task in self.tasks if task.submission}, patience)
+
+    def detach(self) -> None:
+        """Stop watching, and leave the jobs to the next run."""
+        self.submitter.close(wait=True)
+        self.followers.stop_all()
+        job_ids = [task.job_id for task in self.tasks if task.job_id]
+        if job_ids:
+            self.notices.info(f"{len(job_ids)} jobs keep running, and the next run finds them: {', '.join(job_ids)}")
+
+    def close(self) -> None:
+        self.submitter.close(wait=False)
+        self.followers.stop_all()
+
+
+def get_reason_to_give_up(job: Job, limit: float) -> Failure:
+    """limit: seconds."""
+    if job.state == "QUEUED":
+        cause, remedy = "no machine of its flavor is free", "Choose another flavor (it may depend on attempt) or wait."
+    else:
+        cause, remedy = job.info or "its container image is being loaded", "Check the image's name, size and registry."
+    return Failure(f"was {job.state} for more than {limit / 60:g} minutes", cause, remedy)

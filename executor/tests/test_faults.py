@@ -1,0 +1,224 @@
+"""How jobs can end, or never begin: whole runs through `snakemake`, each with one thing going wrong on the platform."""
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from heads import SNAKEFILE, Head, jobs_of, labels, states, strip_colours
+from submission import wait_until
+
+MADE = "1\n2\n3\n"
+ERROR = {"when": "RUNNING", "action": "end", "state": "ERROR", "message": "node lost"}
+
+
+def attempts(head: Head) -> list[str]:
+    return [labels(job, "attempt") for job in jobs_of(head.platform, "make")]
+
+
+def check_words(run: "subprocess.CompletedProcess[str]", *patterns: str) -> None:
+    said = strip_colours(run.stdout)
+    assert "Traceback" not in said, said
+    for pattern in patterns:
+        assert re.search(pattern, said, re.DOTALL), f"{pattern}\n{said}"
+
+
+def check_failure(head: Head, run: "subprocess.CompletedProcess[str]", expected: list[str], *patterns: str) -> None:
+    assert run.returncode == 1, run.stdout
+    check_words(run, *patterns)
+    assert states(head) == expected
+    assert jobs_of(head.platform, "add") == []
+
+
+def check_success(head: Head, run: "subprocess.CompletedProcess[str]", expected: list[str]) -> None:
+    assert run.returncode == 0, run.stdout
+    check_words(run)
+    assert states(head) == expected
+    assert (head.folder / "deliver" / "a.txt").read_text() == "6\n"
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        ("echo reason of it; exit 3;", ["failed with exit code 3", "The end of its log", "reason of it"]),
+        ("echo No space left on device; exit 1;", ["exit code 1", "Cause: The machine's disk is full"]),
+        ("exit 137;", ["exit code 137", "Cause: The process was killed.*memory", "Choose a flavor with more memory"]),
+        ("exit 0;", ["exit code 1", "Cause: .*without one of its outputs", "missing output: .*numbers.txt"]),
+    ],
+)
+def test_a_command_that_fails(head: Head, make: str, words: list[str]) -> None:
+    run = head.write(make=make).run()
+    check_failure(head, run, ["FAILED"], *words)
+    assert run.stdout.count("Cause:") == any(word.startswith("Cause") for word in words)
+    assert head.stored("results/a/make/numbers.txt") is None
+
+
+@pytest.mark.parametrize(
+    "fault, state, words",
+    [
+        (ERROR, "ERROR", ["was lost to an error of the platform", "node lost"]),
+        ({**ERROR, "when": "INITIALIZING"}, "ERROR", ["was lost to an error of the platform", "There is no log"]),
+        ({"when": "pull", "action": "fail"}, "SYNC_FAILED", ["SYNC_FAILED", "snakemake-ovhai doctor"]),
+        ({"when": "push", "action": "fail"}, "SYNC_FAILED", ["SYNC_FAILED", "Do not trust its results"]),
+        ({"when": "push", "action": "fail", "keep_state": True}, "DONE", ["SYNC_FAILED", "Do not trust"]),
+    ],
+    ids=["ERROR", "ERROR before it runs", "pull", "push", "DONE with a failed push"],
+)
+def test_an_end_that_another_attempt_may_mend(head: Head, fault: dict[str, Any], state: str, words: list[str]) -> None:
+    head.platform.fault(**fault, match="rule=make", count=2)
+    check_failure(head, head.run("--retries", "1"), [state] * 2, *words)
+    assert attempts(head) == ["1", "2"]
+    check_success(head, head.run(), [state, state, "DONE"])
+
+
+@pytest.mark.parametrize("code", ["JOB_INTERRUPTED_BY_PLATFORM", "JOB_EVICTED"])
+def test_a_job_taken_away_by_the_platform_does_not_cost_an_attempt(head: Head, code: str) -> None:
+    state = "INTERRUPTED" if code == "JOB_INTERRUPTED_BY_PLATFORM" else "FAILED"
+    head.platform.fault(when="RUNNING", match="rule=make", action="end", state=state, code=code, count=2)
+    run = head.run("--retries", "0")
+    check_success(head, run, [state, state, "DONE"])
+    check_words(run, rf"taken away by the platform \({code}\)", "does not count as an attempt")
+    assert attempts(head) == ["1", "1", "1"]
+
+
+def test_a_job_that_is_always_taken_away_is_given_up(head: Head) -> None:
+    head.platform.fault(when="RUNNING", match="rule=make", action="end", state="INTERRUPTED", code="JOB_EVICTED")
+    check_failure(head, head.run(), ["INTERRUPTED"] * 6, "taken away by the platform")
+
+
+def test_a_job_stopped_by_somebody_is_not_started_again(head: Head) -> None:
+    head.write(make="sleep 60;")
+    process = head.start("--retries", "3")
+    wait_until(lambda: states(head) == ["RUNNING"])
+    head.platform.ovhai("job", "stop", jobs_of(head.platform, "make")[0]["id"])
+    assert process.wait(60) == 1
+    assert states(head) == ["INTERRUPTED"]
+    assert "stopped by somebody else" in head.said() and "Start the workflow again" in head.said()
+
+
+@pytest.mark.parametrize("code", [None, "real", 0])
+@pytest.mark.parametrize("state", ["TIMEOUT", "INTERRUPTED", "FAILED"])
+def test_a_job_that_runs_out_of_time(head: Head, state: str, code: str | int | None) -> None:
+    """Whatever the platform calls the end of it. A minute is a second here."""
+    head.platform.set(time_scale=60, timeout_state=state, timeout_exit_code=code)
+    run = head.write(make="sleep 60;", snakefile=SNAKEFILE.replace("runtime=10", "runtime=1")).run()
+    check_failure(head, run, [state], "reached its time limit of 1 minute", "Raise the rule's resource runtime")
+    assert head.stored("results/a/make/numbers.txt") is None
+
+
+def test_more_time_for_the_next_attempt(head: Head) -> None:
+    head.platform.set(time_scale=60)
+    snakefile = SNAKEFILE.replace("runtime=10", "runtime=lambda w, attempt: [1, 20][attempt - 1]")
+    check_success(head, head.write(make="sleep 4;", snakefile=snakefile).run("--retries", "1"), ["TIMEOUT", "DONE"])
+    assert [job["spec"]["timeout"] for job in jobs_of(head.platform, "make")] == [60, 1200]
+
+
+def test_an_image_that_cannot_be_pulled(head: Head) -> None:
+    head.platform.set(images={"tools": {"pull": "fail"}})
+    words = [
+        "could not use its container image",
+        "Error image pull",
+        "Check the name of the image",
+        "is not tried again",
+    ]
+    check_failure(head, head.run("--retries", "3"), ["FAILED"], *words)
+
+
+def test_a_registry_that_does_not_answer_may_do_so_later(head: Head) -> None:
+    code = "JOB_REGISTRY_UNAVAILABLE"
+    head.platform.fault(when="PENDING", match="rule=make", action="end", state="FAILED", code=code, count=1)
+    check_success(head, head.run("--retries", "1"), ["FAILED", "DONE"])
+
+
+def test_an_image_that_is_pulled_for_ever(head: Head) -> None:
+    head.platform.set(images={"tools": {"pull": "backoff"}})
+    run = head.run("--ovhai-pending-limit", "0.03")
+    words = ["was PENDING for more than 0.03 minutes", "Back-off pulling image example/tools:1", "Check the image"]
+    check_failure(head, run, ["INTERRUPTED"], *words)
+
+
+def test_a_job_for_which_no_machine_is_free(head: Head) -> None:
+    """It is stopped, and the next attempt does not take the one that is being stopped for its own."""
+    head.platform.set(delays={"FINALIZING": 1, "INTERRUPTING": 1})
+    head.platform.fault(when="QUEUED", match="rule=make", action="stuck", count=1)
+    run = head.run("--ovhai-queued-limit", "0.03", "--retries", "1")
+    check_success(head, run, ["INTERRUPTED", "DONE"])
+    check_words(run, r"was QUEUED for more than 0\.03 minutes", "Choose another flavor")
+    assert attempts(head) == ["1", "2"]
+
+
+def test_a_job_that_was_given_up_stops_though_the_first_order_is_lost(head: Head) -> None:
+    """It is the last one of the run: nothing else would keep the head from leaving."""
+    head.platform.fault(when="QUEUED", match="rule=make", action="stuck")
+    head.platform.fault(when="job stop", action="fail", count=2)
+    run = head.run("--ovhai-queued-limit", "0.03")
+    check_failure(head, run, ["INTERRUPTED"], "was QUEUED for more than", "could not be stopped yet")
+
+
+def test_a_result_that_did_not_reach_the_bucket(head: Head) -> None:
+    """The platform says DONE, and nothing of the failed copy."""
+    head.platform.fault(when="push", match="rule=make", action="fail", keep_state=True, count=1)
+    for when in ("job list", "job get"):
+        head.platform.fault(when=when, action="drop", fields=["status.dataSync"])
+    run = head.run("--retries", "1")
+    check_success(head, run, ["DONE", "DONE"])
+    check_words(run, "is DONE, but its output s3://.*numbers.txt is not in the bucket")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--groups", "make=g", "add=g"]], ids=["alone", "in a group"])
+def test_what_a_rule_wrote_into_its_own_log_tells_the_cause(head: Head, arguments: list[str]) -> None:
+    """It is in the bucket only: neither the platform nor Snakemake shows it."""
+    head.write(make="echo CUDA out of memory, sadly > {log:q}; echo >> {log:q}; exit 1;")
+    run = head.run(*arguments)
+    assert run.returncode == 1
+    check_words(run, "Cause: The GPU has too little memory", r"The end of its log.*s3://\S+make.log:.*memory, sadly")
+    (job,) = head.platform.jobs()
+    (log,) = (head.folder / ".snakemake" / "ovhai_logs").rglob("*.log")
+    assert log.stem == job["id"] and "CUDA out of memory, sadly" in log.read_text()
+
+
+def test_a_rules_log_of_an_earlier_attempt_tells_nothing(head: Head) -> None:
+    head.write(make="[ $SNAKEMAKE_ATTEMPT = 2 ] || {{ echo old words > {log:q}; exit 1; }}; exit 3;")
+    snakefile = head.folder / "Snakefile"
+    snakefile.write_text(snakefile.read_text().replace("echo working on {wildcards.scene:q} | tee {log:q};", ""))
+    run = head.run("--retries", "1", "--ovhai-min-interval", "2")  # the bucket's dates are whole seconds
+    check_failure(head, run, ["FAILED", "FAILED"], "old words")
+    logs = head.folder / ".snakemake" / "ovhai_logs" / "make" / "a"
+    first, second = ((logs / f"{job['id']}.log").read_text() for job in jobs_of(head.platform, "make"))
+    assert "old words" in first and "old words" not in second
+
+
+SIGNATURE = "- {pattern: 'reason of \\w+', cause: A known cause., remedy: Do this., retry: no}\n"
+
+
+def test_a_users_own_signatures_come_first(head: Head) -> None:
+    (head.folder / "mine.yaml").write_text(SIGNATURE)
+    head.write(make="echo reason of it; echo CUDA out of memory; exit 1;")
+    run = head.run("--ovhai-signatures", "mine.yaml", "--retries", "3")
+    check_failure(head, run, ["FAILED"], "Cause: A known cause.", "Remedy: Do this.", "is not tried again")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (SIGNATURE + "- {pattern: '(', cause: c, remedy: r, retry: no}\n", r"mine.yaml, entry 2: pattern '\('"),
+        (
+            SIGNATURE.replace("no}", "often}"),
+            "mine.yaml, entry 1: retry is 'often'; allowed are yes, no, free, changed",
+        ),
+        ("pattern: x\n", "mine.yaml: a list of entries is expected"),
+        ("- [\n", "signatures mine.yaml: .*line 2"),
+        (None, "mine.yaml.*No such file"),
+    ],
+)
+def test_broken_signatures_are_said_before_anything_starts(head: Head, text: str | None, words: str) -> None:
+    if text is not None:
+        Path(head.folder / "mine.yaml").write_text(text)
+    check_failure(head, head.run("--ovhai-signatures", "mine.yaml"), [], words)
+
+
+def test_the_watching_thread_waits_for_the_rest_of_the_executor(head: Head) -> None:
+    """It starts before the executor has its settings; a slow platform then keeps it waiting for seconds."""
+    head.platform.fault(when="capabilities flavor list", action="slow", seconds=2)
+    check_success(head, head.run(), ["DONE"])
