@@ -7,7 +7,7 @@ VENV ?= .venv
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-ovhai test coverage chaos lint clean
+.PHONY: demo demo-ovhai settings test coverage chaos lint clean
 
 demo: $(VENV)/.local
 	$(BIN)/snakemake --profile profiles/local --configfile config/demo/config.yaml
@@ -15,6 +15,9 @@ demo: $(VENV)/.local
 
 demo-ovhai: $(VENV)/.test
 	$(BIN)/python tests/ovhai/demo.py
+
+settings: $(VENV)/.test # config/config.yaml and the tables of config/README.md, from config/schemas
+	$(BIN)/python -m videomesh.configuration.document
 
 test: lint
 	bash tests/install_colmap.sh

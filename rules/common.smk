@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from snakemake.dag import DAG
 
 CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parent
-sys.path[:0] = [str(CHECKOUT / "src"), str(CHECKOUT / "scripts")]
+sys.path.insert(0, str(CHECKOUT / "src"))
 os.environ.update(
     # Where the rules' commands find their programs. A remote job has them in its working folder instead.
     VIDEOMESH=str(CHECKOUT),
@@ -17,8 +17,9 @@ os.environ.update(
     PATH=os.pathsep.join([str(Path(sys.executable).parent), os.getenv("PATH", os.defpath)]),
 )
 
-from configuration import check_files, find_unused_regions, load_scenes
 from videomesh import staleness
+from videomesh.configuration.files import check_files
+from videomesh.configuration.load import find_unused_regions, load_scenes
 from videomesh.errors import ConfigurationError
 from videomesh.photos import PHOTO_SUFFIXES
 
@@ -196,7 +197,7 @@ def get_overrides(wildcards):
 
 def get_stall_minutes(wildcards, input):
     """It takes the input, which it does not need, since Snakemake leaves such params out of what makes a file stale."""
-    return SCENES[wildcards.scene]["train"]["stall_minutes"]
+    return SCENES[wildcards.scene]["neuralangelo"]["stall_minutes"]
 
 
 def get_gpus(wildcards, resources):

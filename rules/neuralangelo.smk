@@ -40,7 +40,7 @@ rule neuralangelo_config:
         "../envs/workflow.yaml"
     params:
         iterations=get_setting("train.iterations"),
-        schedule=get_setting("train.schedule"),
+        schedule=get_setting("neuralangelo.schedule"),
         preset=get_setting("neuralangelo.preset"),
         appearance=get_setting("neuralangelo.appearance"),
         gpu_memory=get_setting("neuralangelo.gpu_memory"),
@@ -126,7 +126,7 @@ rule neuralangelo_mesh:
         get_image("neuralangelo")
     threads: 8
     params:
-        extractor=get_setting("mesh.extractor"),
+        extractor=get_setting("neuralangelo.extractor"),
         resolution=get_setting("mesh.resolution"),
         crop=get_setting("mesh.crop"),
         min_component=get_setting("mesh.min_component"),

@@ -13,7 +13,7 @@ rule sdfgrid_config:
         "../envs/workflow.yaml"
     params:
         iterations=get_setting("train.iterations"),
-        image_size=get_setting("train.image_size"),
+        image_size=get_setting("sdfgrid.image_size"),
         seed=get_setting("train.seed"),
         code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/config.py"),
     shell:

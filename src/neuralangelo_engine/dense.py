@@ -69,7 +69,7 @@ def run_upstream(place: Workplace, bounds: Bounds, voxel: float, args: argparse.
         raise UserError(
             f"upstream's {SCRIPT} stopped with exit code {code}; what it said is above. If the memory of the machine "
             f"or its GPU is full, lower mesh.resolution ({args.resolution}) or --block-res ({args.block_res}), or set "
-            "mesh.extractor to sparse"
+            "neuralangelo.extractor to sparse"
         )
     return mesh
 

@@ -17,7 +17,8 @@ DEMO = ROOT / "config" / "demo" / "tractor.mp4"
 # As small as still gives a surface: the whole pipeline takes about half a minute a scene on two cores.
 SMALL = {
     "frames": {"target": 24, "max_size": 320},
-    "train": {"iterations": 120, "milestones": [60], "image_size": 160},
+    "train": {"iterations": 120, "milestones": [60]},
+    "sdfgrid": {"image_size": 160},
     "mesh": {"resolution": 64, "web_faces": 3000},
 }
 

@@ -68,12 +68,12 @@ def test_the_same_files_come_out(finished: Checkout) -> None:
 
 def test_nothing_is_made_twice_and_a_change_costs_only_what_depends_on_it(finished: Checkout, tmp_path: Path) -> None:
     assert finished.planned() == {}
-    extractor = change(finished, tmp_path / "extractor", mesh={"extractor": "upstream"})
+    extractor = change(finished, tmp_path / "extractor", neuralangelo={"extractor": "upstream"})
     assert set(extractor.planned()) == {"neuralangelo_mesh", "web_mesh", "deliver", "deliver_preview"}
     preset = change(finished, tmp_path / "preset", neuralangelo={"preset": "fast"})
     assert {"neuralangelo_config", "neuralangelo_train", "neuralangelo_mesh"} <= set(preset.planned())
     assert not {"neuralangelo_source", "frames", "poses"} & set(preset.planned())
-    longer = change(finished, tmp_path / "longer", train={"stall_minutes": 60})
+    longer = change(finished, tmp_path / "longer", neuralangelo={"stall_minutes": 60})
     assert longer.planned() == {}, "how long to wait changes no result"
 
 
@@ -117,7 +117,7 @@ def remote(tmp_path_factory: pytest.TempPathFactory, s3: s3_server.S3Server) -> 
     overrides = {"checkpoint.save_iter": 20, "inference_args": {"crash": 90, "crash_extraction": True}}
     settings = {**SETTINGS, "train": {"iterations": 120}}
     settings["neuralangelo"] = {**SETTINGS["neuralangelo"], "overrides": overrides}
-    checkout.configure([ROW | {"mesh.extractor": "upstream"}], **settings)
+    checkout.configure([ROW | {"neuralangelo.extractor": "upstream"}], **settings)
     environment = {**platform.environment, **s3.profile_environment(bucket), **ENVIRONMENT, "OVHAI_GPU": "1"}
     remote = Remote(checkout, platform, environment, bucket, s3)
     run = remote.run("--retries", "1")

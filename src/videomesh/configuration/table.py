@@ -1,4 +1,4 @@
-"""The table of scenes: a row a scene, tab-separated, columns scene, video, and settings by their dotted keys."""
+"""The table of scenes: one row a scene, tab-separated. Its columns are scene, video, and settings by their keys."""
 
 import csv
 import io
@@ -11,19 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from config_schema import (
-    GLOBAL,
-    INVALID,
-    Leaves,
-    Setting,
-    Settings,
-    check_value,
-    is_valid,
-    read_schema,
-    show,
-    show_path,
-    suggest_file,
-)
+from videomesh.configuration.schema import Leaves, find_former, is_column, read_schema
+from videomesh.configuration.values import INVALID, Setting, Settings, check_value, is_valid
+from videomesh.configuration.words import show, show_path, suggest_file, where_paths_begin
 from videomesh.errors import suggest
 
 SEPARATORS = {",": "commas", ";": "semicolons", " ": "spaces"}
@@ -48,7 +38,7 @@ def read_rows(table: Setting, leaves: Leaves) -> tuple[dict[str, Settings], list
         if name in line_of:
             errors.append(
                 f"{place}, column scene: {show(name)} is the name of line {line_of[name]} already. "
-                f"Give every scene a name of its own, for example {name}-2."
+                f"Give each scene a different name, for example {name}-2."
             )
             name = f"line {line}"  # the other cells are checked all the same
         line_of[name] = line
@@ -65,7 +55,7 @@ def read_lines(file: Path, place: str) -> tuple[dict[int, list[str]], list[str]]
     Line ends and byte order marks of any system are fine, and so are the quotes that spreadsheet programs write.
     """
     if not os.path.isfile(file):
-        advice = suggest_file(file) or "Write the path of your table."
+        advice = suggest_file(file) or f"{where_paths_begin()} Write the path of your table."
         return {}, [f"{place}: there is no file {show_path(file)}. {advice}"]
     try:
         content = file.read_bytes()
@@ -97,7 +87,7 @@ def read_lines(file: Path, place: str) -> tuple[dict[int, list[str]], list[str]]
 
 
 def clean(cell: str) -> str:
-    """A cell without spaces round it and without the quotes that spreadsheet programs put round commas."""
+    """A cell without spaces around it and without the quotes that spreadsheet programs put around commas."""
     cell = cell.strip()
     if len(cell) > 1 and cell[0] == cell[-1] == '"':
         cell = cell[1:-1].replace('""', '"').strip()
@@ -112,7 +102,8 @@ def check_header(header: Sequence[str], place: str, leaves: Leaves) -> tuple[lis
     if len(header) == 1 and separator:
         advice = "Save it as tab-separated text, or put one tab between the cells of every line."
         return [], [f"{place}: the columns are separated by {separator}, not by tabs. {advice}"]
-    known = ["scene", "video", *(key for key in leaves if key not in GLOBAL)]
+    known = ["scene", "video", *(key for key, leaf in leaves.items() if is_column(leaf))]
+    former = find_former(leaves)
     columns: list[str] = []
     errors = []
     for position, name in enumerate(header, start=1):
@@ -125,6 +116,11 @@ def check_header(header: Sequence[str], place: str, leaves: Leaves) -> tuple[lis
             errors.append(f"{column}: there is no name above this column. Write one, or remove the column.")
         elif name in columns:
             errors.append(f"{column}: this column appears twice. Remove one of the two.")
+        elif name in former:
+            errors.append(f"{column}: {name} is now {former[name]}. Write that name above this column.")
+        elif name in leaves:
+            advice = f"Write it in a configuration file.{suggest(name, ('scene', 'video'))}"
+            errors.append(f"{column}: this setting has one value for all scenes. {advice}")
         else:
             others = " Allowed are scene, video and the keys in config/README.md, for example train.iterations."
             errors.append(f"{column}: there is no such setting.{suggest(name, known) or others}")
@@ -141,8 +137,8 @@ def match_cells(columns: Sequence[str], row: Sequence[str], place: str) -> tuple
     surplus = [cell for cell in row[len(columns) :] if cell]
     errors = []
     if columns and surplus:
-        advice = "Remove it, or a tab too many before it, or write a name above its column."
-        errors.append(f"{place}: {show(surplus[0])} stands right of the last column. {advice}")
+        advice = "Remove it, remove a surplus tab before it, or write a name above its column."
+        errors.append(f"{place}: {show(surplus[0])} stands to the right of the last column. {advice}")
     return {column: cell for column, cell in zip(columns, row, strict=False) if column and cell}, errors
 
 
@@ -154,7 +150,7 @@ def check_row(
     if cells:
         for column, content in (("scene", "a name"), ("video", "the path or address of a video or of photos")):
             if column in columns and column not in cells:
-                advice = f"Write {content}, or # before the line to skip it."
+                advice = f"Write {content}, or put # before the line to skip it."
                 errors.append(f"{place}, column {column}: this cell is empty. {advice}")
     scene = cells.get("scene")
     if scene and not is_valid(scene, read_schema("scenes")["properties"]["scene"]):

@@ -1,0 +1,64 @@
+"""The `video` cell of a row: whether footage can be where it says. What is behind an address is not looked at here."""
+
+import os
+import re
+from pathlib import Path
+
+from videomesh.configuration.words import suggest_file, where_paths_begin
+from videomesh.errors import suggest
+from videomesh.photos import PHOTO_SUFFIXES
+
+KINDS = (
+    "the path of a video or of a folder or archive of photos, or an address that begins with https://, http://, "
+    "s3://BUCKET/ or gdrive://"
+)
+
+
+def check_source(source: str) -> str:
+    """What is wrong with a source; empty if nothing is."""
+    scheme, separator, rest = source.partition("://")
+    return check_address(scheme, rest) if separator else check_path(Path(source))
+
+
+def check_address(scheme: str, rest: str) -> str:
+    """What is wrong with SCHEME://REST."""
+    if scheme in ("http", "https"):
+        host = rest.split("/")[0].split("@")[-1]
+        if host == "drive.google.com":
+            file_id = re.search(r"(?:/d/|[?&]id=)([\w-]+)", rest)
+            return f"this is a web page, not a video. Write gdrive://{file_id[1] if file_id else 'FILE_ID'}."
+        return "" if host else f"the server is missing. Write {scheme}://SERVER/PATH."
+    if scheme == "s3":
+        bucket, _, key = rest.partition("/")
+        return "" if bucket and key else "the bucket or the key is missing. Write s3://BUCKET/KEY."
+    if scheme == "gdrive":
+        good = re.fullmatch(r"[\w-]{10,}", rest)
+        return "" if good else "this is not a file id. Write gdrive:// and the part of the share link after /d/."
+    near = suggest(scheme, ("https", "http", "s3", "gdrive"))
+    return f"{scheme}:// is not a known kind of address. Write {KINDS}.{near}"
+
+
+def check_path(path: Path) -> str:
+    """What is wrong with the path of a video, of a folder of photos or of an archive of them."""
+    scheme = re.match(r"(https?|s3|gdrive):", str(path))
+    if scheme:
+        return f"this address lacks its two slashes. Write {scheme[1]}://..."
+    if not os.path.exists(path):
+        if os.path.isdir(path.parent):
+            return f"there is no such file or folder. {suggest_file(path) or f'Write {KINDS}. {where_paths_begin()}'}"
+        advice = suggest_file(path.parent) or f"{where_paths_begin()} Write the whole path."
+        return f"there is no folder {path.parent}. {advice}"
+    if Path("resources/videos").resolve() in path.resolve().parents:
+        return (
+            "the workflow keeps copies of its own in resources/videos. Move the file elsewhere, for example to videos."
+        )
+    if not os.access(path, os.R_OK):
+        return "you may not read it. Change its permissions with chmod, or copy it."
+    if path.is_dir():
+        if any(file.suffix.lower() in PHOTO_SUFFIXES for file in path.iterdir()):
+            return ""
+        suffixes = ", ".join(PHOTO_SUFFIXES)
+        return f"there is no photo ({suffixes}) in this folder. Write the path of one with photos, or of a video."
+    if path.suffix.lower() in PHOTO_SUFFIXES:
+        return "this is a single photo. Write the path of the folder that holds all photos of the scene."
+    return "" if path.stat().st_size else "this file is empty. Copy or download it again."

@@ -1,0 +1,81 @@
+"""Values, limits and paths as messages and tables show them."""
+
+import difflib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from videomesh.configuration.schema import Leaf, types_of
+
+FORMATS = {"image": "the name of an image", "checksum": "64 hexadecimal digits"}
+
+
+def allowed(leaf: Leaf) -> str:
+    """What the schema allows, as the end of a sentence that begins with "Write"."""
+    types = types_of(leaf)
+    if "enum" in leaf:
+        return join_words(leaf["enum"])
+    if "object" in types:
+        return "names with their values in braces"
+    if "string" in types:
+        text = FORMATS.get(leaf.get("format", ""), "a path")
+    elif "array" in types:
+        count = "three numbers" if leaf.get("maxItems") == 3 else "different whole numbers"
+        text = f"{count} {limits(leaf['items'])}, separated by commas"
+    else:
+        text = f"a {'whole number' if 'integer' in types else 'number'} {limits(leaf)}"
+    return f"{text}, or null" if "null" in types else text
+
+
+def example(leaf: Leaf) -> str:
+    """An allowed value as the end of a sentence; empty for words, which are all named by allowed()."""
+    value = leaf["examples"][0] if "examples" in leaf else leaf["default"]
+    if "enum" in leaf or value is None:
+        return ""
+    text = json.dumps(value) if isinstance(value, dict) else value
+    return f", for example {','.join(map(str, value)) if isinstance(value, list) else text}"
+
+
+def limits(leaf: Leaf) -> str:
+    """Minimum and maximum in words."""
+    if "exclusiveMinimum" in leaf:
+        return f"above {leaf['exclusiveMinimum']} and up to {leaf['maximum']}"
+    return f"from {leaf['minimum']} to {leaf['maximum']}"
+
+
+def show(value: Any) -> str:
+    """A value on one line, not too long: plain words as they are, the rest as in JSON."""
+    plain = isinstance(value, str) and re.fullmatch(r"[\w./:,%+-]+", value)
+    text = value if plain else json.dumps(value, ensure_ascii=False, default=str, skipkeys=True)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def join_words(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def show_path(path: Path) -> str:
+    """Relative to the working folder if it is below."""
+    try:
+        return str(path.absolute().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def suggest_file(path: Path) -> str:
+    """A question that names the most similar file of the same folder; empty if there is none.
+
+    Unlike the names of settings, these do not count by their last part: .mp4 makes no two videos similar.
+    """
+    try:
+        names = {file.name.lower(): file.name for file in path.parent.iterdir()}
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name.lower(), names, n=1, cutoff=0.7)
+    return f"Did you mean {path.with_name(names[near[0]])}?" if near else ""
+
+
+def where_paths_begin() -> str:
+    return f"Paths begin at the working folder, {Path.cwd()}."
