@@ -11,8 +11,8 @@ from videomesh.configuration.words import allowed, show
 README = "config/README.md"
 WIDTH = 120
 HEADER = """\
-# Settings for all scenes, with their defaults. A column of the table of scenes sets a key for one scene. Its name is the
-# dotted path of the key, such as train.iterations. config/README.md explains every key and its limits.
+# Settings for all scenes, with their defaults. A column of the table of scenes sets a key for one scene. Its name is
+# the dotted path of the key, such as train.iterations. config/README.md explains every key and its limits.
 """
 
 
@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def document() -> dict[str, str]:
-    """Path in the checkout -> what the file says according to the schema. Raises ValueError for a README without marks."""
+    """Path in the checkout -> what the file says by the schema. Raises ValueError for a README without marks."""
     schema = read_schema("config")
     readme = (CHECKOUT / README).read_text(encoding="utf-8")
     readme = replace_part(readme, "settings", write_settings(schema))
