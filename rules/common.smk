@@ -86,6 +86,17 @@ def get_image(name):
     return f"docker://{get_global_setting(f'images.{name}')}"
 
 
+def get_image_in_use(name):
+    """The image of a step as a parameter, if the step runs in it; without containers it makes nothing stale.
+
+    Containers are for --software-deployment-method apptainer, and for jobs elsewhere, which need a default storage.
+    Snakemake itself compares the images of the former only.
+    """
+    methods = map(str, workflow.deployment_settings.deployment_method)
+    used = "apptainer" in methods or workflow.storage_settings.default_storage_provider is not None
+    return get_global_setting(f"images.{name}") if used else "none"
+
+
 def get_code(*programs):
     """A checksum over the programs that a rule calls. Snakemake looks only at the command itself."""
     return staleness.get_code(CHECKOUT, *programs)

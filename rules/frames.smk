@@ -15,6 +15,7 @@ rule frames:
         get_image("colmap")
     threads: 8
     params:
+        image=get_image_in_use("colmap"),
         selection=get_selection_arguments,
         max_size=get_setting("frames.max_size"),
         code=get_code("scripts/frames.py"),

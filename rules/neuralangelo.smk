@@ -85,6 +85,7 @@ rule neuralangelo_train:
         get_image("neuralangelo")
     threads: 8
     params:
+        image=get_image_in_use("neuralangelo"),
         resume=get_neuralangelo_resume_arguments,
         gpus=get_gpus,
         seed=get_setting("train.seed"),
@@ -126,6 +127,7 @@ rule neuralangelo_mesh:
         get_image("neuralangelo")
     threads: 8
     params:
+        image=get_image_in_use("neuralangelo"),
         extractor=get_setting("neuralangelo.extractor"),
         resolution=get_setting("mesh.resolution"),
         crop=get_setting("mesh.crop"),

@@ -19,6 +19,7 @@ rule poses:
         get_image("colmap")
     threads: 8
     params:
+        image=get_image_in_use("colmap"),
         backend=get_setting("poses.backend"),
         min_registered=get_setting("poses.min_registered"),
         max_features=get_setting("poses.max_features"),

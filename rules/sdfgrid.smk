@@ -47,6 +47,7 @@ rule sdfgrid_train:
         get_image("pytorch")
     threads: 8
     params:
+        image=get_image_in_use("pytorch"),
         resume=get_resume_arguments,
         code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/train.py"),
     shell:
@@ -81,6 +82,7 @@ rule sdfgrid_mesh:
         get_image("pytorch")
     threads: 8
     params:
+        image=get_image_in_use("pytorch"),
         resolution=get_setting("mesh.resolution"),
         crop=get_setting("mesh.crop"),
         min_component=get_setting("mesh.min_component"),

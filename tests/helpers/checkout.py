@@ -76,18 +76,18 @@ class Checkout:
             timeout=900,
         )
 
-    def planned(self, *arguments: str) -> dict[str, int]:
+    def planned(self, *arguments: str, **environment: str) -> dict[str, int]:
         """What a dry run would do: rule -> number of jobs, the target rule left out."""
-        run = self.snakemake("--dry-run", *arguments)
+        run = self.snakemake("--dry-run", *arguments, **environment)
         assert run.returncode == 0, run.stdout
         jobs = collections.Counter(re.findall(r"^(?:local)?rule (\w+):", run.stdout, re.MULTILINE))
         del jobs["all"]
         assert jobs or "Nothing to be done" in run.stdout, run.stdout
         return dict(jobs)
 
-    def planned_by_scene(self, *arguments: str) -> dict[str, list[str]]:
+    def planned_by_scene(self, *arguments: str, **environment: str) -> dict[str, list[str]]:
         """What a dry run would do: scene -> rules, one for each job."""
-        run = self.snakemake("--dry-run", *arguments)
+        run = self.snakemake("--dry-run", *arguments, **environment)
         assert run.returncode == 0, run.stdout
         found = collections.defaultdict(list)
         pattern = r"^(?:local)?rule (\w+):(?:\n    .*)*?\n    wildcards: .*?scene=([^,\n]+)"
@@ -95,10 +95,10 @@ class Checkout:
             found[scene].append(rule)
         return dict(found)
 
-    def accept(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def accept(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """videomesh-accept, of this checkout."""
         command = [sys.executable, "-m", "videomesh.accept", *arguments, *self.command()[1:]]
-        return self.run(command, PYTHONPATH=str(self.folder / "src"))
+        return self.run(command, PYTHONPATH=str(self.folder / "src"), **environment)
 
     def files(self) -> set[str]:
         """Everything in the folders that hold results."""
