@@ -246,7 +246,7 @@ def test_without_records_no_finished_job_is_taken(jobs: list[Job]) -> None:
 
 
 class Race:
-    """Heads that look at one platform in any order, each with the same work to be done, none knowing of the others."""
+    """Heads that check one platform in any order. All have the same work to do, and none knows of the others."""
 
     def __init__(self, heads: int) -> None:
         self.jobs: dict[str, Job] = {}
@@ -256,7 +256,7 @@ class Race:
         self.time = 0
 
     def look(self, head: int) -> None:
-        """One look and what the executor does about it; a submission becomes visible at once."""
+        """One check, and what the executor does about it. A submission becomes visible at once."""
         if head in self.results:
             return
         decision = decide(self.claims[head], list(self.jobs.values()))
@@ -283,7 +283,7 @@ class Race:
         self.claims[head] = replace(self.claims[head], job_id=id)
 
     def move(self) -> None:
-        """Every job one step towards its end."""
+        """Move every job one step towards its end."""
         self.time += 1
         following = {"RUNNING": "FINALIZING", "FINALIZING": "DONE", "INTERRUPTING": "INTERRUPTED"}
         for id, job in self.jobs.items():
