@@ -237,7 +237,8 @@ def test_a_stale_job_is_never_taken_for_a_result(jobs: list[Job], claim: Claim) 
     # A result that is neither one's own nor known to the records ended after one's own job had begun.
     if decision.job not in mine and not named:
         assert mine and decision.job.state == "DONE"
-        assert (decision.job.stopped or decision.job.created) >= min(job.created for job in mine if job.created)  # type: ignore[operator]
+        ended = decision.job.stopped_at or decision.job.created_at
+        assert ended and ended >= min(job.created_at for job in mine if job.created_at)
 
 
 @given(lists)
