@@ -37,7 +37,7 @@ lint: $(VENV)/.test
 	$(BIN)/snakemake --lint --configfile config/demo/config.yaml
 
 clean: # results stay: they are yours
-	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info executor/src/*.egg-info
+	rm -rf $(VENV) build executor/build .pytest_cache .mypy_cache .ruff_cache .hypothesis src/*.egg-info executor/src/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Each stamp is newer than the files that say what to install.

@@ -256,7 +256,7 @@ def make_plan(seed: int) -> Plan:
 
 def get_expected(plan: Plan) -> dict[str, str]:
     """What an undisturbed run makes, by its name in the bucket."""
-    expected = {}
+    expected: dict[str, str] = {}
     for scene, content in plan.inputs.items():
         one = hash_as_sha256sum(content)
         two = hash_as_sha256sum(one.encode())

@@ -98,7 +98,7 @@ def test_labels_say_who_and_what() -> None:
 
 
 def get_options(arguments: list[str]) -> dict[str, list[str]]:
-    """Values of each option; fails if there is anything else before the image."""
+    """The values of each option. It fails if there is anything else before the image."""
     options: dict[str, list[str]] = {}
     words = arguments[: arguments.index("--") - 1]
     for name, value in zip(words[::2], words[1::2], strict=True):
@@ -166,7 +166,7 @@ def test_secrets_are_refused_and_not_repeated() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """In the place of /workspace."""
+    """The folder that stands for /workspace."""
     monkeypatch.setattr(module, "WORKDIR", tmp_path)
     return tmp_path
 
@@ -292,7 +292,7 @@ def test_any_name_of_a_file_is_itself(name: str) -> None:
 
 
 def is_running(pid: str) -> bool:
-    """A process that has ended and that nobody has asked for (Z) does not run."""
+    """Whether the process runs. A process that ended and waits for its parent (Z) does not."""
     stat = Path("/proc", pid.strip(), "stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
@@ -307,7 +307,7 @@ def wait_for(path: Path) -> str:
 
 @pytest.fixture
 def start(folder: Path) -> Iterator[Start]:
-    """In the background; nothing of it outlives the test."""
+    """Run the script in the background. Nothing of it outlives the test."""
     processes = []
 
     def run(command: str) -> "subprocess.Popen[bytes]":

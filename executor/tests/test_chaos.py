@@ -1,4 +1,4 @@
-"""One of the seeds of chaos.py; `make chaos` runs 200. And does chaos.py see what it looks for?"""
+"""One of the seeds of chaos.py (`make chaos` runs 200), and tests that chaos.py sees what it looks for."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def chaos_bucket(s3: s3_server.S3Server, bucket: str, monkeypatch: pytest.Monkey
 
 
 def test_nothing_is_lost(tmp_path: Path, s3: s3_server.S3Server, chaos_bucket: None) -> None:
-    """Two heads at a time, both killed, and one GPU for them."""
+    """In this seed two heads share one GPU, and both are killed."""
     outcome = chaos.run_seed(1139, tmp_path, s3)
     assert outcome.violations == []
     assert outcome.fired > 0 and outcome.jobs >= 6 and outcome.heads >= 2
@@ -37,7 +37,7 @@ def test_a_wrong_and_a_missing_file_are_seen(tmp_path: Path, s3: s3_server.S3Ser
 
 
 class Looks:
-    """Calls of `job list` at given seconds by given heads, calls that failed, and orders to stop job b."""
+    """A platform that shows given calls: `job list` by second and head, calls that failed, and orders to stop job b."""
 
     def __init__(self, looks: list[tuple[float, int]], failed: tuple[float, ...], orders: tuple[float, ...]) -> None:
         self.looks, self.failed, self.orders = looks, failed, orders

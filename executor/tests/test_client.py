@@ -129,7 +129,7 @@ def test_binary_output_is_no_error_by_itself(make: Make) -> None:
 
 
 def test_no_question_waits_for_an_answer(make: Make) -> None:
-    """Nor does it take what is meant for somebody else."""
+    """The program does not take what is meant for somebody else either."""
     reading, writing = os.pipe()
     os.write(writing, b"typed\n")
     before = os.dup(0)

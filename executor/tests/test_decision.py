@@ -237,7 +237,8 @@ def test_a_stale_job_is_never_taken_for_a_result(jobs: list[Job], claim: Claim) 
     # A result that is neither one's own nor known to the records ended after one's own job had begun.
     if decision.job not in mine and not named:
         assert mine and decision.job.state == "DONE"
-        assert (decision.job.stopped or decision.job.created) >= min(job.created for job in mine if job.created)  # type: ignore[operator]
+        ended = decision.job.stopped_at or decision.job.created_at
+        assert ended and ended >= min(job.created_at for job in mine if job.created_at)
 
 
 @given(lists)
@@ -246,7 +247,7 @@ def test_without_records_no_finished_job_is_taken(jobs: list[Job]) -> None:
 
 
 class Race:
-    """Heads that look at one platform in any order, each with the same work to be done, none knowing of the others."""
+    """Heads that check one platform in any order. All have the same work to do, and none knows of the others."""
 
     def __init__(self, heads: int) -> None:
         self.jobs: dict[str, Job] = {}
@@ -256,7 +257,7 @@ class Race:
         self.time = 0
 
     def look(self, head: int) -> None:
-        """One look and what the executor does about it; a submission becomes visible at once."""
+        """One check, and what the executor does about it. A submission becomes visible at once."""
         if head in self.results:
             return
         decision = decide(self.claims[head], list(self.jobs.values()))
@@ -283,7 +284,7 @@ class Race:
         self.claims[head] = replace(self.claims[head], job_id=id)
 
     def move(self) -> None:
-        """Every job one step towards its end."""
+        """Move every job one step towards its end."""
         self.time += 1
         following = {"RUNNING": "FINALIZING", "FINALIZING": "DONE", "INTERRUPTING": "INTERRUPTED"}
         for id, job in self.jobs.items():

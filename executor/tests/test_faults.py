@@ -100,7 +100,7 @@ def test_a_job_stopped_by_somebody_is_not_started_again(head: Head) -> None:
 @pytest.mark.parametrize("code", [None, "real", 0])
 @pytest.mark.parametrize("state", ["TIMEOUT", "INTERRUPTED", "FAILED"])
 def test_a_job_that_runs_out_of_time(head: Head, state: str, code: str | int | None) -> None:
-    """Whatever the platform calls the end of it. A minute is a second here."""
+    """The platform may give this end any of these names. A minute is a second here."""
     head.platform.set(time_scale=60, timeout_state=state, timeout_exit_code=code)
     run = head.write(make="sleep 60;", snakefile=SNAKEFILE.replace("runtime=10", "runtime=1")).run()
     check_failure(head, run, [state], "reached its time limit of 1 minute", "Raise the rule's resource runtime")
@@ -139,7 +139,7 @@ def test_an_image_that_is_pulled_for_ever(head: Head) -> None:
 
 
 def test_a_job_for_which_no_machine_is_free(head: Head) -> None:
-    """It is stopped, and the next attempt does not take the one that is being stopped for its own."""
+    """The job is stopped, and the next attempt does not take it over while it stops."""
     head.platform.set(delays={"FINALIZING": 1, "INTERRUPTING": 1})
     head.platform.fault(when="QUEUED", match="rule=make", action="stuck", count=1)
     run = head.run("--ovhai-queued-limit", "0.03", "--retries", "1")
@@ -149,7 +149,7 @@ def test_a_job_for_which_no_machine_is_free(head: Head) -> None:
 
 
 def test_a_job_that_was_given_up_stops_though_the_first_order_is_lost(head: Head) -> None:
-    """It is the last one of the run: nothing else would keep the head from leaving."""
+    """This is the last job of the run, so nothing else keeps the head running."""
     head.platform.fault(when="QUEUED", match="rule=make", action="stuck")
     head.platform.fault(when="job stop", action="fail", count=2)
     run = head.run("--ovhai-queued-limit", "0.03")
@@ -157,7 +157,7 @@ def test_a_job_that_was_given_up_stops_though_the_first_order_is_lost(head: Head
 
 
 def test_a_result_that_did_not_reach_the_bucket(head: Head) -> None:
-    """The platform says DONE, and nothing of the failed copy."""
+    """The platform says DONE, and it does not tell that the copy failed."""
     head.platform.fault(when="push", match="rule=make", action="fail", keep_state=True, count=1)
     for when in ("job list", "job get"):
         head.platform.fault(when=when, action="drop", fields=["status.dataSync"])
@@ -168,7 +168,7 @@ def test_a_result_that_did_not_reach_the_bucket(head: Head) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["--groups", "make=g", "add=g"]], ids=["alone", "in a group"])
 def test_what_a_rule_wrote_into_its_own_log_tells_the_cause(head: Head, arguments: list[str]) -> None:
-    """It is in the bucket only: neither the platform nor Snakemake shows it."""
+    """This log is only in the bucket. Neither the platform nor Snakemake shows it."""
     head.write(make="echo CUDA out of memory, sadly > {log:q}; echo >> {log:q}; exit 1;")
     run = head.run(*arguments)
     assert run.returncode == 1
@@ -219,6 +219,6 @@ def test_broken_signatures_are_said_before_anything_starts(head: Head, text: str
 
 
 def test_the_watching_thread_waits_for_the_rest_of_the_executor(head: Head) -> None:
-    """It starts before the executor has its settings; a slow platform then keeps it waiting for seconds."""
+    """The thread starts before the executor has its settings, and a slow platform keeps it waiting for seconds."""
     head.platform.fault(when="capabilities flavor list", action="slow", seconds=2)
     check_success(head, head.run(), ["DONE"])

@@ -59,7 +59,7 @@ def test_fields_do_not_run_into_each_other(command: str, image: str, other_comma
 
 
 def test_checksums_are_the_same_on_every_machine() -> None:
-    """Numbers from another process: they may not depend on Python's hash seed."""
+    """These numbers come from another process. They must not depend on Python's hash seed."""
     assert get_target([OUT]) == "8000a6f86b82105b74142aa6d93588a7584f6fe4"
     assert FINGERPRINT == "2b37481569e1a2bce6c8fb4f280c655d0ee7dcd0"
 

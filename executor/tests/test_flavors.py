@@ -1,5 +1,7 @@
 """flavors.py: what is refused before a submission."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,12 @@ def test_flavors_of_the_platform() -> None:
 
 
 def test_flavors_of_which_the_platform_says_little() -> None:
-    records = [{"id": "x"}, {"id": "y", "type": "GPU", "max": "3", "resourcesPerUnit": None}, {"id": None}, {}]
+    records: list[dict[str, Any]] = [
+        {"id": "x"},
+        {"id": "y", "type": "GPU", "max": "3", "resourcesPerUnit": None},
+        {"id": None},
+        {},
+    ]
     assert read_flavors(records) == {"x": Flavor("x", "", None, None, None), "y": Flavor("y", "gpu", 3, None, None)}
     # What is not known is not checked.
     assert check_resources(Resources(99, 1, "x", 60), read_flavors(records), 10**9) == []

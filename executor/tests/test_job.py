@@ -52,7 +52,7 @@ PATHS = find_paths(RECORD)
 
 
 def change(path: tuple[Any, ...], *value: Any) -> dict[str, Any]:
-    """The record with another value at a path, or none."""
+    """The record with another value at a path, or with the field missing."""
     record = copy.deepcopy(RECORD)
     owner: Any = record
     for key in path[:-1]:

@@ -90,7 +90,7 @@ def test_noise_beside_a_reply(head: Head, action: str) -> None:
     ids=str,
 )
 def test_a_submission_whose_reply_says_nothing(head: Head, fault: dict[str, Any]) -> None:
-    """A job may have been started or not; it is never started twice."""
+    """The job may have been started or not. It is never started twice."""
     head.platform.fault(when="job run", match="rule=make", count=1, **fault)
     assert "show whether the job was started" in finish(head)
 
@@ -182,7 +182,7 @@ def test_slow_replies(head: Head) -> None:
 
 
 def test_logs_that_cannot_be_read(head: Head) -> None:
-    """A success needs none; a failure says that there is none."""
+    """A success needs no log. A failure says that there is none."""
     head.platform.fault(when="job logs", action="fail")
     finish(head.write(make="sleep 1;"))
     run = head.write(add="exit 3;").run("--forcerun", "add")
@@ -193,7 +193,7 @@ def test_logs_that_cannot_be_read(head: Head) -> None:
 
 
 def test_a_job_that_stops_late_is_told_again(head: Head) -> None:
-    """The work has changed, and the order to stop the old job is lost twice."""
+    """The rule has changed, and the order to stop the old job is lost twice."""
     head.write(make="sleep 60;")
     start_and_kill(head)
     head.platform.fault(when="job stop", action="fail", count=1)
@@ -218,7 +218,7 @@ def test_variants_of_the_platform(head: Head, settings: dict[str, Any]) -> None:
 
 
 def test_files_pushed_again_unchanged_do_not_make_others_stale(head: Head) -> None:
-    """Where each rule has a folder of its own; the second job pulls and pushes only its own."""
+    """Each rule has its own folder, and the second job pulls and pushes only that."""
     head.platform.set(push_unchanged=True)
     finish(head)
     assert head.run("--forcerun", "add").returncode == 0

@@ -1,4 +1,4 @@
-"""Heads that die, that are restarted elsewhere, or that run at the same time: never two jobs for the same work."""
+"""Heads die, are restarted elsewhere, or run at the same time. There are never two jobs for the same work."""
 
 import signal
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_a_job_that_ended_while_no_head_was_there_is_not_paid_for_again(head: He
 
 
 def test_another_machine_goes_on_with_the_job(head: Head, tmp_path: Path) -> None:
-    """With a copy of the working folder or with a fresh one."""
+    """The other machine has a copy of the working folder, or a fresh one."""
     head.write(make="sleep 8;")
     start_and_kill(head)
     copied = head.copy(tmp_path / "copied").start()
@@ -50,14 +50,14 @@ def test_a_lost_reply_does_not_start_a_second_job(head: Head, killed: bool) -> N
 
 
 def test_the_reply_to_a_short_job_is_lost(head: Head) -> None:
-    """It has ended before the first look for it."""
+    """The job has ended before the first list."""
     head.platform.fault(when="job run", action="lose_reply", text="connection reset", count=2)
     finish(head)
     assert states(head) == ["DONE"] and states(head, "add") == ["DONE"]
 
 
 def test_two_heads_converge_on_one_job(head: Head, tmp_path: Path) -> None:
-    """The job that was created first goes on, whoever started it."""
+    """The job created first continues, whoever started it."""
     head.write(make="sleep 6;")
     other = Head(tmp_path / "other", head.platform, head.s3, head.bucket).write(make="sleep 6;")
     # Both lists are old when the jobs are submitted.
@@ -144,7 +144,7 @@ def test_detach_leaves_the_jobs_to_the_next_run(head: Head) -> None:
 
 
 def test_attempts_carry_no_weight_in_identity(head: Head) -> None:
-    """A restarted head counts from one again, and still knows the job of the second attempt."""
+    """A restarted head counts attempts from one again, and it still recognises the job of the second attempt."""
     head.write(make="[ -e /tmp/never ] || sleep 6;")
     head.platform.fault(when="RUNNING", match="attempt=1", action="end", state="ERROR", count=1)
     first = head.start("--retries", "2")
@@ -156,7 +156,7 @@ def test_attempts_carry_no_weight_in_identity(head: Head) -> None:
 
 
 def test_what_another_machine_did_meanwhile_is_not_done_again(head: Head, tmp_path: Path) -> None:
-    """The one that died comes back with its old records, from which all has to be made again."""
+    """The head that died comes back. By its old records everything has to be made again."""
     head.write(make="sleep 8;")
     start_and_kill(head)
     finish(Head(tmp_path / "fresh", head.platform, head.s3, head.bucket).write(make="sleep 8;"))
@@ -174,7 +174,7 @@ def test_a_job_that_ends_while_a_fresh_folder_plans_is_not_paid_for_again(head: 
 
 
 def test_jobs_that_nobody_needs_any_more_are_named(head: Head) -> None:
-    """A scene was taken out of the table while its job waits for a machine."""
+    """A scene is removed from the table while its job waits for a machine."""
     head.platform.fault(when="QUEUED", match="scene=old", action="stuck")
     first = head.start("--config", "scenes=a,old")
     wait_until(lambda: states(head) == ["DONE", "QUEUED"] or states(head) == ["QUEUED", "DONE"])
@@ -190,7 +190,7 @@ def test_jobs_that_nobody_needs_any_more_are_named(head: Head) -> None:
 
 
 def test_what_a_failed_job_left_while_no_head_was_there_is_no_result(head: Head, tmp_path: Path) -> None:
-    """The platform loses the machine and yet copies half a file; a head in a fresh folder finds it."""
+    """The platform loses the machine and still copies half a file. A head in a fresh folder finds it."""
     head.platform.fault(when="RUNNING", match="rule=make", action="end", state="ERROR", seconds=2, push=True, count=1)
     head.write(make="echo part > {output:q}; sleep 6;")
     start_and_kill(head)

@@ -205,7 +205,7 @@ def test_a_resource_that_only_the_job_knows_is_refused(head: Head) -> None:
 
 
 def test_params_without_an_order_do_not_change_the_fingerprint(head: Head) -> None:
-    """Each head is a process with other addresses and another order of sets."""
+    """Each head is a process with its own addresses of objects and its own order of sets."""
     params = '    params:\n        names={"b", "a", "d", "c"},\n        made=object(),\n    threads: 2\n'
     head.write(snakefile=SNAKEFILE.replace("    threads: 2\n", params))
     assert head.run().returncode == 0

@@ -22,7 +22,7 @@ key_lists = st.lists(keys, max_size=6, unique=True)
 
 
 def store(key: str, bucket: str = "b") -> StoredFile:
-    """As Snakemake's S3 storage plugin places it."""
+    """A file with the path that Snakemake's S3 storage plugin gives it."""
     return StoredFile(bucket, key, f".snakemake/storage/s3/{bucket}/{key}")
 
 
@@ -31,7 +31,7 @@ def is_below(path: str, folder: str) -> bool:
 
 
 def resolve(file: StoredFile, volumes: list[Volume]) -> Volume:
-    """The one volume below whose mount the command's path of a file lies."""
+    """The only volume whose mount holds the path by which the command knows the file."""
     (found,) = [volume for volume in volumes if is_below(str(WORKDIR / file.path), volume.mount)]
     return found
 

@@ -25,7 +25,7 @@ SPEC = JobSpec("r", {}, 1, "true", "image", [], RESOURCES, (), (OUTPUT,), (), ()
 
 
 class Memory:
-    """Platform and bucket; each submitted job ends at once, in the given state."""
+    """A platform and a bucket. Each submitted job ends at once, in the given state."""
 
     def __init__(self, state: str = "DONE") -> None:
         self.state = state
@@ -61,7 +61,7 @@ class Memory:
 
 
 def test_an_output_that_shows_late_is_waited_for_also_after_a_restart(tmp_path: Path, monkeypatch: Any) -> None:
-    """The head looked for an earlier job's result, found none, and has started its own job since then."""
+    """The head looked for an earlier job's result and found none. Since then it has started its own job."""
     monkeypatch.chdir(tmp_path)
     memory = Memory()
     assert memory.watcher.check([Task(SPEC, None, orphaned=True)]) == []
@@ -73,7 +73,7 @@ def test_an_output_that_shows_late_is_waited_for_also_after_a_restart(tmp_path: 
 
 
 def test_a_failed_jobs_outputs_are_gone_before_snakemake_hears_of_it(tmp_path: Path, monkeypatch: Any) -> None:
-    """A platform may copy half a file of a job that it lost; seeds 27 and 29 of `make chaos` took it for a result."""
+    """A platform may copy half a file of a job that it lost. Seeds 27 and 29 of `make chaos` took it for a result."""
     monkeypatch.chdir(tmp_path)
     memory = Memory("ERROR")
     assert memory.watcher.check([Task(SPEC, None)]) == []

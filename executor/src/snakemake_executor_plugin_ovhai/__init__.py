@@ -53,7 +53,7 @@ from .notices import Notices
 from .polling import Limits
 from .preflight import check_earlier_jobs, load_flavors, refuse_impossible_jobs
 from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
-from .signatures import OWN_FILE, Signature, load_signatures
+from .signatures import OWN_FILE, Retry, Signature, load_signatures
 from .snakemake_jobs import get_job_spec, get_resources
 from .sources import SourceError, find_file, find_folder, upload_folder
 from .stopper import Stopper
@@ -88,7 +88,7 @@ class Executor(RemoteExecutor):
 
     def __post_init__(self) -> None:
         self.settings: ExecutorSettings = self.workflow.executor_settings
-        self.retries: dict[JobExecutorInterface, str] = {}  # failed job -> whether to try again (signatures.Retry)
+        self.retries: dict[JobExecutorInterface, Retry] = {}  # failed job -> whether another attempt may help
         self.free_retries: dict[JobExecutorInterface, int] = {}
 
         client = Client()
