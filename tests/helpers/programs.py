@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib.util
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,16 @@ def load(program: str) -> ModuleType:
 def call(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """What `python3 scripts/PROGRAM.py ARGUMENTS` would give."""
     return call_main(load(program), [f"{program}.py", *map(str, arguments)])
+
+
+def run_program(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """`python3 scripts/PROGRAM.py ARGUMENTS`, as the rules start it."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / f"{program}.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+    )
 
 
 def call_main(module: ModuleType, arguments: list[str]) -> subprocess.CompletedProcess[str]:
