@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from programs import call, run_program
+from programs import call, run_process
 
 
 def test_all_files_are_copied(tmp_path: Path) -> None:
@@ -10,7 +10,7 @@ def test_all_files_are_copied(tmp_path: Path) -> None:
     (tmp_path / "b.glb").write_bytes(b"web")
     target = tmp_path / "deliver" / "lamp"
     pairs = ["--copy", tmp_path / "a.ply", target / "mesh.ply", "--copy", tmp_path / "b.glb", target / "mesh.glb"]
-    done = run_program("deliver", *pairs)
+    done = run_process("deliver", *pairs)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert {path.name: path.read_bytes() for path in target.iterdir()} == {"mesh.ply": b"mesh", "mesh.glb": b"web"}
 

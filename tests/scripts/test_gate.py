@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import synthetic_captures as made
-from programs import run_program
+from programs import run_process
 from videomesh.gate import verdict
 
 OFF = {check.name: {"warn": None, "fail": None} for check in verdict.CHECKS}
@@ -24,18 +24,18 @@ def test_it_measures_and_decides(folder: Path) -> None:
     files |= {"region": "region.json", "points": "points.npz", "output": "gate.json"}
     limits = json.dumps({**OFF, "frame_count": {"warn": None, "fail": 20}})
     options = [f"--{option}={folder / name}" for option, name in files.items()]
-    done = run_program("gate", "check", "--scene=toy", f"--thresholds={limits}", *options)
+    done = run_process("gate", "check", "--scene=toy", f"--thresholds={limits}", *options)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "gate: toy: fail, 23 checks, 1 failed, 0 with a warning\n"
 
     decide = ["decide", f"--gate={folder}/gate.json", f"--output={folder}/gate.pass"]
-    done = run_program("gate", *decide, "--mode=fail")
+    done = run_process("gate", *decide, "--mode=fail")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: scene toy: the capture is not good enough to train on")
     assert "failed: frame_count is 19 frames and should be at least 20 frames" in done.stderr
     assert not (folder / "gate.pass").exists()
 
-    done = run_program("gate", *decide, "--mode=warn")
+    done = run_process("gate", *decide, "--mode=warn")
     assert (done.returncode, done.stdout) == (0, "")
     assert "failed: frame_count" in done.stderr
     assert (folder / "gate.pass").read_text().startswith("toy: fail, 23 checks, 1 failed")
