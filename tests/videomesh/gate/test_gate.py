@@ -198,7 +198,7 @@ def set_pose(transforms: dict[str, Any], row: int, column: int, factor: float) -
             "upstream_region_difference",
             "warn",
             1.5,
-            "Nothing to film again",
+            "nothing to film again",
         ),
         (
             "region.json",
