@@ -28,7 +28,7 @@ rule region:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/region.py"'
         " --cameras {input.cameras:q}"
         " --image-poses {input.image_poses:q}"
-        " --points {input.points3d:q}"
+        " --points3d {input.points3d:q}"
         " --frames-json {input.frames:q}"
         " --scene-type {params.scene_type:q}"
         " --method {params.method:q}"
@@ -37,5 +37,5 @@ rule region:
         " --transforms {output.transforms:q}"
         " --summary {output.summary:q}"
         " --picture {output.picture:q}"
-        " --engine-points {output.points:q}"
+        " --points {output.points:q}"
         " > {log:q} 2>&1"

@@ -59,7 +59,7 @@ def decide_scene(args: argparse.Namespace) -> None:
     text = decide(args.gate, args.mode)
     with outputs(args.output) as (part,):
         part.write_text(text)
-    if "\n  " in text:  # more than the summary: there is something to say
+    if len(text.splitlines()) > 1:  # behind the summary stand the failures and warnings
         print(f"gate: scene {text}", end="", file=sys.stderr)
 
 

@@ -1,4 +1,4 @@
-"""Write transforms.json: camera poses and the bounding sphere that training and extraction are limited to.
+"""Write transforms.json: the camera poses, and the sphere that training and extraction are limited to.
 
 Reads the COLMAP model of the poses stage. The region comes from, first match wins: an override file, --center with
 --radius, or --method.
@@ -15,19 +15,15 @@ from videomesh.region.choice import check_reach, choose_region, describe, summar
 from videomesh.region.override import parse_sphere, read_override
 from videomesh.region.picture import draw
 from videomesh.region.reading import match_frames, read_frames, read_model, to_cloud, to_scene
-from videomesh.region.subject import (
-    SCENE_TYPES,
-    find_subject,
-    guess_scene_type,
-)
+from videomesh.region.subject import SCENE_TYPES, find_subject, guess_scene_type
 from videomesh.region.upstream import upstream_region
 from videomesh.region.views import find_focus, views_from
-from videomesh.scene import SparsePoints, describe_scene, write_points
+from videomesh.scene import SparsePoints, write_points, write_scene
 
 
 def main() -> None:
     args = parse_arguments()
-    camera, images, points = read_model(args.cameras, args.image_poses, args.points)
+    camera, images, points = read_model(args.cameras, args.image_poses, args.points3d)
     frames = match_frames(images, read_frames(args.frames_json), args.frames_json)
     views = views_from(np.stack([image.world_from_cam for image in images]))
     cloud = to_cloud(points, images)
@@ -43,8 +39,8 @@ def main() -> None:
     check_reach(choice, views, cloud, args.override)
 
     summary = summarize(choice, given, used, focus, subject, upstream, views, cloud)
-    with outputs(args.transforms, args.summary, args.picture, args.engine_points) as parts:
-        write_json(parts[0], describe_scene(to_scene(args.transforms, camera, images, choice.region), frames))
+    with outputs(args.transforms, args.summary, args.picture, args.points) as parts:
+        write_scene(parts[0], to_scene(args.transforms, camera, images, choice.region), frames)
         write_json(parts[1], summary)
         draw(parts[2], views, cloud, summary)
         write_points(parts[3], SparsePoints(*cloud, subject.mask))
@@ -56,7 +52,7 @@ def parse_arguments() -> argparse.Namespace:
     source = parser.add_argument_group("input")
     source.add_argument("--cameras", type=Path, required=True, help="COLMAP cameras.bin with one PINHOLE camera")
     source.add_argument("--image-poses", type=Path, required=True, help="COLMAP images.bin")
-    source.add_argument("--points", type=Path, required=True, help="COLMAP points3D.bin")
+    source.add_argument("--points3d", type=Path, required=True, help="COLMAP points3D.bin")
     source.add_argument("--frames-json", type=Path, required=True, help="frames.json of the frames stage")
     choice = parser.add_argument_group("region")
     choice.add_argument("--scene-type", choices=("auto", *SCENE_TYPES), required=True, help="what was filmed")
@@ -78,7 +74,7 @@ def parse_arguments() -> argparse.Namespace:
     result.add_argument("--transforms", type=Path, required=True, help="transforms.json for the engines")
     result.add_argument("--summary", type=Path, required=True, help="region.json: how the region was found")
     result.add_argument("--picture", type=Path, required=True, help="region.png: cameras, points, sphere")
-    result.add_argument("--engine-points", type=Path, required=True, help="points.npz: sparse points for the engine")
+    result.add_argument("--points", type=Path, required=True, help="points.npz: the sparse points, for the engines")
     return parser.parse_args()
 
 

@@ -1,4 +1,6 @@
-"""The contract between stages and engines: transforms.json, images.tar and points.npz, read and written here only.
+"""The contract between stages and engines: transforms.json, images.tar and points.npz.
+
+This is their only reader, and the writer of all but images.tar, which the poses stage packs.
 
 transforms.json has Instant-NGP's format with the region added, as NVIDIA's Neuralangelo reads it. Its poses have
 OpenGL's camera axes (x right, y up, z backward). COLMAP and this workflow's own code use OpenCV's (x right, y down, z
@@ -10,7 +12,6 @@ from __future__ import annotations
 
 import math
 import tarfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Sequence
@@ -19,10 +20,11 @@ import numpy as np
 from PIL import Image
 
 from videomesh.errors import UserError
-from videomesh.files import read_json
+from videomesh.files import read_json, write_json
 
 OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])  # and the other way round
 NUMBERS = ("fl_x", "fl_y", "cx", "cy", "w", "h", "sphere_radius")  # of which all but cx and cy are above 0
+AGAIN = "run the region stage again"
 DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2", "sk_x", "sk_y")
 BOX = 4  # Image.Resampling.BOX, Image.BOX before Pillow 9.1: each new pixel is the mean of those it covers
 
@@ -45,44 +47,58 @@ class Scene:
 
 
 def read_scene(path: Path) -> Scene:
-    """Raises UserError naming the key or the frame on anything missing, broken or contradictory."""
+    """The scene of a transforms.json. Raises UserError naming the key or the frame that is missing or broken."""
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; the region stage writes it")
     content = read_json(path)
     needed = [*NUMBERS, "sphere_center", "frames"]
     missing = [key for key in needed if not isinstance(content, dict) or key not in content]
     if missing:
-        raise UserError(f"{path}: lacks {', '.join(missing)}; run the region stage again")
-    for key in NUMBERS:
+        raise UserError(f"{path}: lacks {', '.join(missing)}; {AGAIN}")
+    content = {**dict.fromkeys(DISTORTION, 0), **content}
+    for key in (*NUMBERS, *DISTORTION):
         if not is_finite(content[key], ()):
-            raise UserError(f"{path}: {key} is {content[key]!r}, not a number; run the region stage again")
-        if key not in ("cx", "cy") and content[key] <= 0:
+            raise UserError(f"{path}: {key} is {content[key]!r}, not a number; {AGAIN}")
+        if key in NUMBERS and key not in ("cx", "cy") and content[key] <= 0:
             raise UserError(f"{path}: {key} is {content[key]}; it must be above 0")
+        if key in ("w", "h") and content[key] != int(content[key]):
+            raise UserError(f"{path}: {key} is {content[key]}; it must be a whole number of pixels")
     if not is_finite(content["sphere_center"], (3,)):
         raise UserError(f"{path}: sphere_center is {content['sphere_center']!r}, not 3 numbers")
-    frames = content["frames"]
-    if not isinstance(frames, list) or not frames:
-        raise UserError(f"{path}: holds no frames; run the region stage again")
-    for index, frame in enumerate(frames):
-        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
-            raise UserError(f"{path}: frame {index} has no file_path")
-        if not is_finite(frame.get("transform_matrix"), (4, 4)):
-            raise UserError(
-                f"{path}: frame {index} ({frame['file_path']}): transform_matrix is not 4 x 4 finite numbers; run the "
-                "poses stage again"
-            )
-    poses = np.array([frame["transform_matrix"] for frame in frames], float)
+    names, world_from_cam = read_poses(path, content["frames"], "run the poses stage again")
+    if not names:
+        raise UserError(f"{path}: holds no frames; {AGAIN}")
     return Scene(
         path=Path(path),
-        names=[get_name(frame["file_path"]) for frame in frames],
+        names=names,
         width=int(content["w"]),
         height=int(content["h"]),
         focal=(float(content["fl_x"]), float(content["fl_y"])),
         principal=(float(content["cx"]), float(content["cy"])),
-        distortion=[float(content.get(key, 0)) for key in DISTORTION] + [float(bool(content.get("is_fisheye")))],
-        world_from_cam=poses @ OPENGL_FROM_OPENCV,
+        distortion=[float(content[key]) for key in DISTORTION] + [float(bool(content.get("is_fisheye")))],
+        world_from_cam=world_from_cam,
         center=np.array(content["sphere_center"], float),
         radius=float(content["sphere_radius"]),
         box=read_box(path, content),
     )
+
+
+def read_poses(path: Path, frames: Any, remedy: str) -> tuple[list[str], np.ndarray]:
+    """Image names, and world_from_cam (n, 4, 4) float64 in OpenCV's axes, of the entry `frames` of a transforms.json.
+
+    Raises UserError, which ends in the remedy, naming the frame without a name or a pose.
+    """
+    if not isinstance(frames, list):
+        raise UserError(f"{path}: frames holds {type(frames).__name__}, not a list; {remedy}")
+    for index, frame in enumerate(frames):
+        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str):
+            raise UserError(f"{path}: frame {index} has no file_path; {remedy}")
+        if not is_finite(frame.get("transform_matrix"), (4, 4)):
+            raise UserError(
+                f"{path}: frame {index} ({frame['file_path']}): transform_matrix is not 4 x 4 finite numbers; {remedy}"
+            )
+    poses = np.array([frame["transform_matrix"] for frame in frames], float).reshape(-1, 4, 4)
+    return [get_name(frame["file_path"]) for frame in frames], poses @ OPENGL_FROM_OPENCV
 
 
 def read_box(path: Path, content: dict[str, Any]) -> np.ndarray | None:
@@ -108,8 +124,12 @@ def is_finite(value: Any, shape: tuple[int, ...]) -> bool:
     return array.shape == shape and array.dtype.kind in "iuf" and bool(np.isfinite(array).all())
 
 
+def write_scene(path: Path, scene: Scene, times: Sequence[dict[str, Any]]) -> None:
+    """Write transforms.json with upstream's keys, plus the video_frame and time that `times` holds for each image."""
+    write_json(path, describe_scene(scene, times))
+
+
 def describe_scene(scene: Scene, times: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The content of transforms.json, as upstream writes it, plus video_frame and time of each frame."""
     box = scene.box if scene.box is not None else scene.center[:, None] + [-scene.radius, scene.radius]
     return {
         "camera_angle_x": 2 * math.atan(scene.width / (2 * scene.focal[0])),
@@ -204,20 +224,22 @@ def read_points(path: Path, scene: Scene) -> SparsePoints:
         with np.load(path) as arrays:
             missing = [key for key in SparsePoints._fields if key not in arrays.files]
             if missing:
-                raise UserError(f"{path}: lacks the arrays {', '.join(missing)}; run the region stage again")
+                raise UserError(f"{path}: lacks the arrays {', '.join(missing)}; {AGAIN}")
             points = SparsePoints(*(arrays[key] for key in SparsePoints._fields))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the region stage writes it")
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a readable .npz file ({error}); run the region stage again")
+    except UserError:
+        raise
+    except Exception as error:  # NumPy and zipfile have many ways to say that a file is broken
+        raise UserError(f"{path}: not a readable .npz file ({error}); {AGAIN}")
     count = len(points.xyz) if points.xyz.ndim else 0
     rows = [array.shape[:1] for array in (points.error, points.track, points.observers, points.subject)]
     if points.xyz.shape != (count, 3) or points.observers.ndim != 2 or rows != [(count,)] * 4:
-        raise UserError(f"{path}: its arrays do not hold one row for each point; run the region stage again")
+        raise UserError(f"{path}: its arrays do not hold one row for each point; {AGAIN}")
     if points.observers.max(initial=-1) >= len(scene.names):
         raise UserError(
             f"{path}: names frame {points.observers.max()} of {len(scene.names)}; it belongs to another file than "
-            f"{scene.path}; run the region stage again"
+            f"{scene.path}; {AGAIN}"
         )
     return points
 

@@ -5,10 +5,15 @@ World: z up, lengths in metres. Every scene is deterministic.
 
 import json
 import struct
+import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
+
+from programs import call, load
 
 WIDTH, HEIGHT, FOCAL = 64, 48, 60.0
 UP = np.array([0.0, 0.0, 1.0])
@@ -20,7 +25,7 @@ class Capture(NamedTuple):
 
 
 def look(position: Any, target: Any, up: Any = UP) -> np.ndarray:
-    """Camera-to-world matrix in OpenCV axes of a camera at position that looks at target."""
+    """world_from_cam in OpenCV axes of a camera at position that looks at target."""
     position, target = np.array(position, float), np.array(target, float)
     forward = (target - position) / np.linalg.norm(target - position)
     right = np.cross(forward, up)
@@ -114,14 +119,14 @@ def write(folder: Path, capture: Capture) -> dict[str, Path]:
     paths = {
         "cameras": folder / "cameras.bin",
         "image-poses": folder / "images.bin",
-        "points": folder / "points3D.bin",
+        "points3d": folder / "points3D.bin",
         "frames-json": folder / "frames.json",
         "poses-json": folder / "poses.json",
     }
     write_cameras(paths["cameras"])
     write_images(paths["image-poses"], capture.world_from_cam, names)
     tracks = _tracks(capture)
-    write_points(paths["points"], capture.points, tracks)
+    write_points(paths["points3d"], capture.points, tracks)
     frames = [
         {"name": name, "video_frame": 3 * i, "time": i / 10, "sharpness": 100.0 + i % 7, "luminance": 0.5}
         for i, name in enumerate(names)
@@ -197,13 +202,22 @@ def _quaternion(rotation: np.ndarray) -> np.ndarray:
     return np.array([w, x, y, z])
 
 
+def call_region(
+    folder: Path, inputs: dict[str, Path], *options: str, picture: bool = False, **changes: object
+) -> subprocess.CompletedProcess[str]:
+    """scripts/region.py as the rule calls it. Drawing takes most of its time: region.png is empty unless asked for."""
+    drawing = nullcontext() if picture else mock.patch.object(load("region"), "draw", lambda path, *_: path.touch())
+    with drawing:
+        return call("region", *get_region_arguments(folder, inputs, **changes), *options)
+
+
 def get_region_arguments(folder: Path, inputs: dict[str, Path], **changes: object) -> list[str]:
     """Arguments of scripts/region.py as the rule gives them, with changes by their names; outputs lie in folder."""
     outputs = {
         "transforms": folder / "transforms.json",
         "summary": folder / "region.json",
         "picture": folder / "region.png",
-        "engine-points": folder / "points.npz",
+        "points": folder / "points.npz",
     }
     settings = {"scene-type": "auto", "method": "robust", "margin": 1.08}
     settings |= {name.replace("_", "-"): value for name, value in changes.items()}

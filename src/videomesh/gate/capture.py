@@ -1,4 +1,4 @@
-"""Everything that the checks look at, read from the files of the stages before."""
+"""What the checks look at, read from the files of the stages before."""
 
 import json
 import math
@@ -33,7 +33,7 @@ def read_capture(frames_json: Path, poses_json: Path, transforms: Path, region_j
     for frame in frames:
         _need(frames_json, frame, {"name": str, "sharpness": float, "luminance": float})
     if not frames:
-        raise UserError(f"{frames_json}: holds no frames; run that stage again")
+        raise UserError(f"{frames_json}: holds no frames; run the frames stage again")
     numbers = ("registered_share", "reprojection_error", "track_length", "points_per_image")
     counts = {"frames": int, "registered": int, "unregistered": list, "attempts": list, "images": list}
     poses = _read(poses_json, {**dict.fromkeys(numbers, float), **counts})
@@ -56,14 +56,14 @@ def _read(path: Path, keys: dict[str, type]) -> dict[str, Any]:
 def _need(path: Path, content: Any, keys: dict[str, type]) -> None:
     """Raise UserError unless content is an object with these keys; float stands for any finite number."""
     if not isinstance(content, dict):
-        raise UserError(f"{path}: holds {type(content).__name__} where an object with {', '.join(keys)} is expected")
+        raise UserError(f"{path}: holds {type(content).__name__} instead of an object with {', '.join(keys)}")
     for key, kind in keys.items():
         if key not in content:
-            raise UserError(f"{path}: key {key!r} is missing; run the stage that writes it again")
+            raise UserError(f"{path}: lacks the key {key!r}; run the stage that writes it again")
         value = content[key]
         good = isinstance(value, int | float) and math.isfinite(value) if kind is float else isinstance(value, kind)
         if not good:
-            raise UserError(f"{path}: {key} is {json.dumps(value)[:80]}, expected {_WORDS[kind]}")
+            raise UserError(f"{path}: {key} is {json.dumps(value)[:80]}; it must be {_WORDS[kind]}")
 
 
 _WORDS = {float: "a number", int: "a whole number", str: "a text", list: "a list", dict: "an object"}

@@ -78,7 +78,7 @@ def track_length(capture: Capture) -> Finding:
 def points_per_image(capture: Capture) -> Finding:
     return Finding(
         capture.poses["points_per_image"],
-        "There is little texture: put printed paper or cloth under the subject, use more light, avoid shine.",
+        "There is little texture. Put printed paper or cloth under the subject, use more light, avoid shine.",
     )
 
 
@@ -86,7 +86,7 @@ def models(capture: Capture) -> Finding:
     sizes = get_model_sizes(capture.poses)
     return Finding(
         max(sum(size > 0.05 * capture.poses["frames"] for size in sizes), 1),
-        "The video falls apart into pieces that do not overlap: film in one go, and return to where you started."
+        "The video falls apart into pieces that do not overlap. Film in one go, and return to where you started."
         + (f" Frames per piece: {', '.join(map(str, sizes[:5]))}." if len(sizes) > 1 else ""),
     )
 
@@ -190,8 +190,8 @@ def upstream_region_difference(capture: Capture) -> Finding | None:
         return None
     return Finding(
         abs(upstream["radius_from_origin"] - upstream["radius"]) / upstream["radius"],
-        "Nothing to film again: upstream's own script would size the sphere from the wrong point; this workflow "
-        "does not. Do not replace transforms.json by one that upstream's script wrote.",
+        "There is nothing to film again. Upstream's own script would size the sphere from the wrong point, which this "
+        "workflow does not. Do not replace transforms.json by one that upstream's script wrote.",
     )
 
 

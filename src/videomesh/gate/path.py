@@ -97,6 +97,6 @@ def measure_coverage(azimuth: np.ndarray, names: list[str]) -> tuple[float, str]
     side = ("near side", "right side", "far side", "left side")[int((middle + 45) // 90) % 4]
     text = (
         f"Nothing was filmed between {names[before]} and {names[after]}, about {widths[widest]:.0f} degrees on the "
-        f"{side} as seen from {names[0]}: film that side too."
+        f"{side} as seen from {names[0]}. Film that side too."
     )
     return float(covered.mean()), text

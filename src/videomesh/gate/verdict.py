@@ -53,7 +53,10 @@ CHECKS = [
     Check(path.elevation_spread, Limit("below", "degrees", "NA-03", "range of heights filmed from, 5 to 95 %")),
     # region
     Check(measures.points_inside, Limit("below", "share", "NA-11", "share of the subject's points inside the sphere")),
-    Check(measures.region_too_large, Limit("above", "share", "NA-11", "share of them within half the radius")),
+    Check(
+        measures.region_too_large,
+        Limit("above", "share", "NA-11", "share of the subject's points within half the radius"),
+    ),
     Check(measures.cameras_inside, Limit("above", "share", "NA-11", "share of cameras inside the sphere")),
     Check(
         measures.camera_distance,
@@ -66,15 +69,17 @@ CHECKS = [
     ),
     Check(measures.image_files, Limit("above", "images", "NA-15", "images that are broken or not w x h 8-bit RGB")),
 ]
-Limits = Mapping[str, Mapping[str, float | None]]  # check -> warn and fail; None switches a level off
+Limits = Mapping[str, tuple[float | None, float | None]]  # check -> warn and fail; None switches a level off
 
 
 def read_limits(text: str) -> Limits:
-    """The limits of all checks from a JSON text. The configuration has checked their values."""
+    """The limits of all checks from {"CHECK": {"warn": ..., "fail": ...}, ...}. The configuration has checked them."""
     try:
-        limits: Limits = json.loads(text)
+        limits = {name: (levels["warn"], levels["fail"]) for name, levels in json.loads(text).items()}
     except ValueError as error:
         raise UserError(f"gate thresholds: not valid JSON ({error}): {text[:80]}")
+    except (AttributeError, TypeError, KeyError):
+        raise UserError(f"gate thresholds: {text[:80]} does not give each check an object with warn and fail")
     names = [check.name for check in CHECKS]
     for name in limits:
         if name not in names:
@@ -89,9 +94,7 @@ def check_capture(capture: Capture, limits: Limits) -> list[Entry]:
     """The entries of gate.json, for the checks that can be asked of this capture."""
     found = [(check, check.measure(capture)) for check in CHECKS]
     return [
-        judge(check.name, check.limit, finding, limits[check.name]["warn"], limits[check.name]["fail"])
-        for check, finding in found
-        if finding is not None
+        judge(check.name, check.limit, finding, *limits[check.name]) for check, finding in found if finding is not None
     ]
 
 
@@ -113,7 +116,7 @@ def decide(gate_json: Path, mode: str) -> str:
     if verdict == "fail" and mode == "fail":
         raise UserError(
             f"scene {scene}: the capture is not good enough to train on ({summary}):{failures}{warnings}\n"
-            f"to go on anyway set gate.mode: warn (for all scenes in config.yaml, for {scene} alone in its row of the "
-            "table); to move one limit set gate.CHECK.fail"
+            f"To go on anyway, set gate.mode: warn, for all scenes in config.yaml or for {scene} alone in its row of "
+            "the table. To move one limit, set gate.CHECK.fail"
         )
     return f"{scene}: {verdict}, {summary}{failures}{warnings}\n"

@@ -29,7 +29,9 @@ def choose_region(
     if method == "robust":
         return Choice("robust", subject.region)
     if upstream is None:
-        raise UserError("region.method upstream needs sparse points for this scene, there are none; see poses.json")
+        raise UserError(
+            "region.method: upstream needs sparse points, and this scene has none; see poses.json, or set it to robust"
+        )
     return Choice("upstream", upstream.region)
 
 
@@ -39,15 +41,16 @@ def check_reach(choice: Choice, views: Views, cloud: Cloud, override: str) -> No
     extent = max(_extent(views.center), _extent(cloud.xyz))
     if not (region.radius > 1e-6 * extent > 0 and math.isfinite(region.radius)):
         raise UserError(
-            f"no region could be found (radius {region.radius:.3g}; {region.rule}): the cameras do not move or there "
-            "are too few points; film again walking round the subject, or give region.center and region.radius"
+            f"no region could be found: its radius would be {region.radius:.3g} ({region.rule}). The cameras do not "
+            "move, or there are too few points. Film again while walking round the subject, or give region.center and "
+            "region.radius"
         )
     distance = float(np.linalg.norm(views.center - region.center, axis=1).min())
     if distance > region.radius + 100 * extent and choice.method in ("override", "explicit"):
         place = f"{override}: center" if choice.method == "override" else "region.center"
         raise UserError(
             f"{place}: {np.round(region.center, 4).tolist()} is {distance:.4g} away from the nearest camera, but the "
-            f"scene is about {extent:.4g} wide; is it the sphere of another scene, or of older poses?"
+            f"scene is only about {extent:.4g} wide. Is it the sphere of another scene, or of older poses?"
         )
 
 

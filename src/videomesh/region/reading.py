@@ -20,16 +20,18 @@ def read_model(cameras_path: Path, images_path: Path, points_path: Path) -> tupl
     cameras, images, points = read_cameras(cameras_path), read_images(images_path), read_points(points_path)
     if len(cameras) != 1:
         raise UserError(
-            f"{cameras_path}: {len(cameras)} cameras, but one common camera is needed: film a scene with one "
-            "phone and one zoom, all upright or all sideways, or make one scene of each clip"
+            f"{cameras_path}: {len(cameras)} cameras, but a scene needs one common camera. Film it with one phone and "
+            "one zoom, all upright or all sideways, or make one scene of each clip"
         )
     if cameras[0].model != "PINHOLE":
         raise UserError(
-            f"{cameras_path}: camera model {cameras[0].model}, allowed is PINHOLE; undistort the images "
-            "(the poses stage does that)"
+            f"{cameras_path}: the camera model is {cameras[0].model}, but must be PINHOLE; run the poses stage again, "
+            "which undistorts the images"
         )
     if len(images) < 2:
-        raise UserError(f"{images_path}: {len(images)} images have a pose, at least 2 are needed; see poses.json")
+        raise UserError(
+            f"{images_path}: {len(images)} images have a pose, but a region needs at least 2; see poses.json"
+        )
     for image in images:
         if not np.isfinite(image.cam_from_world).all():
             raise UserError(f"{images_path}: the pose of {image.name} is not finite; run the poses stage again")
@@ -53,8 +55,8 @@ def match_frames(images: list[Image], frames: dict[str, dict[str, Any]], path: P
     unknown = [image.name for image in images if image.name not in frames]
     if unknown:
         raise UserError(
-            f"{path}: has no frame {unknown[0]}, which has a pose ({len(unknown)} such frames); frames and poses "
-            "are of different runs: run the poses stage again"
+            f"{path}: has no frame {unknown[0]}, which has a pose ({len(unknown)} such frames). Frames and poses are "
+            "of different runs; run the poses stage again"
         )
     return [frames[image.name] for image in images]
 

@@ -1,4 +1,4 @@
-"""scripts/gate.py: each check on a made capture with one thing wrong, limits, and the decision."""
+"""The gate: each check on a made capture with one thing wrong, limits, and the decision."""
 
 import json
 import subprocess
@@ -64,7 +64,7 @@ def get_limits(**changes: dict[str, float | None]) -> str:
 def write(folder: Path, capture: made.Capture, scene_type: str = "auto") -> Path:
     """All files the gate reads, in one folder."""
     inputs = made.write(folder, capture)
-    done = call("region", *made.get_region_arguments(folder, inputs, scene_type=scene_type))
+    done = made.call_region(folder, inputs, scene_type=scene_type)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -198,7 +198,7 @@ def set_pose(transforms: dict[str, Any], row: int, column: int, factor: float) -
             "upstream_region_difference",
             "warn",
             1.5,
-            "Nothing to film again",
+            "nothing to film again",
         ),
         (
             "region.json",
@@ -330,8 +330,11 @@ def test_limits_can_be_moved_and_switched_off(folder: Path) -> None:
     ("thresholds", "words"),
     [
         ("{", ["not valid JSON"]),
+        ("[]", ["warn and fail"]),
+        ('{"track_length": 2}', ["warn and fail"]),
+        ('{"track_length": {"wran": 2}}', ["warn and fail"]),
         ("{}", ["the limits of frame_count, blurred_share", "are missing"]),
-        ('{"track_lenght": {"warn": 2}}', ["gate.track_lenght", "Did you mean track_length?"]),
+        ('{"track_lenght": {"warn": 2, "fail": null}}', ["gate.track_lenght", "Did you mean track_length?"]),
     ],
 )
 def test_wrong_limits_are_refused(folder: Path, thresholds: str, words: list[str]) -> None:
@@ -400,7 +403,7 @@ def assert_refused(result: subprocess.CompletedProcess[str], output: Path, *word
     [
         ("frames.json", None, ["frames.json", "no such file"]),
         ("frames.json", b'{"frames": []}', ["frames.json", "holds no frames"]),
-        ("frames.json", b'{"frames": [{"name": "a"}]}', ["frames.json", "'sharpness' is missing"]),
+        ("frames.json", b'{"frames": [{"name": "a"}]}', ["frames.json", "lacks the key 'sharpness'"]),
         ("poses.json", b"[]", ["poses.json", "an object with"]),
         ("poses.json", b'{"registered_share": "all"}', ["poses.json", 'registered_share is "all"', "a number"]),
         ("transforms.json", b"{}", ["transforms.json", "lacks fl_x"]),

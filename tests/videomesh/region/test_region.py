@@ -1,4 +1,4 @@
-"""scripts/region.py: the region rules on made captures, upstream's against numbers worked out by hand, overrides."""
+"""The region's rules on made captures, upstream's against numbers worked out by hand, overrides."""
 
 import json
 import subprocess
@@ -10,14 +10,15 @@ import pytest
 from PIL import Image
 
 import synthetic_captures as made
-from programs import call
 
 IDEAL_CENTER, IDEAL_RADIUS = np.array([0, 0, 0.4]), 0.6403  # ball round the box of object_on_table
 
 
-def run(folder: Path, inputs: dict[str, Path], *options: str) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, inputs: dict[str, Path], *options: str, picture: bool = False
+) -> subprocess.CompletedProcess[str]:
     """Run region.py on a made capture; outputs go to folder/out."""
-    return call("region", *made.get_region_arguments(folder / "out", inputs), *options)
+    return made.call_region(folder / "out", inputs, *options, picture=picture)
 
 
 def region(folder: Path, capture: made.Capture, *options: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -251,7 +252,7 @@ def test_points_npz_tells_which_frames_see_a_point(tmp_path: Path) -> None:
 
 
 def test_the_picture_shows_points_inside_and_outside(tmp_path: Path, capture_files: dict[str, Path]) -> None:
-    assert run(tmp_path, capture_files).returncode == 0
+    assert run(tmp_path, capture_files, picture=True).returncode == 0
     with Image.open(tmp_path / "out" / "region.png") as image:
         assert image.format == "PNG" and image.width > 1200
         colors = np.array(image.convert("RGB")).reshape(-1, 3).astype(int)
@@ -261,7 +262,7 @@ def test_the_picture_shows_points_inside_and_outside(tmp_path: Path, capture_fil
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, capture_files: dict[str, Path]) -> None:
     for name in ("first", "second"):
-        assert run(tmp_path / name, capture_files).returncode == 0
+        assert run(tmp_path / name, capture_files, picture=True).returncode == 0
     for name in ("transforms.json", "region.json", "region.png", "points.npz"):
         assert (tmp_path / "first/out" / name).read_bytes() == (tmp_path / "second/out" / name).read_bytes()
 
@@ -346,8 +347,9 @@ def test_a_file_of_the_blender_add_on_for_older_poses_is_refused(
         ('{"center": [0, 0, 0], "radius": 1, "aabb_range": [[8, 9], [0, 1], [0, 1]]}', ["outside the sphere"]),
         ('{"center": [0, 0, 0], "radius": 1, "scene_type": "room"}', ["scene_type is 'room'", "indoor"]),
         ('{"sphere_center": [0, 0, 0]}', ["'sphere_radius' is missing"]),
-        ('{"sphere_center": [0, 0, 0], "sphere_radius": 1, "frames": [{}]}', ["frames", "transform_matrix"]),
+        ('{"sphere_center": [0, 0, 0], "sphere_radius": 1, "frames": [{}]}', ["frame 0 has no file_path", "add-on"]),
         ('{"sphere_center": [0, 0, 0], "sphere_radius": 1, "frames": []}', ["none of its 0 images"]),
+        ('{"sphere_center": [0, 0, 0], "sphere_radius": 1, "frames": {}}', ["frames holds dict", "add-on"]),
     ],
 )
 def test_a_wrong_override_is_refused(
@@ -397,8 +399,8 @@ def test_unusable_models_are_refused(tmp_path: Path) -> None:
     refused(lambda f: made.write_cameras(f["cameras"], model=0), "cameras.bin", "SIMPLE_PINHOLE", "PINHOLE")
     refused(lambda f: made.write_images(f["image-poses"], broken[:0], []), "images.bin", "0 images", "poses.json")
     refused(lambda f: made.write_images(f["image-poses"], broken, names), "images.bin", "000012.jpg", "not finite")
-    refused(lambda f: made.write_points(f["points"], points, [[0]] * len(points)), "points3D.bin", "not finite")
-    refused(lambda f: f["points"].write_bytes(f["points"].read_bytes()[:-9]), "points3D.bin", "cut short")
+    refused(lambda f: made.write_points(f["points3d"], points, [[0]] * len(points)), "points3D.bin", "not finite")
+    refused(lambda f: f["points3d"].write_bytes(f["points3d"].read_bytes()[:-9]), "points3D.bin", "cut short")
     refused(lambda f: f["cameras"].unlink(), "cameras.bin", "no such file")
     refused(lambda f: f["frames-json"].write_text('{"frames": [{"name": "a"}]}'), "frames.json", "video_frame")
     refused(lambda f: f["frames-json"].write_text('{"frames": []}'), "frames.json", "000000.jpg", "different runs")
