@@ -1,9 +1,14 @@
-"""Print every setting of every scene and where it was set, or everything that is wrong with the configuration."""
+"""Print every setting of every scene and where it was set, or everything that is wrong with the configuration.
+
+Paths begin at the working folder, as they do for snakemake.
+"""
 
 import argparse
 import signal
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # people call this program, without PYTHONPATH
 
 from videomesh.configuration.files import CONFIG, read_config
 from videomesh.configuration.load import describe, find_unused_regions, resolve

@@ -33,7 +33,7 @@ def load_scenes(config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> 
 def resolve(config: Mapping[str, Any], files: Sequence[str | Path]) -> dict[str, Settings]:
     """Scene name -> all settings with the places where they were set. Raises ConfigurationError."""
     leaves = find_leaves(read_schema("config"))
-    defaults = {key: Setting(leaf["default"], "default", 0) for key, leaf in leaves.items()}
+    defaults = {key: Setting(leaf["default"], f"default, {key}", 0) for key, leaf in leaves.items()}
     given, errors = check_config(config, [Path(file) for file in files], leaves)
     base = defaults | given
     scenes: dict[str, Settings] = {}
@@ -55,9 +55,7 @@ def order(settings: Settings) -> Settings:
 
 def describe(scene: str, settings: Settings) -> str:
     """A scene's settings as lines of key, value, place."""
-    rows = [
-        (key, show(setting.value), setting.place.rpartition(", ")[0] or "default") for key, setting in settings.items()
-    ]
+    rows = [(key, show(setting.value), setting.place.rpartition(", ")[0]) for key, setting in settings.items()]
     key_width, value_width = (max(len(row[column]) for row in rows) for column in (0, 1))
     return "\n".join([scene, *(f"  {key:{key_width}}  {value:{value_width}}  {place}" for key, value, place in rows)])
 

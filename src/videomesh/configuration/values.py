@@ -16,7 +16,7 @@ INVALID = object()  # the value of a setting that has an error already, so that 
 
 class Setting(NamedTuple):
     value: Any
-    place: str  # for people: "config/scenes.tsv line 3, column train.iterations"
+    place: str  # for people: "config/scenes.tsv line 3, column train.iterations" or "default, train.iterations"
     rank: int  # 0 default, 1 configuration, 2 the scene's row
 
 
