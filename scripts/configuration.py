@@ -32,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
         nargs="+",
         default=[CONFIG],
         metavar="FILE",
-        help=f"configuration files; each overrides those before it (default: {CONFIG})",
+        help=f"configuration files, each over those before it (default: {CONFIG})",
     )
     return parser.parse_args()
 

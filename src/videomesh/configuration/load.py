@@ -23,8 +23,8 @@ REGIONS = Path("config/regions")  # in the working folder
 def load_scenes(config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> dict[str, dict[str, Any]]:
     """Scene name -> all its settings, nested as in config.yaml (without `scenes`), and its "video".
 
-    config is the merged configuration. files, from which it was read, serve to name the line of an error; there may be
-    none. Paths begin at the working folder. Raises ConfigurationError with all that is wrong.
+    config is the merged configuration. It was read from files, which are looked into for the line of an error. Without
+    files it may come from anywhere. Paths begin at the working folder. Raises ConfigurationError with all problems.
     """
     scenes = resolve(config, files)
     return {name: nest({key: setting.value for key, setting in scene.items()}) for name, scene in scenes.items()}
@@ -49,7 +49,7 @@ def resolve(config: Mapping[str, Any], files: Sequence[str | Path]) -> dict[str,
 
 
 def order(settings: Settings) -> Settings:
-    """video first; `scenes`, which is no scene's, left out."""
+    """Puts video first and leaves `scenes` out, which belongs to no scene."""
     return {"video": settings["video"]} | {key: setting for key, setting in settings.items() if key != "scenes"}
 
 

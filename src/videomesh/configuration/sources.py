@@ -15,7 +15,7 @@ KINDS = (
 
 
 def check_source(source: str) -> str:
-    """What is wrong with a source; empty if nothing is."""
+    """What is wrong with a source. Empty if nothing is."""
     scheme, separator, rest = source.partition("://")
     return check_address(scheme, rest) if separator else check_path(Path(source))
 
