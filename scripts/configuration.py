@@ -1,9 +1,14 @@
-"""Print every setting of every scene and where it was set, or everything that is wrong with the configuration."""
+"""Print every setting of every scene and where it was set, or everything that is wrong with the configuration.
+
+Paths begin at the working folder, as they do for snakemake.
+"""
 
 import argparse
 import signal
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # people call this program, without PYTHONPATH
 
 from videomesh.configuration.files import CONFIG, read_config
 from videomesh.configuration.load import describe, find_unused_regions, resolve
@@ -27,7 +32,7 @@ def parse_arguments() -> argparse.Namespace:
         nargs="+",
         default=[CONFIG],
         metavar="FILE",
-        help=f"configuration files; each overrides those before it (default: {CONFIG})",
+        help=f"configuration files, each over those before it (default: {CONFIG})",
     )
     return parser.parse_args()
 

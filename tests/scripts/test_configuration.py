@@ -1,6 +1,5 @@
 """scripts/configuration.py: what it prints."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +21,7 @@ def test_it_prints_each_setting_and_where_it_was_set() -> None:
     write("more.yaml", "# mine\ntrain: {seed: 4}\n")
     write_cell("mesh.resolution", "128")
     command = [sys.executable, str(ROOT / "scripts/configuration.py"), "--config", CONFIG, "more.yaml"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    run = subprocess.run(command, capture_output=True, text=True, env=environment)
+    run = subprocess.run(command, capture_output=True, text=True)
     assert (run.returncode, run.stderr) == (0, "")
     lines = [line.split(maxsplit=2) for line in run.stdout.splitlines()]
     assert lines[0] == ["lamp"]

@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def document() -> dict[str, str]:
-    """Path in the checkout -> what the file says by the schema. Raises ValueError for a README without marks."""
+    """Path in the checkout -> what the schema makes of the file. Raises ValueError if the README lacks its marks."""
     schema = read_schema("config")
     readme = (CHECKOUT / README).read_text(encoding="utf-8")
     readme = replace_part(readme, "settings", write_settings(schema))

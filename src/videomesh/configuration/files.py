@@ -26,7 +26,7 @@ def read_config(files: Sequence[Path]) -> dict[str, Any]:
 
 
 def check_files(files: Iterable[str | Path]) -> None:
-    """Raises ConfigurationError unless each file is YAML with keys; Snakemake's own message has no file and no line."""
+    """Raises ConfigurationError unless each file is YAML with keys. Snakemake's own message has no file and no line."""
     errors = [error for file in files for error in check_file(Path(file))]
     if errors:
         raise ConfigurationError(errors)
@@ -39,7 +39,7 @@ def check_file(file: Path) -> list[str]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        return [f"{place}: cannot be read: {error.strerror}. Change its permissions with chmod, or copy it."]
+        return [f"{place}: this file cannot be read: {error.strerror}. Change its permissions with chmod, or copy it."]
     except UnicodeDecodeError:
         return [f"{place}: this is not text in UTF-8. Save it as UTF-8 in your editor."]
     except yaml.MarkedYAMLError as error:
@@ -61,7 +61,7 @@ def advise_on_missing(file: Path) -> str:
 
 
 def check_config(config: Mapping[str, Any], files: Sequence[Path], leaves: Leaves) -> tuple[Settings, list[str]]:
-    """The settings of the configuration with their places; and the errors in its names and values."""
+    """The settings of the configuration with their places, and the errors in its names and values."""
     sections = find_sections(leaves)
     keys, errors = find_keys(files, sections)
     settings: Settings = {}
@@ -87,12 +87,12 @@ class Key(NamedTuple):
 
 
 def find_keys(files: Sequence[Path], sections: set[str]) -> tuple[dict[str, list[Key]], list[str]]:
-    """Dotted key -> where the files set it and to what; and an error for each key that stands twice in one file."""
+    """Dotted key -> where the files set it and to what. Also an error for each key that stands twice in one file."""
     keys: dict[str, list[Key]] = {}
     errors = []
     for file in files:
         if check_file(file):
-            continue  # Snakemake could read it; only the line numbers are lost
+            continue  # Snakemake could read it. Only the line numbers are lost
         text = file.read_text(encoding="utf-8")
         values = flatten(yaml.safe_load(text), sections)
         lines: dict[str, int] = {}
@@ -118,7 +118,7 @@ def find_lines(node: yaml.Node | None, sections: set[str], prefix: str = "") -> 
 
 
 def find_place(key: str, value: Any, keys: Mapping[str, list[Key]]) -> str:
-    """The line that sets a key to this value; without one it came from the command line."""
+    """The line that sets a key to this value. Without one it came from the command line."""
     match = next((found for found in keys.get(key, []) if show(found.value) == show(value)), None)
     return f"{match.file} line {match.line}, {key}" if match else f"--config, {key}"
 
@@ -141,7 +141,7 @@ def quote_dots(name: object) -> str:
 
 
 def explain_unknown(key: str, leaves: Leaves) -> str:
-    """What is wrong with a key that is no setting: the nearest key, or else those allowed at its level."""
+    """What to do about a key that is no setting: its new name, the nearest key, or those allowed at its level."""
     former = key.strip("'")
     present = find_former(leaves).get(former)
     if present:

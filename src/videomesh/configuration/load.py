@@ -23,8 +23,8 @@ REGIONS = Path("config/regions")  # in the working folder
 def load_scenes(config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> dict[str, dict[str, Any]]:
     """Scene name -> all its settings, nested as in config.yaml (without `scenes`), and its "video".
 
-    config is the merged configuration. files, from which it was read, serve to name the line of an error; there may be
-    none. Paths begin at the working folder. Raises ConfigurationError with all that is wrong.
+    config is the merged configuration. It was read from files, which are looked into for the line of an error. Without
+    files it may come from anywhere. Paths begin at the working folder. Raises ConfigurationError with all problems.
     """
     scenes = resolve(config, files)
     return {name: nest({key: setting.value for key, setting in scene.items()}) for name, scene in scenes.items()}
@@ -33,7 +33,7 @@ def load_scenes(config: Mapping[str, Any], files: Sequence[str | Path] = ()) -> 
 def resolve(config: Mapping[str, Any], files: Sequence[str | Path]) -> dict[str, Settings]:
     """Scene name -> all settings with the places where they were set. Raises ConfigurationError."""
     leaves = find_leaves(read_schema("config"))
-    defaults = {key: Setting(leaf["default"], "default", 0) for key, leaf in leaves.items()}
+    defaults = {key: Setting(leaf["default"], f"default, {key}", 0) for key, leaf in leaves.items()}
     given, errors = check_config(config, [Path(file) for file in files], leaves)
     base = defaults | given
     scenes: dict[str, Settings] = {}
@@ -49,15 +49,13 @@ def resolve(config: Mapping[str, Any], files: Sequence[str | Path]) -> dict[str,
 
 
 def order(settings: Settings) -> Settings:
-    """video first; `scenes`, which is no scene's, left out."""
+    """Puts video first and leaves `scenes` out, which belongs to no scene."""
     return {"video": settings["video"]} | {key: setting for key, setting in settings.items() if key != "scenes"}
 
 
 def describe(scene: str, settings: Settings) -> str:
     """A scene's settings as lines of key, value, place."""
-    rows = [
-        (key, show(setting.value), setting.place.rpartition(", ")[0] or "default") for key, setting in settings.items()
-    ]
+    rows = [(key, show(setting.value), setting.place.rpartition(", ")[0]) for key, setting in settings.items()]
     key_width, value_width = (max(len(row[column]) for row in rows) for column in (0, 1))
     return "\n".join([scene, *(f"  {key:{key_width}}  {value:{value_width}}  {place}" for key, value, place in rows)])
 

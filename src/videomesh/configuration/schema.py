@@ -36,7 +36,7 @@ def find_sections(leaves: Leaves) -> set[str]:
 
 
 def find_children(section: str, leaves: Leaves) -> list[str]:
-    """The names right below a section, sorted; "" is the top level."""
+    """The names right below a section, sorted. "" is the top level."""
     keys = [*leaves, *find_sections(leaves)]
     return sorted(key.split(".")[-1] for key in keys if key.rpartition(".")[0] == section)
 
@@ -47,10 +47,10 @@ def find_former(leaves: Leaves) -> dict[str, str]:
 
 
 def is_column(leaf: Leaf) -> bool:
-    """Whether a setting may be a column of the table of scenes, so that each scene can have a value of its own."""
+    """Whether a setting may be a column of the table of scenes, so that each scene can have another value."""
     return bool(leaf.get("column", True))
 
 
 def types_of(leaf: Leaf) -> list[str]:
-    types = leaf.get("type", "string")  # words in an enum have no type of their own
+    types = leaf.get("type", "string")  # an enum of words states no type
     return [types] if isinstance(types, str) else types

@@ -15,7 +15,7 @@ KINDS = (
 
 
 def check_source(source: str) -> str:
-    """What is wrong with a source; empty if nothing is."""
+    """What is wrong with a source. Empty if nothing is."""
     scheme, separator, rest = source.partition("://")
     return check_address(scheme, rest) if separator else check_path(Path(source))
 
@@ -49,9 +49,7 @@ def check_path(path: Path) -> str:
         advice = suggest_file(path.parent) or f"{where_paths_begin()} Write the whole path."
         return f"there is no folder {path.parent}. {advice}"
     if Path("resources/videos").resolve() in path.resolve().parents:
-        return (
-            "the workflow keeps copies of its own in resources/videos. Move the file elsewhere, for example to videos."
-        )
+        return "the workflow keeps its own copies in resources/videos. Move the file elsewhere, for example to videos."
     if not os.access(path, os.R_OK):
         return "you may not read it. Change its permissions with chmod, or copy it."
     if path.is_dir():

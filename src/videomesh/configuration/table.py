@@ -20,7 +20,7 @@ SEPARATORS = {",": "commas", ";": "semicolons", " ": "spaces"}
 
 
 def read_rows(table: Setting, leaves: Leaves) -> tuple[dict[str, Settings], list[str]]:
-    """Scene name -> the settings of its row, "video" first; and all errors of the table."""
+    """Scene name -> the settings of its row, "video" first. Also all errors of the table."""
     file = Path(table.value)
     lines, errors = read_lines(file, table.place)
     if errors:
@@ -50,26 +50,10 @@ def read_rows(table: Setting, leaves: Leaves) -> tuple[dict[str, Settings], list
 
 
 def read_lines(file: Path, place: str) -> tuple[dict[int, list[str]], list[str]]:
-    """Line number -> cells, the column names first, without comments and empty lines; or the error.
-
-    Line ends and byte order marks of any system are fine, and so are the quotes that spreadsheet programs write.
-    """
-    if not os.path.isfile(file):
-        advice = suggest_file(file) or f"{where_paths_begin()} Write the path of your table."
-        return {}, [f"{place}: there is no file {show_path(file)}. {advice}"]
-    try:
-        content = file.read_bytes()
-        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
-    except OSError as error:
-        return {}, [
-            f"{show_path(file)}: cannot be read: {error.strerror}. Change its permissions with chmod, or copy it."
-        ]
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        advice = "In a spreadsheet program, save it as tab-separated text in UTF-8."
-        return {}, [f"{show_path(file)}: this is not text in UTF-8. {advice}"]
-    text = text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n")
+    """Line number -> cells, the column names first, without comments and empty lines. Or the error."""
+    text, errors = read_text(file, place)
+    if errors:
+        return {}, errors
     numbered = enumerate(text.split("\n"), start=1)
     lines = {
         number: line for number, line in numbered if line.replace('"', "").strip() and line.lstrip('" ')[:1] != "#"
@@ -86,6 +70,25 @@ def read_lines(file: Path, place: str) -> tuple[dict[int, list[str]], list[str]]
     return dict(zip(lines, rows, strict=True)), []
 
 
+def read_text(file: Path, place: str) -> tuple[str, list[str]]:
+    """The table with line feeds between its lines, whatever system saved it. Or the error."""
+    if not os.path.isfile(file):
+        advice = suggest_file(file) or f"{where_paths_begin()} Write the path of your table."
+        return "", [f"{place}: there is no file {show_path(file)}. {advice}"]
+    try:
+        content = file.read_bytes()
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
+    except OSError as error:
+        advice = "Change its permissions with chmod, or copy it."
+        return "", [f"{show_path(file)}: this file cannot be read: {error.strerror}. {advice}"]
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        advice = "In a spreadsheet program, save it as tab-separated text in UTF-8."
+        return "", [f"{show_path(file)}: this is not text in UTF-8. {advice}"]
+    return text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n"), []
+
+
 def clean(cell: str) -> str:
     """A cell without spaces around it and without the quotes that spreadsheet programs put around commas."""
     cell = cell.strip()
@@ -95,7 +98,7 @@ def clean(cell: str) -> str:
 
 
 def check_header(header: Sequence[str], place: str, leaves: Leaves) -> tuple[list[str], list[str]]:
-    """The column names, "" for one that cannot be used, [] if there are none; and the errors in them."""
+    """The column names, "" for one that cannot be used, [] if there are none. Also the errors in them."""
     while not header[-1]:
         header = header[:-1]
     separator = next((name for sign, name in SEPARATORS.items() if sign in header[0]), None)
@@ -131,7 +134,7 @@ def check_header(header: Sequence[str], place: str, leaves: Leaves) -> tuple[lis
 
 
 def match_cells(columns: Sequence[str], row: Sequence[str], place: str) -> tuple[dict[str, str], list[str]]:
-    """The cells of a row that are not empty, by column; and an error if the row does not fit below the header."""
+    """The cells of a row that are not empty, by column. Also an error if the row does not fit below the header."""
     if len(columns) > 1 and not any(row[1:]) and re.search(r"[ ,;]", row[0]):
         return {}, [f"{place}: there is no tab in this line. Put one tab between the cells."]
     surplus = [cell for cell in row[len(columns) :] if cell]
@@ -145,7 +148,7 @@ def match_cells(columns: Sequence[str], row: Sequence[str], place: str) -> tuple
 def check_row(
     cells: Mapping[str, str], columns: Sequence[str], place: str, leaves: Leaves
 ) -> tuple[Settings, list[str]]:
-    """The settings of a row, "video" first; and the errors in its values."""
+    """The settings of a row, "video" first, and the errors in its values."""
     errors = []
     if cells:
         for column, content in (("scene", "a name"), ("video", "the path or address of a video or of photos")):
@@ -158,7 +161,7 @@ def check_row(
             f"{place}, column scene: {show(scene)} is not allowed. Write 1 to 63 lower-case letters a-z, digits and "
             f"hyphens, with no hyphen at either end, for example {to_scene_name(scene)}."
         )
-    # A tilde is the shell's shorthand for the home folder; programs do not know it.
+    # A tilde is the shell's shorthand for the home folder. Programs do not know it.
     video = os.path.expanduser(cells["video"]) if "video" in cells else INVALID
     settings = {"video": Setting(video, f"{place}, column video", 2)}
     for column, cell in cells.items():

@@ -16,15 +16,15 @@ INVALID = object()  # the value of a setting that has an error already, so that 
 
 class Setting(NamedTuple):
     value: Any
-    place: str  # for people: "config/scenes.tsv line 3, column train.iterations"
+    place: str  # for people: "config/scenes.tsv line 3, column train.iterations" or "default, train.iterations"
     rank: int  # 0 default, 1 configuration, 2 the scene's row
 
 
-Settings = dict[str, Setting]  # by dotted key; a scene's also have "video"
+Settings = dict[str, Setting]  # by dotted key. A scene's settings also have "video"
 
 
 def check_value(raw: Any, place: str, rank: int, leaf: Leaf) -> tuple[Setting, list[str]]:
-    """A value from a file or a table cell in the type that the schema asks for; or INVALID, and the error."""
+    """A value from a file or a table cell in the type that the schema asks for. Or INVALID, and the error."""
     value = convert(raw, leaf)
     if is_valid(value, leaf):
         return Setting(value, place, rank), []
@@ -33,7 +33,7 @@ def check_value(raw: Any, place: str, rank: int, leaf: Leaf) -> tuple[Setting, l
 
 
 def convert(raw: Any, leaf: Leaf) -> Any:
-    """Text becomes what it stands for, where the schema wants no text; what cannot be converted stays as it is.
+    """Text becomes what it stands for, where the schema wants no text. What cannot be converted stays as it is.
 
     Table cells are text, and so are all values in `snakemake --config 'train={seed: 1}'`.
     """

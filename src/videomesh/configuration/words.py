@@ -30,7 +30,7 @@ def allowed(leaf: Leaf) -> str:
 
 
 def example(leaf: Leaf) -> str:
-    """An allowed value as the end of a sentence; empty for words, which are all named by allowed()."""
+    """An allowed value as the end of a sentence. Empty for words, since allowed() gives all of them."""
     value = leaf["examples"][0] if "examples" in leaf else leaf["default"]
     if "enum" in leaf or value is None:
         return ""
@@ -65,7 +65,7 @@ def show_path(path: Path) -> str:
 
 
 def suggest_file(path: Path) -> str:
-    """A question that names the most similar file of the same folder; empty if there is none.
+    """A question that gives the most similar file of the same folder. Empty if there is none.
 
     Unlike the names of settings, these do not count by their last part: .mp4 makes no two videos similar.
     """

@@ -129,3 +129,13 @@ def test_a_folder_without_a_configuration_says_where_to_get_one(folder: Path) ->
     assert f"Paths begin at the working folder, {folder}." in error
     shipped = re.search(r"Copy (\S+) there", error)
     assert shipped and Path(shipped[1]).is_file()
+
+
+def test_a_folder_without_a_table_says_where_it_is_looked_for(folder: Path) -> None:
+    Path(TABLE).unlink()
+    with pytest.raises(ConfigurationError) as caught:
+        load_scenes({})
+    assert caught.value.errors == [
+        f"default, scenes: there is no file config/scenes.tsv. Paths begin at the working folder, {folder}. "
+        "Write the path of your table."
+    ]
