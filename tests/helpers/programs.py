@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib.util
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,18 @@ def call_main(module: ModuleType, arguments: list[str]) -> subprocess.CompletedP
     if isinstance(code, str):
         code, said = 1, f"{said}{code}\n"
     return subprocess.CompletedProcess(arguments, code or 0, output.getvalue(), said)
+
+
+def run_process(program: str, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a program as the rules do, in a process of its own."""
+    command = get_command(program, *arguments)
+    return subprocess.run(command, capture_output=True, text=True, env=get_environment(**environment))
+
+
+def get_command(program: str, *arguments: str | Path) -> list[str]:
+    return [sys.executable, str(ROOT / "scripts" / f"{program}.py"), *map(str, arguments)]
+
+
+def get_environment(**changes: str) -> dict[str, str]:
+    """That of this process, with what the rules add to it, and with changes."""
+    return {**os.environ, "PYTHONPATH": str(ROOT / "src"), **changes}

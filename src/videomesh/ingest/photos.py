@@ -49,7 +49,7 @@ def choose_photos(files: list[File]) -> dict[str, File]:
     if len(photos) < MIN_FRAMES:
         raise UserError(
             f"{len(photos) or 'no'} photos in it, at least {MIN_FRAMES} are needed; found: {census(files)}; "
-            f"photos are {PHOTO_KINDS} files"
+            f"files that can be used end in {PHOTO_KINDS}"
         )
     folders = [parts[:-1] for parts, _ in photos]
     levels = zip(*folders, strict=False)
