@@ -49,7 +49,7 @@ def noise(seed: int, size: tuple[int, int] = (320, 240)) -> bytes:
 
 
 def store(folder: Path, images: Sequence[bytes], source: str = "video") -> Path:
-    """frames.tar and frames.json as the frames step writes them; returns the folder."""
+    """frames.tar and frames.json as the frames stage writes them; returns the folder."""
     folder.mkdir(exist_ok=True)
     names = [f"{index:06d}.jpg" for index in range(len(images))]
     with tarfile.open(folder / "frames.tar", "w") as tar:
