@@ -141,8 +141,8 @@ def get_selection_arguments(wildcards):
     """Flags of frames.py that choose the frames of a video: only those that have an effect make frames stale."""
     frames = SCENES[wildcards.scene]["frames"]
     if frames["downsample"]:
-        return ["--select", "every", "--downsample", str(frames["downsample"])]
-    return ["--select", frames["select"], "--target", str(frames["target"])]
+        return ["--downsample", str(frames["downsample"])]
+    return ["--target", str(frames["target"])]
 
 
 def get_region_override(wildcards):

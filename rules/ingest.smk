@@ -5,7 +5,7 @@ rule ingest_video:
     input:
         source=get_source_files,
     output:
-        video="resources/videos/{scene}/video.mp4",
+        footage="resources/videos/{scene}/video.mp4",
     log:
         "results/{scene}/ingest/ingest.log",
     localrule: True
@@ -19,10 +19,10 @@ rule ingest_video:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/ingest.py"'
         " --scene {wildcards.scene:q}"
         " --source {params.argument:q}"
-        " --output {output.video:q}"
+        " --output {output.footage:q}"
         " > {log:q} 2>&1"
 
 
 use rule ingest_video as ingest_photos with:
     output:
-        video="resources/videos/{scene}/photos.tar",
+        footage="resources/videos/{scene}/photos.tar",

@@ -1,37 +1,32 @@
-"""Bring a scene's video, or its photos, into the workflow: copied, never linked, and checked on arrival.
+"""Bring a scene's video, or its photos, into the workflow. The source is copied, never linked, and checked on arrival.
 
-A source is a path on this machine, an address (https:// or http://) or gdrive://ID. If --output ends in .tar
-the source holds photos: a folder, a .zip or an uncompressed .tar. Anything else must turn out to be a video.
+A source is a path on this machine, an address (https:// or http://) or gdrive://ID. If --output ends in .tar, the
+source holds photos: a folder, a .zip or an uncompressed .tar. Anything else has to be a video.
 """
 
 import argparse
 from pathlib import Path
 
 from videomesh.download import Progress
-from videomesh.errors import UserError, run
+from videomesh.errors import run
 from videomesh.files import outputs
 from videomesh.ingest.photos import PHOTOS_END, ingest_photos
-from videomesh.ingest.sources import explain, shown
+from videomesh.ingest.sources import named_in_errors
 from videomesh.ingest.video import ingest_video
 
 
 def main() -> None:
     args = parse_arguments()
-    try:
-        with outputs(args.output) as (part,):
-            if args.output.name.endswith(PHOTOS_END):
-                ingest_photos(args.source, part, Progress(args.scene))
-            else:
-                ingest_video(args.source, part, Progress(args.scene))
-    except (UserError, OSError) as error:
-        raise UserError(f"scene {args.scene}: source {shown(args.source)}: {explain(error)}")
+    ingest = ingest_photos if args.output.name.endswith(PHOTOS_END) else ingest_video
+    with named_in_errors(args.scene, args.source), outputs(args.output) as (part,):
+        ingest(args.source, part, Progress(args.scene))
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scene", required=True, help="name of the scene, for messages")
-    parser.add_argument("--source", required=True, help="path, https://..., http://... or gdrive://ID")
-    parser.add_argument("--output", type=Path, required=True, help="file to write; photos if it ends in .tar")
+    parser.add_argument("--scene", required=True, help="the name of the scene, for messages")
+    parser.add_argument("--source", required=True, help="a path, https://..., http://... or gdrive://ID")
+    parser.add_argument("--output", type=Path, required=True, help="the file to write; photos if it ends in .tar")
     return parser.parse_args()
 
 

@@ -8,14 +8,13 @@ import argparse
 import contextlib
 import gzip
 import hashlib
-import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from videomesh.download import Progress, downloaded
 from videomesh.errors import UserError
-from videomesh.files import outputs
+from videomesh.files import add_to_tar, outputs
 
 COMMIT = "94390b64683c067c620d9e075224ccfe582647d0"  # 2023-10-02, upstream's newest
 ADDRESS = f"https://codeload.github.com/NVlabs/neuralangelo/tar.gz/{COMMIT}"
@@ -120,6 +119,4 @@ def pack(files: dict[str, bytes], path: Path) -> None:
         tarfile.open(fileobj=packed, mode="w") as tar,
     ):
         for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+            add_to_tar(tar, name, content)

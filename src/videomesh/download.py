@@ -1,4 +1,4 @@
-"""Downloads over https:// and http:// and from Google Drive, tried again after passing troubles.
+"""Downloads over https:// and http:// and from Google Drive. What may pass is tried again.
 
 No message quotes an address: it may hold secrets.
 """
@@ -17,12 +17,15 @@ import requests
 from urllib3.exceptions import ReadTimeoutError
 
 from videomesh.errors import UserError
-from videomesh.ingest.sources import remedy
 
 TRIES = 3
 CONNECT_SECONDS, READ_SECONDS = 20, 60  # to wait for a connection, and for the next bytes
 PROGRESS_SECONDS = 5
 CHUNK = 1 << 20
+SHARE_DRIVE = (
+    "share the file with anyone who has the link; if Google says that its quota is exceeded, wait a day or keep the "
+    "file elsewhere"
+)
 
 
 class Progress:
@@ -35,9 +38,9 @@ class Progress:
     def __call__(self, done: int, total: int | None) -> None:
         if time.monotonic() - self.shown >= PROGRESS_SECONDS:
             self.shown = time.monotonic()
-            self.say(f"{megabytes(done)} of {megabytes(total) if total else 'an unknown size'} downloaded")
+            self.report(f"{megabytes(done)} of {megabytes(total) if total else 'an unknown size'} downloaded")
 
-    def say(self, text: str) -> None:
+    def report(self, text: str) -> None:
         print(f"scene {self.scene}: {text}", flush=True)
 
 
@@ -47,7 +50,7 @@ def megabytes(count: int) -> str:
 
 @contextlib.contextmanager
 def downloaded(source: str, output: Path, progress: Progress) -> Iterator[Path]:
-    """A downloaded archive, under a temporary name that stage.outputs would clear away after a kill."""
+    """A downloaded archive, under a temporary name that files.outputs clears away after a kill."""
     path = output.with_name(f"{output.name.rsplit('.', 2)[0]}.download.{os.getpid()}.part")
     try:
         download(source, path, progress)
@@ -57,7 +60,7 @@ def downloaded(source: str, output: Path, progress: Progress) -> Iterator[Path]:
 
 
 def download(source: str, path: Path, progress: Progress) -> None:
-    """Download to a file, trying again after passing troubles. No message quotes the address: it may hold secrets."""
+    """Download to a file. What may pass, such as a server that is busy, is tried again. Raises UserError."""
     fetch = fetch_drive if source.startswith("gdrive://") else fetch_address
     for attempt in range(1, TRIES + 1):
         try:
@@ -69,7 +72,7 @@ def download(source: str, path: Path, progress: Progress) -> None:
         if not passing or attempt == TRIES:
             tried = f" (tried {attempt} times)" if attempt > 1 else ""
             raise UserError(f"{reason}{tried}; {advice}")
-        progress.say(f"{reason}; trying again")
+        progress.report(f"{reason}; trying again")
         time.sleep(attempt)
 
 
@@ -99,7 +102,7 @@ def diagnose(error: Exception) -> tuple[str, str, bool]:
     """What happened, the next step, and whether trying again may help."""
     if isinstance(error, gdown.exceptions.FileURLRetrievalError):
         said = " ".join(str(error).split())[:200]
-        return f"Google Drive does not hand the file out ({said})", remedy("gdrive://", ""), False
+        return f"Google Drive does not hand the file out ({said})", SHARE_DRIVE, False
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return diagnose_status(error.response.status_code)
     if isinstance(error, requests.exceptions.SSLError):

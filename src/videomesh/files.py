@@ -1,10 +1,12 @@
-"""Outputs that appear complete or not at all, and JSON.
+"""Outputs that appear complete or not at all, JSON, and members of tars.
 
 Python 3.8 and the standard library only: some steps run inside foreign images.
 """
 
+import io
 import json
 import os
+import tarfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Iterator, List
@@ -66,3 +68,10 @@ def read_json(path: Path) -> Any:
 def write_json(path: Path, value: Any) -> None:
     """Write value as indented JSON. Raises ValueError on NaN or infinity, which JSON does not have."""
     Path(path).write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def add_to_tar(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """Add a file without time and owner: the same files give the same tar."""
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))

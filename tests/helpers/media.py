@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-import frames
+from videomesh.frames.decoding import find_ffmpeg
 
 WIDTH, HEIGHT = 96, 64
 BLOCK = 12  # pixels of one bit of the number, which stands in the top row
@@ -40,7 +40,7 @@ def write_video(path: Path, pictures: list[np.ndarray], *options: str, rate: int
 
 
 def ffmpeg(*arguments: str, stdin: bytes = b"") -> None:
-    command = [frames.find_ffmpeg(), "-v", "error", "-y", *arguments]
+    command = [find_ffmpeg(), "-v", "error", "-y", *arguments]
     done = subprocess.run(command, input=stdin, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
 

@@ -12,7 +12,7 @@ MAX_INTERVAL = 1.5  # between frames of a damaged video, in usual intervals; bey
 LEADING = 3  # frames before a damaged one that may be built on it, though they are shown first (B-frames)
 
 
-def find_damage(video: Video, decoding: "Decoding") -> Set[int]:
+def find_damage(video: Video, decoding: Decoding) -> Set[int]:
     """Indices of damaged frames, with a warning; UserError if more than a tenth of the video is lost.
 
     Only a video of which ffmpeg complained can be damaged. ffmpeg hides damage by smearing over it, so the video is

@@ -1,34 +1,32 @@
 """Photos: all are kept, upright, in sRGB, at one size."""
 
-import argparse
 import io
-import re
 import tarfile
 from pathlib import Path
-from typing import IO, Any, Dict, List, Sequence, Tuple
+from typing import Any, Dict, List, Sequence, Tuple
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps
 
 from videomesh.errors import UserError
-from videomesh.frames.storing import check_side, store_frame
+from videomesh.frames.frame import check_side, store_frame
+from videomesh.frames.opening import open_photo
+from videomesh.photos import natural_key
 
-Image.MAX_IMAGE_PIXELS = 250_000_000  # pillow's default refuses the 200-megapixel photos of current phones
 
-
-def store_photos(tar: tarfile.TarFile, args: argparse.Namespace) -> Dict[str, Any]:
-    """Keep all photos, in the natural order of their names, upright, all of one size."""
-    with open_tar(args.source) as photos:
+def store_photos(tar: tarfile.TarFile, footage: Path, max_size: int) -> Dict[str, Any]:
+    """Keep all photos, in the natural order of their names, upright, all of one size. Returns frames.json."""
+    with open_tar(footage) as photos:
         members = [member for member in photos if member.isfile()]
         members.sort(key=lambda member: natural_key(member.name))
         if not members:
-            raise UserError(f"{args.source}: no photos in it; run the ingest stage again")
-        check_photo_sizes(args.source, photos, members)
+            raise UserError(f"{footage}: no photos in it; run the ingest stage again")
+        check_photo_sizes(footage, photos, members)
         frames = []
         size = (0, 0)
         for index, member in enumerate(members):
-            image = load_photo(photos, member, f"{args.source}: {member.name}")
-            image.thumbnail((args.max_size, args.max_size))
+            image = load_photo(photos, member, f"{footage}: {member.name}")
+            image.thumbnail((max_size, max_size))
             image = to_srgb(image)
             size = image.size
             frames.append({**store_frame(tar, index, None, image), "source": member.name})
@@ -50,83 +48,57 @@ def open_tar(path: Path) -> tarfile.TarFile:
         raise UserError(f"{path}: not an uncompressed tar of photos ({error}); run the ingest stage again")
 
 
-def natural_key(name: str) -> List[Tuple[bool, int, str]]:
-    """Sort key under which IMG_2 comes before IMG_10."""
-    parts = re.findall(r"[0-9]+|[^0-9]+", name.lower())
-    return [(False, int(part), part) if part.isdigit() else (True, 0, part) for part in parts]
-
-
-def open_photo(file: IO[bytes], place: str) -> Image.Image:
-    """A photo whose pixels are not read yet. UserError, naming the place, if it is none or its format needs help."""
-    try:
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
-    except ImportError:
-        pass
-    try:
-        return Image.open(file)
-    except UnidentifiedImageError:
-        file.seek(0)
-        if file.read(12)[4:8] == b"ftyp":  # the container of HEIC (ISO/IEC 14496-12)
-            remedy = "install pillow-heif (pip install pillow-heif), or export the photos as JPEG"
-            raise UserError(f"{place}: a HEIC photo, which cannot be read here; {remedy}")
-        raise UserError(f"{place}: not a photo that can be read; export it as JPEG, or remove it")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{place}: the photo cannot be read ({error}); export it as JPEG, or remove it")
-
-
 def upright_size(image: Image.Image) -> Tuple[int, int]:
     """(width, height) after EXIF orientation, from the header alone."""
     sideways = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # EXIF tag Orientation
     return (image.height, image.width) if sideways else image.size
 
 
-def check_photo_sizes(source: Path, photos: tarfile.TarFile, members: Sequence[tarfile.TarInfo]) -> None:
+def check_photo_sizes(footage: Path, photos: tarfile.TarFile, members: Sequence[tarfile.TarInfo]) -> None:
     """UserError unless all photos have one size: they are solved for as one camera."""
     sizes: Dict[Tuple[int, int], List[str]] = {}
     for member in members:
         file = photos.extractfile(member)
         assert file
-        place = f"{source}: {member.name}"
-        size = upright_size(open_photo(file, place))
-        check_side(place, size)
+        where = f"{footage}: {member.name}"
+        size = upright_size(open_photo(file, where))
+        check_side(where, size)
         sizes.setdefault(size, []).append(member.name)
     if len(sizes) > 1:
         common_first = sorted(sizes, key=lambda size: -len(sizes[size]))
         found = ", ".join(f"{w}x{h} ({len(sizes[w, h])}, such as {sizes[w, h][0]})" for w, h in common_first)
         raise UserError(
-            f"{source}: the photos differ in size: {found}; keep those of one size, taken with one camera, one zoom "
+            f"{footage}: the photos differ in size: {found}; keep those of one size, taken with one camera, one zoom "
             "and held one way"
         )
 
 
-def load_photo(photos: tarfile.TarFile, member: tarfile.TarInfo, place: str) -> Image.Image:
+def load_photo(photos: tarfile.TarFile, member: tarfile.TarInfo, where: str) -> Image.Image:
     """The whole photo, upright, 8 bits a channel (RGB, L or CMYK). UserError if damaged or partly transparent."""
     file = photos.extractfile(member)
     assert file
-    image = open_photo(file, place)
+    image = open_photo(file, where)
     try:
         image.load()
         image = ImageOps.exif_transpose(image) or image
     except (OSError, ValueError, SyntaxError) as error:  # pillow reports a broken PNG as SyntaxError
-        raise UserError(f"{place}: the photo is damaged ({error}); copy it again, or remove it")
-    check_opaque(image, place)
+        raise UserError(f"{where}: the photo is damaged ({error}); copy it again, or remove it")
+    check_opaque(image, where)
     if image.mode == "F":
-        raise UserError(f"{place}: brightness is stored as floating-point numbers; export it as 8-bit JPEG or PNG")
+        raise UserError(f"{where}: brightness is stored as floating-point numbers; export it as 8-bit JPEG or PNG")
     if image.mode.startswith("I"):  # 16-bit gray, which pillow would clip rather than scale
         return Image.fromarray((np.asarray(image).astype(np.int32) >> 8).clip(0, 255).astype(np.uint8))
     return image if image.mode in ("RGB", "L", "CMYK") else image.convert("RGB")
 
 
-def check_opaque(image: Image.Image, place: str) -> None:
+def check_opaque(image: Image.Image, where: str) -> None:
     """UserError if any pixel is transparent: the colour hidden under it would be learnt as if it were seen."""
     if image.mode not in ("RGBA", "RGBa", "LA", "La", "PA") and "transparency" not in image.info:
         return
     least = int(np.asarray(image.convert("RGBA"))[:, :, 3].min())
     if least < 255:
         raise UserError(
-            f"{place}: the photo is partly transparent (alpha down to {least} of 255); masks are not used and the "
+            f"{where}: the photo is partly transparent (alpha down to {least} of 255); masks are not used and the "
             "colour under them would be learnt: use the original photos with their background"
         )
 

@@ -1,8 +1,8 @@
 """Which frames of a video are kept: every N-th, or the sharpest of each stretch of time."""
 
-import argparse
 import tarfile
 import time
+from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
 
 import numpy as np
@@ -10,36 +10,46 @@ import numpy as np
 from videomesh.errors import UserError
 from videomesh.frames.damage import find_damage
 from videomesh.frames.decoding import CHANGES, RE_ENCODE, Clock, Decoding, Video, check_decoded, probe
+from videomesh.frames.frame import SHARPNESS_SIDE, check_side, sharpness, store_frame
 from videomesh.frames.hdr import to_image
-from videomesh.frames.storing import SHARPNESS_SIDE, check_side, sharpness, store_frame
+from videomesh.frames.options import Options
 
 PROGRESS_SECONDS = 10
 
 
-def store_video(tar: tarfile.TarFile, args: argparse.Namespace) -> Dict[str, Any]:
-    video = probe(args.source, args.threads)
-    store = store_every if args.select == "every" else store_sharpest
-    frames, size, clock = store(tar, video, args)
+Frames = List[Dict[str, Any]]  # entries of frames.json
+
+
+def store_video(tar: tarfile.TarFile, footage: Path, options: Options) -> Dict[str, Any]:
+    """Store the frames that the options choose. Returns frames.json; UserError if the video cannot be used."""
+    video = probe(footage, options.threads)
+    if options.downsample:
+        select = "every"
+        frames, size, clock = store_every(tar, video, options.downsample, options.max_size)
+    else:
+        assert options.target
+        select = "sharpest"
+        frames, size, clock = store_sharpest(tar, video, options.target, options.max_size)
     return {
         "source": "video",
         "width": size[0],
         "height": size[1],
         "source_frames": len(clock.seconds),
         "duration": clock.duration,
-        "select": args.select,
+        "select": select,
         "frames": frames,
     }
 
 
-def store_every(tar: tarfile.TarFile, video: Video, args: argparse.Namespace) -> Tuple[List, Tuple[int, int], "Clock"]:
-    """Keep frames 0, N, 2N ..., damaged ones too: one decoding of the video."""
-    decoding = Decoding(video, keep_graph(f"not(mod(n,{args.downsample}))", video, args.max_size))
+def store_every(tar: tarfile.TarFile, video: Video, step: int, max_size: int) -> Tuple[Frames, Tuple[int, int], Clock]:
+    """Keep frames 0, step, 2 step ..., damaged ones too: one decoding of the video."""
+    decoding = Decoding(video, keep_graph(f"not(mod(n,{step}))", video, max_size))
     frames = []
     size = (0, 0)
     for position, picture in enumerate(with_progress(decoding, video, "frames kept")):
         image = to_image(picture, video.hdr)
         size = same_size(video, image.size, size)
-        frames.append(store_frame(tar, position * args.downsample, None, image))
+        frames.append(store_frame(tar, position * step, None, image))
     check_decoded(video, decoding)
     find_damage(video, decoding)
     clock = Clock(decoding)
@@ -49,9 +59,9 @@ def store_every(tar: tarfile.TarFile, video: Video, args: argparse.Namespace) ->
 
 
 def store_sharpest(
-    tar: tarfile.TarFile, video: Video, args: argparse.Namespace
-) -> Tuple[List, Tuple[int, int], "Clock"]:
-    """Keep the sharpest frame of each of --target equal lengths of time.
+    tar: tarfile.TarFile, video: Video, target: int, max_size: int
+) -> Tuple[Frames, Tuple[int, int], Clock]:
+    """Keep the sharpest frame of each of `target` equal lengths of time.
 
     Two decodings: the first, small and gray, measures all frames; the second, at stored size, ends at the last frame
     kept. Neither holds more than one picture in memory.
@@ -61,9 +71,9 @@ def store_sharpest(
     check_decoded(video, scan)
     damaged = find_damage(video, scan)
     clock = Clock(scan)
-    chosen = sharpest_of_buckets(clock.positions, measured, damaged, args.target)
+    chosen = sharpest_of_buckets(clock.positions, measured, damaged, target)
 
-    decoding = Decoding(video, keep_graph(select_expression(chosen), video, args.max_size), frames=len(chosen))
+    decoding = Decoding(video, keep_graph(select_expression(chosen), video, max_size), frames=len(chosen))
     frames = []
     size = (0, 0)
     for position, picture in enumerate(decoding):
@@ -97,7 +107,7 @@ def sharpest_of_buckets(
 
 
 def select_expression(indices: Sequence[int]) -> str:
-    """ffmpeg's select expression for these frame numbers (increasing)."""
+    """ffmpeg's select expression for these frame numbers (increasing). It has to fit into a command line."""
     runs: List[Tuple[int, int]] = []  # first and last of neighbouring numbers
     for index in indices:
         if runs and runs[-1][1] == index - 1:

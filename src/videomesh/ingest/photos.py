@@ -13,10 +13,11 @@ from typing import IO, NamedTuple
 
 from videomesh.download import Progress, downloaded
 from videomesh.errors import UserError
+from videomesh.files import add_to_tar
 from videomesh.frames.count import MIN_FRAMES
-from videomesh.frames.photos import natural_key, open_photo
+from videomesh.frames.opening import open_photo
 from videomesh.ingest.sources import describe, is_remote, local_path, remedy
-from videomesh.photos import PHOTO_SUFFIXES
+from videomesh.photos import PHOTO_SUFFIXES, natural_key
 
 PHOTOS_END = ".tar"  # of an --output for photos
 THUMBNAIL_FOLDERS = {"__macosx", "@eadir", "thumbnails", "thumbs"}
@@ -27,7 +28,6 @@ class File(NamedTuple):
     """A file of a folder or an archive."""
 
     path: str  # inside it
-    size: int  # bytes
     open: Callable[[], IO[bytes]]
 
 
@@ -40,16 +40,16 @@ def ingest_photos(source: str, output: Path, progress: Progress) -> None:
         with tarfile.open(output, "w") as tar:
             for name in sorted(photos, key=natural_key):
                 add_photo(tar, name, photos[name])
-    progress.say(f"{len(photos)} photos")
+    progress.report(f"{len(photos)} photos")
 
 
 def choose_photos(files: list[File]) -> dict[str, File]:
-    """The photos among the files, by a flat name that is theirs alone. UserError if there are too few."""
+    """Flat name -> photo, for the photos among the files. UserError if there are too few, or two have one name."""
     photos = [(parts, file) for parts, file in ((path_parts(file.path), file) for file in files) if is_photo(parts)]
     if len(photos) < MIN_FRAMES:
         raise UserError(
             f"{len(photos) or 'no'} photos in it, at least {MIN_FRAMES} are needed; found: {census(files)}; "
-            f"usable are {PHOTO_KINDS} files"
+            f"files that can be used end in {PHOTO_KINDS}"
         )
     folders = [parts[:-1] for parts, _ in photos]
     levels = zip(*folders, strict=False)
@@ -84,10 +84,8 @@ def add_photo(tar: tarfile.TarFile, name: str, photo: File) -> None:
     try:
         with photo.open() as file:
             open_photo(file, photo.path)
-        member = tarfile.TarInfo(name)
-        member.size = photo.size
         with photo.open() as file:
-            tar.addfile(member, file)
+            add_to_tar(tar, name, file.read())
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise UserError(f"{photo.path}: damaged in the archive ({error}); make or download the archive again")
     except (RuntimeError, NotImplementedError) as error:  # zipfile on passwords and rare compressions
@@ -97,11 +95,7 @@ def add_photo(tar: tarfile.TarFile, name: str, photo: File) -> None:
 def list_folder(folder: Path) -> list[File]:
     """All files below a folder."""
     paths = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
-    return [
-        File(path.relative_to(folder).as_posix(), path.stat().st_size, partial(open_file, path))
-        for path in paths
-        if path.is_file()
-    ]
+    return [File(path.relative_to(folder).as_posix(), partial(open_file, path)) for path in paths if path.is_file()]
 
 
 def list_archive(path: Path, source: str, stack: contextlib.ExitStack) -> list[File]:
@@ -110,12 +104,10 @@ def list_archive(path: Path, source: str, stack: contextlib.ExitStack) -> list[F
         if zipfile.is_zipfile(path):
             archive = stack.enter_context(zipfile.ZipFile(path))
             return [
-                File(info.filename, info.file_size, partial(archive.open, info))
-                for info in archive.infolist()
-                if not info.is_dir()
+                File(info.filename, partial(archive.open, info)) for info in archive.infolist() if not info.is_dir()
             ]
         tar = stack.enter_context(tarfile.open(path, "r:"))  # noqa: SIM115 - the stack closes it
-        return [File(member.name, member.size, partial(open_member, tar, member)) for member in tar if member.isfile()]
+        return [File(member.name, partial(open_member, tar, member)) for member in tar if member.isfile()]
     except (zipfile.BadZipFile, tarfile.TarError) as error:
         found = describe(path) or "something else"
         raise UserError(

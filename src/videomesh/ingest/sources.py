@@ -4,19 +4,28 @@ import contextlib
 import re
 import stat
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from videomesh.download import SHARE_DRIVE
 from videomesh.errors import UserError
 
 
-def explain(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return f"{error.strerror or error} ({error.filename or 'while copying'}); check permissions and free disk space"
-    return str(error)
+@contextlib.contextmanager
+def named_in_errors(scene: str, source: str) -> Iterator[None]:
+    """An error inside becomes a UserError that begins with the scene and the source."""
+    begin = f"scene {scene}: source {without_secrets(source)}"
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{begin}: {error}")
+    except OSError as error:
+        file = error.filename or "while copying"
+        raise UserError(f"{begin}: {error.strerror or error} ({file}); check permissions and free disk space")
 
 
-def shown(source: str) -> str:
+def without_secrets(source: str) -> str:
     """The source as it may be printed: an address without its user, password, query and fragment."""
     if "://" not in source:
         return source
@@ -27,6 +36,7 @@ def shown(source: str) -> str:
 
 
 def local_path(source: str) -> Path:
+    """The file or folder that the source names. UserError if there is none."""
     path = Path(source).expanduser()
     if not path.exists():
         raise UserError(f"no such file or folder (seen from {Path.cwd()}); check the path in the table of scenes")
@@ -73,12 +83,11 @@ def remedy(source: str, found: str) -> str:
     if drive:
         return f"write the source as gdrive://{drive[1]}, and share the file with anyone who has the link"
     if source.startswith("gdrive://"):
-        return (
-            "share the file with anyone who has the link; if Google says that its quota is exceeded, wait a day or "
-            "keep the file elsewhere"
-        )
+        return SHARE_DRIVE
     if "archive" in found:
-        return "if it holds photos, its name must end in .zip or .tar; else unpack it and name the video"
+        return (
+            "if it holds photos, its name must end in .zip or .tar; if it holds a video, unpack it and name the video"
+        )
     if is_remote(source):
         return "the address must give the file itself: opened in a private browser window, a download must start"
     return "name a file that a video player plays"

@@ -10,7 +10,7 @@ from videomesh.errors import UserError
 
 
 class Pycolmap:
-    """pycolmap on one folder: frames are read from folder/frames, features and matches kept in a database."""
+    """A Backend."""
 
     version = f"pycolmap {pycolmap.__version__}"
 
@@ -24,7 +24,6 @@ class Pycolmap:
         pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value  # what goes wrong comes back as exceptions
 
     def extract(self, max_image_size: int, max_features: int) -> None:
-        """SIFT features of all frames, with one camera for all of them."""
         reader = pycolmap.ImageReaderOptions()
         reader.camera_model = "SIMPLE_RADIAL"
         options = pycolmap.FeatureExtractionOptions()
@@ -43,7 +42,6 @@ class Pycolmap:
             )
 
     def match(self, pairs: Sequence[Tuple[str, str]]) -> None:
-        """Match the pairs of frames and verify them geometrically; pairs matched before are skipped by COLMAP."""
         self._pairs.write_text("".join(f"{first} {second}\n" for first, second in pairs))
         matching = pycolmap.FeatureMatchingOptions()
         matching.num_threads = self._threads
@@ -60,7 +58,6 @@ class Pycolmap:
             )
 
     def map(self, models: Path, options: Mapping[str, float]) -> None:
-        """Incremental mapping: models/0, models/1 ... in no useful order, or none if no two frames fit."""
         pipeline = pycolmap.IncrementalPipelineOptions()
         pipeline.random_seed = self._seed
         pipeline.num_threads = self._threads
@@ -70,7 +67,6 @@ class Pycolmap:
             pycolmap.incremental_mapping(self._database, self._frames, models, options=pipeline)
 
     def undistort(self, model: Path, output: Path) -> None:
-        """Without lens distortion: the model's images in output/images, the model (PINHOLE) in output/sparse."""
         with _errors("undistortion"):
             pycolmap.undistort_images(output, model, self._frames, num_threads=self._threads)
 

@@ -13,8 +13,6 @@ from typing import Dict, List, Mapping, Sequence, Tuple, Union
 
 from videomesh.errors import UserError
 
-Value = Union[int, float]
-
 # Options that COLMAP renamed: each value is given under every name that the program's help lists.
 # 3.8 names: `colmap COMMAND -h`; 4.x names: src/colmap/controllers/{base_,}option_manager.cc at tag 4.1.1.
 RENAMED: Dict[str, Tuple[str, ...]] = {
@@ -29,14 +27,14 @@ RENAMED: Dict[str, Tuple[str, ...]] = {
 
 
 class Colmap:
-    """COLMAP's program on one folder: frames are read from folder/frames, features and matches kept in a database."""
+    """A Backend."""
 
     def __init__(self, folder: Path, threads: int, seed: int) -> None:
         program = shutil.which("colmap")
         if program is None:
             raise UserError(
-                "COLMAP's program `colmap` is not on PATH; install it (Debian, Ubuntu: apt install colmap), or use the "
-                "Python package with --backend pycolmap (pip install pycolmap)"
+                "COLMAP's program `colmap` is not on PATH; install it (Debian, Ubuntu: apt install colmap), or install "
+                "the Python package (pip install pycolmap) and set poses.backend to pycolmap"
             )
         self._program = program
         self._frames = folder / "frames"
@@ -57,7 +55,6 @@ class Colmap:
         self._gpu = "with CUDA" in banner and has_gpu()
 
     def extract(self, max_image_size: int, max_features: int) -> None:
-        """SIFT features of all frames, with one camera for all of them."""
         try:
             self._extract(max_image_size, max_features)
         except UserError as error:
@@ -83,7 +80,6 @@ class Colmap:
         )
 
     def match(self, pairs: Sequence[Tuple[str, str]]) -> None:
-        """Match the pairs of frames and verify them geometrically; pairs matched before are skipped by COLMAP."""
         self._pairs.write_text("".join(f"{first} {second}\n" for first, second in pairs))
         self._run(
             "matches_importer",
@@ -91,9 +87,8 @@ class Colmap:
             {"Matching.use_gpu": int(self._gpu), "Matching.num_threads": self._threads},
         )
 
-    def map(self, models: Path, options: Mapping[str, Value]) -> None:
-        """Incremental mapping: models/0, models/1 ... in no useful order, or none if no two frames fit."""
-        values: Dict[str, Value] = {f"Mapper.{name}": value for name, value in options.items()}
+    def map(self, models: Path, options: Mapping[str, float]) -> None:
+        values: Dict[str, float] = {f"Mapper.{name}": value for name, value in options.items()}
         values["Mapper.num_threads"] = self._threads
         try:
             self._run(
@@ -106,7 +101,6 @@ class Colmap:
                 raise
 
     def undistort(self, model: Path, output: Path) -> None:
-        """Without lens distortion: the model's images in output/images, the model (PINHOLE) in output/sparse."""
         output.mkdir()
         self._run(
             "image_undistorter",
@@ -114,7 +108,7 @@ class Colmap:
             {"num_threads": self._threads},
         )
 
-    def _run(self, command: str, paths: Mapping[str, Union[str, Path]], values: Mapping[str, Value]) -> None:
+    def _run(self, command: str, paths: Mapping[str, Union[str, Path]], values: Mapping[str, float]) -> None:
         line = [self._program, command]
         for name, path in paths.items():
             line += [f"--{name}", str(path)]
@@ -128,8 +122,8 @@ class Colmap:
             code = subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, env=self._environment).returncode
         if code < 0:
             raise UserError(
-                f"`colmap {command}` was killed by signal {-code}; usually memory ran out: use a machine with more of "
-                "it, fewer frames, or a smaller --max-image-size"
+                f"`colmap {command}` was killed by signal {-code}, usually because memory ran out; use a machine with "
+                "more memory, fewer frames (frames.target), or a smaller poses.max_image_size"
             )
         if code > 0:
             output = self._log.read_text(errors="replace")

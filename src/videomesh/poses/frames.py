@@ -15,6 +15,7 @@ MIN_FRAMES = 3
 
 
 class Frames(NamedTuple):
+    archive: Path  # frames.tar, for messages
     names: List[str]  # sorted
     ordered: bool  # neighbours in the list are neighbours in space: a video
 
@@ -27,7 +28,7 @@ def unpack_frames(archive: Path, summary: Path, folder: Path, threads: int) -> F
     if missing:
         raise UserError(
             f"{archive}: {min(missing)}, which {summary.name} lists, is not in it; the file is cut short or of another "
-            "run; run the frames step again"
+            "run; run the frames stage again"
         )
 
     def decode(name: str) -> Tuple[str, Tuple[int, int]]:
@@ -36,7 +37,7 @@ def unpack_frames(archive: Path, summary: Path, folder: Path, threads: int) -> F
                 image.load()
                 return name, image.size
         except (OSError, SyntaxError, ValueError) as error:  # pillow raises all three for damaged files
-            raise UserError(f"{archive}: {name} is not a whole image ({error}); run the frames step again")
+            raise UserError(f"{archive}: {name} is not a whole image ({error}); run the frames stage again")
 
     with ThreadPool(threads) as pool:
         for name, (width, height) in pool.imap(decode, names):
@@ -45,7 +46,7 @@ def unpack_frames(archive: Path, summary: Path, folder: Path, threads: int) -> F
                     f"{archive}: {name} has {width}x{height} pixels, {summary.name} says {size[0]}x{size[1]}; all "
                     "frames must come from one camera, held one way, at one zoom: make one scene of each size"
                 )
-    return Frames(names, ordered)
+    return Frames(archive, names, ordered)
 
 
 def read_frames_json(summary: Path) -> Tuple[List[str], Tuple[int, int], bool]:
@@ -56,10 +57,10 @@ def read_frames_json(summary: Path) -> Tuple[List[str], Tuple[int, int], bool]:
         size = (content["width"], content["height"])
         ordered = content["source"] == "video"
     except (KeyError, TypeError) as error:
-        raise UserError(f"{summary}: not written by the frames step ({error!r}); run the frames step again")
+        raise UserError(f"{summary}: not written by the frames stage ({error!r}); run the frames stage again")
     strange = [name for name in names if not re.fullmatch(r"\d+\.jpg", name)]
     if strange:
-        raise UserError(f"{summary}: frame name {strange[0]!r}; expected digits and .jpg; run the frames step again")
+        raise UserError(f"{summary}: frame name {strange[0]!r}; expected digits and .jpg; run the frames stage again")
     if len(names) < MIN_FRAMES:
         raise UserError(
             f"{summary}: {len(names)} frames, at least {MIN_FRAMES} are needed and 50 to 300 are good; film for longer "
@@ -79,7 +80,7 @@ def extract_members(archive: Path, names: Set[str], folder: Path) -> Set[str]:
                     (folder / member.name).write_bytes(source.read())
                     found.add(member.name)
     except FileNotFoundError:
-        raise UserError(f"{archive}: no such file; run the frames step first")
+        raise UserError(f"{archive}: no such file; run the frames stage first")
     except (tarfile.TarError, EOFError) as error:
-        raise UserError(f"{archive}: cut short or not a tar file ({error}); run the frames step again")
+        raise UserError(f"{archive}: cut short or not a tar file ({error}); run the frames stage again")
     return found

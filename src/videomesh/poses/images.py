@@ -8,6 +8,7 @@ from typing import Dict, List, Sequence, Tuple
 from PIL import Image, UnidentifiedImageError
 
 from videomesh.errors import UserError
+from videomesh.files import add_to_tar
 from videomesh.poses.model import read_cameras
 
 Image.MAX_IMAGE_PIXELS = None  # the frames are this workflow's own files
@@ -38,12 +39,10 @@ def check_camera(archive: Path, undistorted: Path, names: Sequence[str]) -> None
 
 
 def pack_images(folder: Path, names: Sequence[str], archive: Path) -> None:
+    """Write the images of the folder to an uncompressed tar."""
     with tarfile.open(archive, "w") as tar:
         for name in names:
-            member = tarfile.TarInfo(name)  # no time, no owner: the same images give the same tar
-            member.size = (folder / name).stat().st_size
-            with open(folder / name, "rb") as file:
-                tar.addfile(member, file)
+            add_to_tar(tar, name, (folder / name).read_bytes())
 
 
 def read_size(cameras: Path) -> Tuple[int, int]:

@@ -3,19 +3,14 @@
 import time
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, List, NamedTuple, Sequence, Set, Tuple, Union
+from typing import Dict, List, NamedTuple, Set, Tuple
 
 import numpy as np
 
-from videomesh.errors import UserError
+from videomesh.poses.backend import Backend
 from videomesh.poses.frames import Frames
 from videomesh.poses.model import Points, read_images, read_points
-from videomesh.poses.progress import say, timed
-
-if TYPE_CHECKING:
-    from videomesh.poses.colmap_package import Pycolmap
-    from videomesh.poses.colmap_program import Colmap
-
+from videomesh.poses.progress import timed
 
 Pairs = Set[Tuple[int, int]]  # (i, j) with i < j: places in the list of frames
 OVERLAP, WIDE_OVERLAP = 6, 20  # so many following frames are matched with each
@@ -35,8 +30,8 @@ LOWER_THRESHOLD = {
 }
 
 
-class Rung(NamedTuple):
-    """One way to match and map; the ladder's next rung costs more and asks less of the frames."""
+class Effort(NamedTuple):
+    """One way to match and map. The next one costs more and asks less of the frames."""
 
     name: str
     pairs: Pairs
@@ -57,6 +52,8 @@ class Model(NamedTuple):
 
 
 class Attempt(NamedTuple):
+    """What came out of one effort."""
+
     name: str
     pairs: int  # matched so far, by this attempt and those before
     models: List[Model]  # most frames first
@@ -67,69 +64,46 @@ class Attempt(NamedTuple):
         return len(self.models[0].names) if self.models else 0
 
 
-NOTHING_MATCHES = (
-    "no two of the {} frames match, so no camera pose was found. Likely causes: motion blur, plain or shiny surfaces, "
-    "jumps between frames. Move slowly in good light, let neighbouring frames share more than half of the picture, and "
-    "put something with texture round the object, such as newspaper"
-)
+def match_and_map(backend: Backend, folder: Path, frames: Frames, min_registered: float) -> List[Attempt]:
+    """Match and map with rising effort until enough frames have a pose. All attempts, in their order; at least one.
 
-
-def create_backend(name: str, folder: Path, threads: int, seed: int) -> Union["Colmap", "Pycolmap"]:
-    if name in ("auto", "pycolmap"):
-        try:
-            from videomesh.poses.colmap_package import Pycolmap
-
-            return Pycolmap(folder, threads, seed)
-        except ImportError as error:
-            if name == "pycolmap":
-                raise UserError(
-                    f"the Python package pycolmap cannot be used ({error}); install it (pip install pycolmap), or use "
-                    "COLMAP's program with --backend colmap"
-                )
-    from videomesh.poses.colmap_program import Colmap
-
-    return Colmap(folder, threads, seed)
-
-
-def climb_ladder(
-    backend: Union["Colmap", "Pycolmap"], folder: Path, frames: Frames, min_registered: float
-) -> List[Attempt]:
-    """Match and map with rising effort until enough frames have a pose. All attempts, in their order; at least one."""
+    min_registered: the share of the frames that is enough, 0 to 1.
+    """
     count = len(frames.names)
     matched: Pairs = set()
     attempts: List[Attempt] = []
-    for rung in ladder(count, frames.ordered):
-        new = rung.pairs - matched
-        if not new and rung.mapper is MAPPER:
-            continue  # a small scene: the rung before has matched all these
+    for effort in list_efforts(count, frames.ordered):
+        new = effort.pairs - matched
+        if not new and effort.mapper is MAPPER:
+            continue  # a small scene: the effort before has matched all these
         start = time.monotonic()
         if new:
-            with timed(f"matching {len(new)} pairs ({rung.name})"):
+            with timed(f"matching {len(new)} pairs ({effort.name})"):
                 backend.match([(frames.names[i], frames.names[j]) for i, j in sorted(new)])
             matched |= new
         models_folder = folder / f"models{len(attempts)}"
         models_folder.mkdir()
         with timed("mapping"):
-            backend.map(models_folder, rung.mapper)
+            backend.map(models_folder, effort.mapper)
         models = read_models(models_folder)
-        attempts.append(Attempt(rung.name, len(matched), models, time.monotonic() - start))
+        attempts.append(Attempt(effort.name, len(matched), models, time.monotonic() - start))
         registered = attempts[-1].registered
         if registered and registered / count >= min_registered:
             break
-        say(f"{rung.name}: {registered} of {count} frames in the largest of {len(models)} models")
+        print(f"{effort.name}: {registered} of {count} frames in the largest of {len(models)} models", flush=True)
     return attempts
 
 
-def ladder(count: int, ordered: bool) -> List[Rung]:
-    """The rungs for so many frames. Features stay; each rung matches only the pairs that those before did not."""
-    rungs = []
+def list_efforts(count: int, ordered: bool) -> List[Effort]:
+    """The efforts for so many frames. Features stay; each matches only the pairs that those before did not."""
+    efforts = []
     if ordered or count > MAX_EXHAUSTIVE:
         key_frames = key_frame_pairs(count)
-        rungs.append(Rung("sequential", sequential_pairs(count, OVERLAP) | key_frames, MAPPER))
-        rungs.append(Rung("wider", sequential_pairs(count, WIDE_OVERLAP) | key_frames, MAPPER))
+        efforts.append(Effort("sequential", sequential_pairs(count, OVERLAP) | key_frames, MAPPER))
+        efforts.append(Effort("wider", sequential_pairs(count, WIDE_OVERLAP) | key_frames, MAPPER))
     if count <= MAX_EXHAUSTIVE:
-        rungs.append(Rung("exhaustive", set(combinations(range(count), 2)), MAPPER))
-    return [*rungs, Rung("lower threshold", set(), {**MAPPER, **LOWER_THRESHOLD})]
+        efforts.append(Effort("exhaustive", set(combinations(range(count), 2)), MAPPER))
+    return [*efforts, Effort("lower threshold", set(), {**MAPPER, **LOWER_THRESHOLD})]
 
 
 def sequential_pairs(count: int, overlap: int) -> Pairs:
@@ -153,37 +127,3 @@ def read_models(folder: Path) -> List[Model]:
         for path in sorted(folder.glob("*/images.bin"))
     ]
     return sorted(models, key=lambda model: (-len(model.names), -len(model.points.xyz)))
-
-
-def summarize(version: str, frames: Frames, attempts: Sequence[Attempt], best: Attempt) -> Dict[str, Any]:
-    model = best.models[0]
-    observations = sum(len(track) for track in model.points.image_ids)
-    points = len(model.points.xyz)
-    return {
-        "backend": version,
-        "frames": len(frames.names),
-        "registered": best.registered,
-        "registered_share": round(best.registered / len(frames.names), 4),
-        "reprojection_error": round(model.reprojection_error, 4),
-        "track_length": round(observations / max(points, 1), 3),
-        "points": points,
-        "points_per_image": round(observations / best.registered, 1),
-        "unregistered": sorted(set(frames.names) - set(model.names)),
-        "attempt": best.name,
-        "attempts": [
-            {
-                "name": attempt.name,
-                "pairs": attempt.pairs,
-                "models": [
-                    {
-                        "registered": len(model.names),
-                        "points": len(model.points.xyz),
-                        "reprojection_error": round(model.reprojection_error, 4),
-                    }
-                    for model in attempt.models
-                ],
-                "seconds": round(attempt.seconds, 1),
-            }
-            for attempt in attempts
-        ],
-    }

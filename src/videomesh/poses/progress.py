@@ -1,12 +1,8 @@
-"""What the step says while it works."""
+"""What the step prints while it works."""
 
 import time
 from contextlib import contextmanager
 from typing import Iterator
-
-
-def say(text: str) -> None:
-    print(text, flush=True)
 
 
 @contextmanager
@@ -17,6 +13,6 @@ def timed(what: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        say("")
+        print(flush=True)
         raise
-    say(f"{time.monotonic() - start:.1f} s")
+    print(f"{time.monotonic() - start:.1f} s", flush=True)

@@ -1,54 +1,17 @@
-"""scripts/frames.py: which frames of made videos and photos are kept, how they look, and what is said of bad ones."""
+"""Which frames of made videos are kept, how they look, and what is said of bad ones."""
 
-import io
-import json
-import subprocess
 import sys
-import tarfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
-import frames
 import media
+from frames_program import keep, numbers, refuse, run
+from videomesh.frames.decoding import find_ffmpeg, timing_option
 
-SCRIPT = Path(frames.__file__)
 COUNT = 60
-
-
-def run(source: Path, *options: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run frames.py; outputs go to the folder "out" beside the source."""
-    out = source.parent / "out"
-    outputs = ["--frames", str(out / "frames.tar"), "--summary", str(out / "frames.json")]
-    command = [sys.executable, str(SCRIPT), "--source", str(source), *outputs, *options]
-    return subprocess.run(command, capture_output=True, text=True, env=env)
-
-
-def keep(source: Path, *options: str) -> tuple[dict[str, Any], dict[str, Image.Image]]:
-    """frames.json and the pictures of frames.tar, of a run that must succeed."""
-    done = run(source, *options)
-    assert done.returncode == 0, done.stderr
-    out = source.parent / "out"
-    with tarfile.open(out / "frames.tar", "r:") as tar:
-        pictures = {member.name: Image.open(io.BytesIO(tar.extractfile(member).read())) for member in tar}  # type: ignore[union-attr]
-    summary = json.loads((out / "frames.json").read_text())
-    assert [frame["name"] for frame in summary["frames"]] == list(pictures)
-    assert {image.size for image in pictures.values()} == {(summary["width"], summary["height"])}
-    return summary, pictures
-
-
-def refuse(source: Path, *options: str, says: list[str]) -> None:
-    """A run that must fail with one clear message and leave nothing behind."""
-    done = run(source, *options)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    for words in [*says, str(source)]:
-        assert words in done.stderr, done.stderr
-    out = source.parent / "out"
-    assert not out.exists() or not list(out.iterdir())
 
 
 @pytest.fixture(scope="session")
@@ -64,19 +27,15 @@ def video(plain: Path, tmp_path: Path) -> Path:
     return path
 
 
-def numbers(pictures: dict[str, Image.Image]) -> list[int]:
-    return [media.number_of(image) for image in pictures.values()]
-
-
 # Which frames are kept -------------------------------------------------------------------------------------------
 
 
 def test_every_keeps_what_the_upstream_script_keeps(video: Path, tmp_path: Path) -> None:
-    summary, pictures = keep(video, "--select=every", "--downsample=3")
+    summary, pictures = keep(video, "--downsample=3")
     assert numbers(pictures) == [frame["video_frame"] for frame in summary["frames"]] == list(range(0, COUNT, 3))
     assert summary["source_frames"] == COUNT and summary["duration"] == pytest.approx(6)
     assert [frame["time"] for frame in summary["frames"]] == pytest.approx(np.arange(0, 6, 0.3))
-    timing = frames.timing_option(frames.find_ffmpeg())
+    timing = timing_option(find_ffmpeg())
     media.ffmpeg("-i", str(video), "-vf", r"select=not(mod(n\,3))", *timing, str(tmp_path / "%06d.png"))
     theirs = [media.number_of(Image.open(path)) for path in sorted(tmp_path.glob("*.png"))]
     assert numbers(pictures) == theirs
@@ -115,7 +74,7 @@ def test_scattered_frames_of_a_long_video(tmp_path: Path) -> None:
 
 def test_buckets_are_cut_in_time_not_in_frames(tmp_path: Path) -> None:
     """40 frames in the first 4 s, then 20 in the next 20 s: time counts, so the slow part gives most frames."""
-    timing = frames.timing_option(frames.find_ffmpeg())
+    timing = timing_option(find_ffmpeg())
     slow = "setpts='if(lt(N,40),N,40+(N-40)*10)/(10*TB)'"
     made = [media.picture(n) for n in range(COUNT)]
     video = media.write_video(tmp_path / "scene.mkv", made, "-vf", slow, *timing)
@@ -139,7 +98,7 @@ def test_the_same_video_gives_the_same_bytes(video: Path) -> None:
 
 def test_a_rotated_video_comes_out_upright(video: Path) -> None:
     media.rotate_by_metadata(video)
-    summary, pictures = keep(video, "--select=every", "--downsample=2")
+    summary, pictures = keep(video, "--downsample=2")
     assert (summary["width"], summary["height"]) == (media.HEIGHT, media.WIDTH)
     turned_back = {name: image.rotate(90, expand=True) for name, image in pictures.items()}
     assert numbers(turned_back) == list(range(0, COUNT, 2))
@@ -248,7 +207,7 @@ def test_a_picture_that_changes_size_is_refused(video: Path, tmp_path: Path) -> 
     joined = tmp_path / "joined.h264"
     joined.write_bytes(b"".join(part.read_bytes() for part in parts))
     refuse(joined, says=["size or format changes", "split it there"])
-    refuse(joined, "--select=every", says=["size or format changes", "split it there"])
+    refuse(joined, "--downsample=1", says=["size or format changes", "split it there"])
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
@@ -272,8 +231,8 @@ def test_a_playlist_in_disguise_opens_nothing(tmp_path: Path, video: Path) -> No
 
 def test_too_few_frames_are_refused(video: Path, tmp_path: Path) -> None:
     short = media.write_video(tmp_path / "short.mp4", [media.picture(n) for n in range(19)])
-    refuse(short, says=["only 19 of 19 frames", "at least 20", "film for longer"])
-    refuse(video, "--select=every", "--downsample=4", says=["only 15 of 60 frames", "--downsample 3 or less"])
+    refuse(short, says=["only 19 of 19 frames", "20 are needed", "film for longer"])
+    refuse(video, "--downsample=4", says=["only 15 of 60 frames", "set frames.downsample to 3 or less"])
 
 
 def test_pictures_that_are_too_small_are_refused(tmp_path: Path) -> None:
@@ -281,152 +240,20 @@ def test_pictures_that_are_too_small_are_refused(tmp_path: Path) -> None:
     refuse(tiny, says=["16x8 pixels is too small", "at least 16"])
 
 
-@pytest.mark.parametrize("option", ["--target=0", "--target=19", "--downsample=0", "--max-size=0", "--threads=0"])
-def test_options_out_of_range_are_refused(video: Path, option: str) -> None:
-    refuse(video, option, says=[option.replace("=", " "), "out of range", "allowed"])
-
-
-def test_without_ffmpeg_the_message_says_how_to_get_it(video: Path, tmp_path: Path) -> None:
-    hidden = tmp_path / "hidden"
-    hidden.mkdir()
-    (hidden / "imageio_ffmpeg.py").write_text("raise ImportError\n")
-    done = run(video, env={"PATH": "", "PYTHONPATH": str(hidden)})
+def test_without_ffmpeg_the_message_says_how_to_get_it(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)  # an import of it fails
+    done = run(video)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ffmpeg is not installed") and "apt install ffmpeg" in done.stderr
 
 
-def test_an_ffmpeg_that_does_not_run_is_named(video: Path, tmp_path: Path) -> None:
+def test_an_ffmpeg_that_does_not_run_is_named(video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = tmp_path / "bin" / "ffmpeg"
     broken.parent.mkdir()
     broken.write_text("#!/bin/sh\nexit 3\n")
     broken.chmod(0o755)
-    done = run(video, env={"PATH": f"{broken.parent}:/usr/bin:/bin"})
+    monkeypatch.setenv("PATH", f"{broken.parent}:/usr/bin:/bin")
+    done = run(video)
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: {broken}: this ffmpeg does not run") and "Traceback" not in done.stderr
-
-
-def test_outputs_that_cannot_be_written(video: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--source", str(video), "--frames", f"{video}/f.tar", "--summary", "s.json"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=video.parent)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ") and "check permissions" in done.stderr and done.stderr.count("\n") == 1
-
-
-# Photos ----------------------------------------------------------------------------------------------------------
-
-
-def pack(folder: Path) -> Path:
-    """The photos of a folder as ingest hands them over."""
-    path = folder.parent / "scene.images.tar"
-    with tarfile.open(path, "w") as tar:
-        for photo in sorted(folder.iterdir()):
-            tar.add(photo, photo.name)
-    return path
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    return media.write_photos(tmp_path / "photos", 21)
-
-
-def test_all_photos_are_kept_in_natural_order(photos: Path) -> None:
-    summary, pictures = keep(pack(photos), "--target=20", "--downsample=4")
-    assert numbers(pictures) == list(range(21))
-    assert [frame["source"] for frame in summary["frames"]] == [f"IMG_{n}.jpg" for n in range(21)]
-    assert [frame["name"] for frame in summary["frames"]] == [f"{n:06d}.jpg" for n in range(21)]
-    assert summary["source"] == "photos" and summary["duration"] is None and summary["source_frames"] == 21
-    assert all(frame["time"] is None and frame["sharpness"] > 0 for frame in summary["frames"])
-
-
-def test_exif_orientation_is_applied(photos: Path) -> None:
-    for n in range(21):
-        exif = Image.Exif()
-        exif[0x0112] = 6  # to be turned 90 degrees clockwise
-        image = Image.fromarray(np.rot90(media.picture(n)).copy())
-        image.save(photos / f"IMG_{n}.jpg", quality=95, exif=exif)
-    summary, pictures = keep(pack(photos))
-    assert (summary["width"], summary["height"]) == (media.WIDTH, media.HEIGHT)
-    assert numbers(pictures) == list(range(21))
-
-
-def test_kinds_of_photos(photos: Path) -> None:
-    """PNG, WebP, TIFF, palette, gray, 16 bits, opaque alpha: all give the picture that a viewer shows."""
-    for n in range(7):
-        (photos / f"IMG_{n}.jpg").unlink()
-    image = [Image.fromarray(media.picture(n)) for n in range(7)]
-    image[0].save(photos / "IMG_0.png")
-    image[1].save(photos / "IMG_1.webp", lossless=True)
-    image[2].save(photos / "IMG_2.TIFF")
-    image[3].convert("L").quantize(256).save(photos / "IMG_3.png")
-    image[4].convert("L").save(photos / "IMG_4.jpeg", quality=95)
-    Image.fromarray(np.asarray(image[5].convert("L")).astype(np.uint16) * 257).save(photos / "IMG_5.png")
-    image[6].convert("RGBA").save(photos / "IMG_6.png")
-    _, pictures = keep(pack(photos))
-    assert numbers(pictures) == list(range(21))
-    for n, frame in enumerate(pictures.values()):
-        expected = np.asarray(Image.fromarray(media.picture(n)).convert("L")).astype(int)
-        difference = np.asarray(frame.convert("L")) - expected
-        assert np.abs(difference).mean() < 4, n
-
-
-def test_heic_photos(photos: Path) -> None:
-    heif = pytest.importorskip("pillow_heif")
-    heif.register_heif_opener()
-    Image.fromarray(media.picture(0)).save(photos / "IMG_0.heic", quality=95)
-    (photos / "IMG_0.jpg").unlink()
-    _, pictures = keep(pack(photos))
-    assert numbers(pictures) == list(range(21))
-
-
-def test_heic_photos_without_the_library(photos: Path, tmp_path: Path) -> None:
-    (photos / "IMG_3.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
-    hidden = tmp_path / "hidden"
-    hidden.mkdir()
-    (hidden / "pillow_heif.py").write_text("raise ImportError\n")
-    done = run(pack(photos), env={"PYTHONPATH": str(hidden)})
-    assert done.returncode == 1
-    assert "IMG_3.jpg: a HEIC photo" in done.stderr and "pip install pillow-heif" in done.stderr
-
-
-def test_colour_profiles_are_converted(photos: Path) -> None:
-    """A red photo whose profile calls blue "red" is shown blue. A broken profile is ignored, as viewers do."""
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    swapped = srgb.replace(b"rXYZ", b"....").replace(b"bXYZ", b"rXYZ").replace(b"....", b"bXYZ")
-    red = Image.new("RGB", (media.WIDTH, media.HEIGHT), (200, 30, 30))
-    red.save(photos / "IMG_0.jpg", quality=95, icc_profile=swapped)
-    red.save(photos / "IMG_1.jpg", quality=95, icc_profile=b"broken")
-    _, pictures = keep(pack(photos))
-    assert pictures["000000.jpg"].getpixel((20, 40)) == pytest.approx((30, 30, 200), abs=6)
-    assert pictures["000001.jpg"].getpixel((20, 40)) == pytest.approx((200, 30, 30), abs=6)
-
-
-def test_transparent_photos_are_refused(photos: Path) -> None:
-    image = Image.fromarray(media.picture(0)).convert("RGBA")
-    image.putpixel((5, 30), (0, 0, 0, 100))
-    image.save(photos / "IMG_7.png")
-    refuse(pack(photos), says=["IMG_7.png", "partly transparent", "alpha down to 100", "original photos"])
-
-
-def test_photos_of_several_sizes_are_refused(photos: Path) -> None:
-    Image.fromarray(media.picture(0)).resize((80, 60)).save(photos / "IMG_7.jpg")
-    refuse(pack(photos), says=["96x64 (20, such as IMG_0.jpg), 80x60 (1, such as IMG_7.jpg)", "one camera"])
-
-
-def test_damaged_photos_are_named(photos: Path) -> None:
-    whole = (photos / "IMG_4.jpg").read_bytes()
-    (photos / "IMG_4.jpg").write_bytes(whole[: len(whole) // 2])
-    refuse(pack(photos), says=["IMG_4.jpg", "damaged", "copy it again"])
-    (photos / "IMG_4.jpg").write_bytes(b"no photo")
-    refuse(pack(photos), says=["IMG_4.jpg", "not a photo", "export it as JPEG"])
-
-
-def test_other_tars_are_refused(tmp_path: Path, photos: Path) -> None:
-    wrong = tmp_path / "scene.images.tar"
-    wrong.write_text("no tar, but long enough to be looked at")
-    refuse(wrong, says=["not an uncompressed tar", "ingest"])
-    with tarfile.open(wrong, "w"):
-        pass
-    refuse(wrong, says=["no photos in it"])
-    for n in range(2):
-        (photos / f"IMG_{n}.jpg").unlink()
-    refuse(pack(photos), says=["only 19 of 19", "take more photos"])

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from videomesh.errors import UserError
+from videomesh.files import add_to_tar
 
 MIN_SIDE = 16  # pixels; below this nothing can be measured in a picture
 SHARPNESS_SIDE = 960  # long side at which sharpness is measured, so that noise of large pictures is not detail
@@ -15,18 +16,19 @@ JPEG_QUALITY = 95  # about the size and quality of ffmpeg's -q:v 2
 
 
 def store_frame(tar: tarfile.TarFile, index: int, frame_time: Optional[float], image: Image.Image) -> Dict[str, Any]:
-    """Add an RGB image to the tar as a JPEG named by its index in the source; returns its entry in the summary."""
+    """Add an RGB image to the tar as a JPEG named by its index in the source; returns its entry in frames.json.
+
+    frame_time: seconds from the start of the source, None if that is not known.
+    """
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=JPEG_QUALITY)
-    member = tarfile.TarInfo(f"{index:06d}.jpg")  # no time, no owner: the same frames give the same tar
-    member.size = encoded.tell()
-    encoded.seek(0)
-    tar.addfile(member, encoded)
+    name = f"{index:06d}.jpg"
+    add_to_tar(tar, name, encoded.getvalue())
     gray = image.convert("L")
     scale = min(1.0, SHARPNESS_SIDE / max(gray.size))
     small = gray.resize((max(1, round(gray.width * scale)), max(1, round(gray.height * scale))))
     return {
-        "name": member.name,
+        "name": name,
         "video_frame": index,
         "time": frame_time,
         "sharpness": round(sharpness(np.asarray(small)), 3),
@@ -47,6 +49,7 @@ def sharpness(gray: np.ndarray) -> float:
     return float(laplacian.astype(np.float32).var())
 
 
-def check_side(place: str, size: Tuple[int, int]) -> None:
+def check_side(where: str, size: Tuple[int, int]) -> None:
+    """UserError, which begins with `where`, if a (width, height) in pixels is too small."""
     if min(size) < MIN_SIDE:
-        raise UserError(f"{place}: a picture of {size[0]}x{size[1]} pixels is too small; at least {MIN_SIDE} a side")
+        raise UserError(f"{where}: a picture of {size[0]}x{size[1]} pixels is too small; at least {MIN_SIDE} a side")

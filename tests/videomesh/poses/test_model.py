@@ -1,13 +1,13 @@
-"""scripts/colmap_model.py against pycolmap's own reader, on made models."""
+"""The reader of COLMAP's files against pycolmap's own, on made models."""
 
 from pathlib import Path
 
 import numpy as np
 import pycolmap
 import pytest
-from colmap_model import CAMERA_MODELS, read_cameras, read_images, read_points
 
 from videomesh.errors import UserError
+from videomesh.poses.model import CAMERA_MODELS, read_cameras, read_images, read_points
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def test_reads_what_pycolmap_reads(folder: Path) -> None:
     for image in images:
         truth = expected.images[image.id]
         assert (image.name, image.camera_id) == (truth.name, truth.camera_id)
-        np.testing.assert_allclose(image.world_to_camera[:3], truth.cam_from_world().matrix(), atol=1e-12)
-        np.testing.assert_allclose(image.camera_to_world[:3, 3], truth.projection_center(), atol=1e-12)
+        np.testing.assert_allclose(image.cam_from_world[:3], truth.cam_from_world().matrix(), atol=1e-12)
+        np.testing.assert_allclose(image.world_from_cam[:3, 3], truth.projection_center(), atol=1e-12)
 
     points = read_points(folder / "points3D.bin")
     assert sorted(map(tuple, points.xyz)) == sorted(tuple(point.xyz) for point in expected.points3D.values())

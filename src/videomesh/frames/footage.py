@@ -1,0 +1,27 @@
+"""A scene's footage, one video or a tar of photos, becomes frames."""
+
+import tarfile
+from pathlib import Path
+from typing import Any, Dict
+
+from videomesh.errors import UserError
+from videomesh.frames.count import check_count
+from videomesh.frames.options import Options
+from videomesh.frames.photos import store_photos
+from videomesh.frames.video import store_video
+
+
+def store_frames(footage: Path, archive: Path, options: Options) -> Dict[str, Any]:
+    """Write the frames to an uncompressed tar; returns the content of frames.json.
+
+    Footage whose name ends in .tar holds photos. Raises UserError if it cannot be used or gives too few frames.
+    """
+    if not footage.is_file():
+        raise UserError(f"{footage}: no such file; run the ingest stage first")
+    with tarfile.open(archive, "w") as tar:
+        if footage.suffix == ".tar":
+            summary = store_photos(tar, footage, options.max_size)
+        else:
+            summary = store_video(tar, footage, options)
+    check_count(footage, summary)
+    return summary

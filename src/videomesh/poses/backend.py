@@ -1,0 +1,45 @@
+"""The two ways to run COLMAP: its Python package in this process, or its program."""
+
+from pathlib import Path
+from typing import Mapping, Protocol, Sequence, Tuple
+
+from videomesh.errors import UserError
+
+
+class Backend(Protocol):
+    """COLMAP on one folder: frames are read from folder/frames, features and matches are kept in a database there.
+
+    All methods raise UserError with COLMAP's own words if COLMAP fails.
+    """
+
+    version: str  # "pycolmap 4.1.1" or "colmap 3.8"
+
+    def extract(self, max_image_size: int, max_features: int) -> None:
+        """Find SIFT features in all frames, with one camera for all of them."""
+
+    def match(self, pairs: Sequence[Tuple[str, str]]) -> None:
+        """Match the pairs of frames and verify them geometrically. COLMAP skips pairs that were matched before."""
+
+    def map(self, models: Path, options: Mapping[str, float]) -> None:
+        """Incremental mapping: writes models/0, models/1 ... in no useful order, or none if no two frames fit."""
+
+    def undistort(self, model: Path, output: Path) -> None:
+        """Without lens distortion: write the model's images to output/images, the model (PINHOLE) to output/sparse."""
+
+
+def create_backend(name: str, folder: Path, threads: int, seed: int) -> Backend:
+    """`auto` is pycolmap where it can be imported, else the program. Raises UserError if there is none."""
+    if name in ("auto", "pycolmap"):
+        try:
+            from videomesh.poses.colmap_package import Pycolmap
+
+            return Pycolmap(folder, threads, seed)
+        except ImportError as error:
+            if name == "pycolmap":
+                raise UserError(
+                    f"the Python package pycolmap cannot be used ({error}); install it (pip install pycolmap), or set "
+                    "poses.backend to colmap, which is COLMAP's program"
+                )
+    from videomesh.poses.colmap_program import Colmap
+
+    return Colmap(folder, threads, seed)

@@ -1,0 +1,134 @@
+"""scripts/poses.py, on small frames of the demo video (one orbit of 96 frames)."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from checkout import ROOT
+from programs import call
+
+OUTPUTS = ["cameras.bin", "images.bin", "images.tar", "points3D.bin", "poses.json"]
+# How a shell script that stands for `colmap` begins.
+BANNER = 'if [ "$*" = -h ]; then echo "COLMAP 3.8 (Commit Unknown without CUDA)"; exit; fi\n'
+HELP = 'if [ "$2" = -h ]; then exit; fi\n'
+
+needs_colmap = pytest.mark.skipif(
+    shutil.which("colmap") is None, reason="the program colmap is not on PATH; see tests/install_colmap.sh"
+)
+
+
+def read_orbit(folder: Path) -> list[bytes]:
+    """The 96 frames of the demo as JPEGs of 320 x 240 pixels, 3.75 degrees apart. They are made in an empty folder."""
+    video = ROOT / "config" / "demo" / "tractor.mp4"
+    ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(video)]
+    subprocess.run([*ffmpeg, "-vf", "scale=320:240", "-q:v", "2", str(folder / "%06d.jpg")], check=True)
+    return [path.read_bytes() for path in sorted(folder.iterdir())]
+
+
+def noise(seed: int, size: tuple[int, int] = (320, 240)) -> bytes:
+    """A JPEG with texture that is in no other picture."""
+    coarse = np.random.default_rng(seed).integers(0, 255, (size[1] // 8, size[0] // 8), np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).convert("RGB").save(encoded, "JPEG")
+    return encoded.getvalue()
+
+
+def store(folder: Path, images: Sequence[bytes], source: str = "video") -> Path:
+    """frames.tar and frames.json as the frames stage writes them; returns the folder."""
+    folder.mkdir(exist_ok=True)
+    names = [f"{index:06d}.jpg" for index in range(len(images))]
+    with tarfile.open(folder / "frames.tar", "w") as tar:
+        for name, data in zip(names, images, strict=True):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    width, height = Image.open(io.BytesIO(images[0])).size if images else (0, 0)
+    frames = [{"name": name, "video_frame": index} for index, name in enumerate(names)]
+    content = {"source": source, "width": width, "height": height, "frames": frames}
+    (folder / "frames.json").write_text(json.dumps(content))
+    return folder
+
+
+def get_arguments(folder: Path, *flags: str, out: str = "out") -> list[str]:
+    """For frames.tar and frames.json in the folder, writing to folder/out. Flags are added to usual ones."""
+    usual = ["--backend=auto", "--min-registered=0.8", "--max-features=700", "--max-image-size=1600", "--seed=0"]
+    return [
+        f"--frames={folder}/frames.tar",
+        f"--frames-json={folder}/frames.json",
+        f"--images={folder}/{out}/images.tar",
+        f"--cameras={folder}/{out}/cameras.bin",
+        f"--image-poses={folder}/{out}/images.bin",
+        f"--points={folder}/{out}/points3D.bin",
+        f"--summary={folder}/{out}/poses.json",
+        *(*usual, "--threads=2", *flags),
+    ]
+
+
+def make_temporary(folder: Path) -> Path:
+    """Temporary files of the program go there, so that a test can see what is left of them."""
+    (folder / "tmp").mkdir(exist_ok=True)
+    return folder / "tmp"
+
+
+def call_poses(folder: Path, *flags: str, out: str = "out", **changes: str) -> subprocess.CompletedProcess[str]:
+    handler = signal.getsignal(signal.SIGTERM)
+    temporary = make_temporary(folder)
+    with (
+        mock.patch.dict(os.environ, {"TMPDIR": str(temporary), **changes}),
+        mock.patch.object(tempfile, "tempdir", str(temporary)),
+    ):
+        try:
+            return call("poses", *get_arguments(folder, *flags, out=out))
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+
+
+def run_poses(folder: Path, *flags: str, out: str = "out", **changes: str) -> dict[str, Any]:
+    """Run the program, which must succeed; returns poses.json."""
+    result = call_poses(folder, *flags, out=out, **changes)
+    assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in (folder / out).iterdir()) == OUTPUTS
+    assert list((folder / "tmp").iterdir()) == []
+    return json.loads((folder / out / "poses.json").read_text())  # type: ignore[no-any-return]
+
+
+def fail_poses(folder: Path, *flags: str, **changes: str) -> str:
+    """Run the program, which must fail cleanly; returns its message."""
+    result = call_poses(folder, *flags, **changes)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert result.stderr.startswith("error: ") and "Traceback" not in result.stderr, result.stderr
+    assert not any(folder.glob("out/*")) and not any(folder.glob("out/.*"))
+    assert list((folder / "tmp").iterdir()) == []
+    return result.stderr
+
+
+def program(folder: Path, text: str) -> dict[str, str]:
+    """An environment in which `colmap` is this shell script."""
+    (folder / "bin").mkdir()
+    (folder / "bin" / "colmap").write_text(text)
+    (folder / "bin" / "colmap").chmod(0o755)
+    return {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
+
+
+def hide_pycolmap(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import of pycolmap fails, as it does where a library that it needs is missing."""
+    (folder / "hide").mkdir()
+    (folder / "hide" / "pycolmap.py").write_text("raise ImportError('libcurand.so.10: cannot open shared object')")
+    monkeypatch.syspath_prepend(folder / "hide")
+    for name in ("pycolmap", "videomesh.poses.colmap_package"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
