@@ -13,7 +13,7 @@ from typing import Any
 from sdfgrid import checkpoint
 from sdfgrid.dataset import load
 from sdfgrid.grid import kernels
-from sdfgrid.settings import Settings, read
+from sdfgrid.settings import Settings, from_dict, read
 from sdfgrid.trainer import Trainer
 from videomesh.devices import choose_device, set_threads
 from videomesh.errors import UserError
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--transforms", type=Path, required=True, help="transforms.json: cameras, frames and region")
     add("--images", type=Path, required=True, help="tar of the undistorted frames that transforms.json names")
     add("--points", type=Path, required=True, help="points.npz: triangulated points that guide the first iterations")
-    add("--config", type=Path, required=True, help="the engine's settings, JSON (see `sdfgrid settings`)")
+    add("--config", type=Path, required=True, help="the engine's settings, JSON (see `sdfgrid config`)")
     add("--iterations", type=int, required=True, help="stop after this iteration of the schedule (a milestone)")
     add("--resume", type=Path, help="checkpoint of the milestone before, to go on from")
     add("--checkpoint", type=Path, required=True, help="checkpoint to write")
@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> None:
     check_schedule(args, settings, previous)
     for path in (args.checkpoint, args.metrics):
         check_writable(path)
-    dataset = load(args.transforms, args.images, args.points, settings.image_size, device)
+    dataset = load(args.transforms, args.images, args.points, settings, device)
     trainer = Trainer(settings, dataset, device)
     if previous is not None:
         check_same_scene(args, previous, dataset.fingerprint)
@@ -76,8 +76,8 @@ def check_schedule(args: argparse.Namespace, settings: Settings, previous: dict[
             f"--resume {args.resume}: holds iteration {previous['iteration']} already, not before "
             f"--iterations {args.iterations}; resume from an earlier milestone or stop later"
         )
-    now, then = dataclasses.asdict(settings), previous["settings"]
-    changed = [f"{key} {then.get(key)} -> {value}" for key, value in now.items() if then.get(key) != value]
+    now, then = dataclasses.asdict(settings), dataclasses.asdict(from_dict(previous["settings"]))
+    changed = [f"{key} {then[key]} -> {value}" for key, value in now.items() if then[key] != value]
     if changed:
         raise UserError(
             f"--resume {args.resume}: trained with other settings than {args.config} ({'; '.join(changed)}); "
