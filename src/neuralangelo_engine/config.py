@@ -13,7 +13,6 @@ from typing import Any
 
 import yaml
 
-from neuralangelo_engine import keys
 from neuralangelo_engine.schedule import get_settings
 from videomesh.checks import get_exposure_range
 from videomesh.errors import UserError
@@ -152,7 +151,7 @@ def check(config: Mapping[str, Any], known: dict[str, Any], args: argparse.Names
     optimiser = known.setdefault("optim", {}).setdefault("params", {})
     optimiser |= dict.fromkeys(("betas", "eps", "amsgrad", "fused"))  # torch's own, handed through
     values = {name: value for name, value in config.items() if name != "_parent_"}
-    unknown = keys.find_unknown(values, known)
+    unknown = find_unknown(values, known)
     if unknown:
         raise UserError(f"{args.source}: this version of Neuralangelo has no setting {', '.join(unknown)}")
     merged = merge(known, values)
@@ -165,6 +164,18 @@ def check(config: Mapping[str, Any], known: dict[str, Any], args: argparse.Names
                 f"{levels_at}, too late to learn them; raise train.iterations, or lower optim.sched.warm_up_end or "
                 "model.object.sdf.encoding.coarse2fine.step in neuralangelo.overrides"
             )
+
+
+def find_unknown(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names in nested values that nested `known` lacks; what is empty or a leaf in `known` may hold anything."""
+    unknown = []
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if name not in known:
+            unknown.append(key)
+        elif isinstance(value, Mapping) and isinstance(known[name], Mapping) and known[name]:
+            unknown += find_unknown(value, known[name], f"{key}.")
+    return unknown
 
 
 def read_known(source: Path) -> dict[str, Any]:

@@ -130,8 +130,8 @@ def check_arguments(args: argparse.Namespace, config: Dict[str, Any]) -> None:
     batch, images = data["train"]["batch_size"] * args.gpus, data["num_images"]
     if images < batch:  # NA-14
         raise UserError(
-            f"{args.transforms}: {images} images are fewer than a batch of {batch} on "
-            f"{args.gpus} GPUs, so that the training would do nothing. Lower data.train.batch_size in "
+            f"{args.transforms}: {images} images are fewer than a batch of {batch} on {args.gpus} "
+            f"GPU{'s' if args.gpus > 1 else ''}, so the training would do nothing. Lower data.train.batch_size in "
             "neuralangelo.overrides, or use fewer GPUs"
         )
     if args.gpus > 1:  # NA-34
