@@ -1,14 +1,14 @@
 """engine: neuralangelo through every rule, with upstream's test double: on this machine and as jobs of the stand-in."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-import neuralangelo_source
 import pytest
 import trimesh
-from double import UPSTREAM
+from double import CHECKSUM, UPSTREAM
 from heads import jobs_of
 from ovhai_standin.platform import Platform
 from test_ovhai import ENVIRONMENT, Remote
@@ -16,7 +16,6 @@ from test_ovhai import ENVIRONMENT, Remote
 import s3_server
 from checkout import DEMO, ROOT, SMALL, Checkout
 
-CHECKSUM = neuralangelo_source.get_checksum(neuralangelo_source.read_programs(UPSTREAM))
 SURFACE = "neuralangelo_train-neuralangelo_mesh"  # the label of the jobs that do both
 ROW = {"scene": "lego", "video": "film.mp4", "engine": "neuralangelo", "scene_type": "object"}
 SETTINGS = {
@@ -92,6 +91,12 @@ def test_a_wrong_override_is_told_with_its_place_before_anything_runs(finished: 
     assert run.returncode == 1 and "Traceback" not in run.stdout
     assert "Did you mean model.object.sdf.encoding.hashgrid.dict_size?" in run.stdout
     assert "settings.yaml line" in run.stdout and "optim.params.lr: 0 is not allowed" in run.stdout
+
+
+def test_a_training_gets_as_many_gpus_as_its_job(finished: Checkout) -> None:
+    run = finished.snakemake("-np", "--forceall", "--set-resources", "neuralangelo_train:gpu=2")
+    assert run.returncode == 0, run.stdout
+    assert re.findall(r" train .* --gpus (\d)", run.stdout) == ["2", "2"]
 
 
 def test_the_profile_for_a_workstation_runs_one_gpu_job_at_a_time(finished: Checkout, tmp_path: Path) -> None:
