@@ -72,7 +72,13 @@ def measure(args: argparse.Namespace, run: str) -> list[Any]:
     mesh, summary = folder / "mesh.ply", folder / "mesh.json"
     started = time.monotonic()
     outputs = [f"--checkpoint={checkpoint}", f"--mesh={mesh}", f"--summary={summary}"]
-    how = [f"--resolution={args.resolution}", "--extractor=sparse", "--crop=0.98", "--min-component=0.01"]
+    how = [
+        f"--resolution={args.resolution}",
+        "--extractor=sparse",
+        "--crop=0.98",
+        "--min-component=0.01",
+        "--threads=8",
+    ]
     call(folder, [*ENGINE, "extract", *inputs, *how, *outputs])
     mesh_seconds = time.monotonic() - started
     evaluate = [str(ROOT / "benchmarks" / "evaluate_mesh.py"), f"--mesh={mesh}", f"--truth={args.truth}", inputs[1]]

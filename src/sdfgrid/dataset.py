@@ -78,7 +78,9 @@ def load(
     scene = read_scene(transforms_path)
     count = len(scene.names)
     if count < MIN_FRAMES:
-        raise UserError(f"{transforms_path}: {count} frames; a surface needs at least {MIN_FRAMES}, better 40 or more")
+        raise UserError(
+            f"{transforms_path}: {count} frames are too few. A surface needs at least {MIN_FRAMES}, better 40 or more"
+        )
     scale = min(1.0, settings.image_size / max(scene.width, scene.height))
     size = (max(1, round(scene.width * scale)), max(1, round(scene.height * scale)))
     images = torch.from_numpy(read_images(images_path, scene, scene.names, size))
@@ -108,7 +110,7 @@ def load(
     if not len(inside):
         raise UserError(
             f"{transforms_path}: no pixel of any frame looks into the region (sphere_center {scene.center.tolist()}, "
-            f"sphere_radius {scene.radius:g}); set region.center and region.radius to where the cameras look"
+            f"sphere_radius {scene.radius:g}). Set region.center and region.radius to what the cameras show"
         )
     object.__setattr__(dataset, "inside", inside)
     object.__setattr__(dataset, "outside", outside)

@@ -271,9 +271,9 @@ class Trainer:
     def _check_finite(self, loss: Tensor) -> None:
         if not math.isfinite(float(loss)):
             raise UserError(
-                f"the loss is {float(loss)} by iteration {self.iteration} of {self.settings.iterations}: the poses "
-                "contradict each other or the region does not hold the object; look at region.png and gate.json, "
-                "or try another train.seed"
+                f"the loss is {float(loss)} by iteration {self.iteration} of {self.settings.iterations}. The poses "
+                "contradict each other, or the region does not hold the subject. See region.png and gate.json, or try "
+                "another train.seed"
             )
 
     def _check_surface(self) -> None:
@@ -285,8 +285,8 @@ class Trainer:
         if low >= 0 or high <= 0:
             raise UserError(
                 f"no surface in the region after {self.iteration} iterations (distances {low:.3f} to {high:.3f}, all "
-                f"{'empty' if low >= 0 else 'solid'}): the region holds nothing that the cameras agree on; look at "
-                "region.png and set region.center and region.radius"
+                f"{'empty' if low >= 0 else 'solid'}). The region holds nothing that the cameras agree on. See "
+                "region.png, and set region.center and region.radius"
             )
 
     def content(self) -> dict[str, Any]:

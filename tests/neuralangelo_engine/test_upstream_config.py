@@ -132,7 +132,7 @@ def test_a_name_that_this_source_does_not_know_is_refused(inputs: dict[str, Path
 
 def test_a_schedule_that_does_not_fit_is_warned_of(inputs: dict[str, Path], tmp_path: Path) -> None:
     said = configure(tmp_path, schedule="upstream").stdout
-    assert "do not use all levels of detail; neuralangelo.schedule: scaled does" in said
+    assert "do not reach all levels of detail. Set neuralangelo.schedule to scaled" in said
 
 
 def test_an_override_that_leaves_no_time_for_the_levels_is_refused(inputs: dict[str, Path], tmp_path: Path) -> None:

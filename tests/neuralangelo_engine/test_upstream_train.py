@@ -135,9 +135,9 @@ def test_a_chain_of_milestones(scene: Scene) -> None:
 def test_it_anneals_as_the_whole_schedule_does(scene: Scene) -> None:
     """Upstream takes a share of max_iter, which is the milestone's in a chain."""
     args = type("Arguments", (), {"metrics_before": None, "iterations": 20})()
-    place = type("Place", (), {"folder": scene.folder})()
+    scratch = type("Place", (), {"folder": scene.folder})()
     for config, share in (({"max_iter": 60}, 0.3), ({"max_iter": 20}, 0.1)):
-        assert Training(args, config, place, None).get_anneal_end() == pytest.approx(share)  # type: ignore[arg-type]
+        assert Training(args, config, scratch, None).get_anneal_end() == pytest.approx(share)  # type: ignore[arg-type]
 
 
 def test_a_failed_attempt_loses_no_more_than_since_its_last_save(scene: Scene) -> None:
