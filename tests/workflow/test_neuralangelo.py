@@ -154,7 +154,7 @@ def test_a_job_gets_one_gpu_upstreams_image_and_only_its_folders(remote: Remote)
     prefixes = {prefix.removeprefix("experiments/") for prefix in remote.prefixes(SURFACE)}
     folders = {prefix for prefix in prefixes if not prefix.startswith(".ovhai")}
     assert folders == {"resources/neuralangelo"} | {
-        f"results/lego/{stage}" for stage in ("poses", "region", "train/config", "train/120", "mesh/120")
+        f"results/lego/{stage}" for stage in ("poses", "region", "gate", "train/config", "train/120", "mesh/120")
     }
     config = remote.load("train/config/config.yaml")
-    assert config["model"]["object"]["sdf"]["encoding"]["hashgrid"]["dict_size"] == 22  # OVHAI_FLAVOR has 24 GB
+    assert config["model"]["object"]["sdf"]["encoding"]["hashgrid"]["dict_size"] == 22  # no gpu_memory: the whole table
