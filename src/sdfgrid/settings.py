@@ -14,8 +14,6 @@ from typing import Any, Dict, List
 
 from videomesh.errors import UserError, suggest
 
-MIN_ITERATIONS = 10
-IMAGE_SIZE_RANGE = (32, 4096)  # px
 ANY_SIGN = ["background_bias"]
 MAY_BE_ZERO = [
     "seed",
@@ -142,9 +140,6 @@ class Settings:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check_type(field.name, getattr(self, field.name), field.type)
-        _check(self.iterations >= MIN_ITERATIONS, "iterations", self.iterations, f"at least {MIN_ITERATIONS}")
-        low, high = IMAGE_SIZE_RANGE
-        _check(low <= self.image_size <= high, "image_size", self.image_size, f"{low} to {high} px")
         for name in ("levels", "background_levels"):
             values = getattr(self, name)
             good = len(values) >= 2 and values[0] >= 2 and sorted(set(values)) == list(values)
