@@ -23,13 +23,12 @@ from scipy.spatial import cKDTree
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from sdfgrid.sparse_mesh import Mesh
-
 from neuralangelo_engine import dense, field
-from neuralangelo_engine.workplace import Workplace, copy, unpack
-from sdfgrid.dataset import read_transforms
-from sdfgrid.extract import extract_preview, extract_surface, region_bounds
-from sdfgrid.train import choose_device
+from neuralangelo_engine.scratch import Scratch, copy, unpack
+from videomesh.devices import choose_device
+from videomesh.meshing.extract import extract_preview, extract_surface, region_bounds
+from videomesh.meshing.sparse_mesh import Mesh
+from videomesh.scene import read_scene
 
 BLOCK = 128
 CROP = 0.98
@@ -84,12 +83,12 @@ def run(args: argparse.Namespace, what: str, resolution: int, out: Path) -> dict
 
 def measure(args: argparse.Namespace, what: str, resolution: int, out: Path) -> None:
     device = choose_device("auto")
-    scene = read_transforms(args.transforms)
+    scene = read_scene(args.transforms)
     with tempfile.TemporaryDirectory() as name:
-        place = Workplace(Path(name), Path(name) / "programs", Path(name) / "config.yaml")
-        unpack(args.source, place.programs)
-        copy(args.config, place.config)
-        trained = field.load(place, args.config, args.checkpoint, scene)
+        scratch = Scratch(Path(name), Path(name) / "programs", Path(name) / "config.yaml")
+        unpack(args.source, scratch.programs)
+        copy(args.config, scratch.config)
+        trained = field.load(scratch, args.config, args.checkpoint, scene)
         bounds = region_bounds(args, trained, scene)
         extract_preview(trained, device)  # loads kernels
         reset_peak()

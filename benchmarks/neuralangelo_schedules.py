@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+ENGINE = ["-m", "neuralangelo_engine"]
 ROWS = 5  # of the metrics at the end, whose mean is the PSNR: each is of a few rays only
 
 
@@ -34,7 +35,7 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", type=Path, required=True, help="neuralangelo-94390b6.tar.gz")
-    parser.add_argument("--capture", type=Path, required=True, help="results/tractor, with poses/ and region/")
+    parser.add_argument("--capture", type=Path, required=True, help="results/tractor, with frames/, poses/ and region/")
     parser.add_argument("--truth", type=Path, default=ROOT / "benchmarks" / "data" / "tractor_ground_truth.npz")
     parser.add_argument("--work", type=Path, default=Path("neuralangelo-runs"), help="folder for what is made")
     parser.add_argument("--runs", nargs="+", required=True, metavar="ITERATIONS:SCHEDULE:PRESET[:NAME=VALUE...]")
@@ -51,16 +52,17 @@ def measure(args: argparse.Namespace, run: str) -> list[Any]:
     region = args.capture / "region"
     inputs = [f"--source={args.source}", f"--transforms={region / 'transforms.json'}"]
     overrides = {name: json.loads(value) for name, value in (change.split("=") for change in changes)}
-    settings = [f"--region={region / 'region.json'}", f"--gate={region / 'gate.json'}", f"--iterations={iterations}"]
-    settings += [f"--schedule={schedule}", f"--preset={preset}", f"--overrides={json.dumps(overrides)}"]
-    config = f"{folder / 'config.yaml'}"
-    call(folder, [str(ROOT / "scripts" / "neuralangelo_config.py"), *inputs, *settings, f"--output={config}"])
+    frames = args.capture / "frames" / "frames.json"
+    settings = [f"--region={region / 'region.json'}", f"--frames-json={frames}", f"--iterations={iterations}"]
+    settings += [f"--schedule={schedule}", f"--preset={preset}", "--appearance=auto", "--gpu-memory=None"]
+    settings += [f"--overrides={json.dumps(overrides)}", f"--output={folder / 'config.yaml'}"]
+    call(folder, [*ENGINE, "config", *inputs, *settings])
 
-    inputs += [f"--config={config}", f"--images={args.capture / 'poses' / 'images.tar'}"]
+    inputs += [f"--config={folder / 'config.yaml'}", f"--images={args.capture / 'poses' / 'images.tar'}"]
     checkpoint, metrics = folder / "checkpoint.pt", folder / "metrics.jsonl"
     started = time.monotonic()
-    outputs = [f"--checkpoint={checkpoint}", f"--metrics={metrics}"]
-    call(folder, ["-m", "neuralangelo_engine", "train", *inputs, f"--iterations={iterations}", *outputs])
+    outputs = [f"--checkpoint={checkpoint}", f"--metrics={metrics}", "--seed=0", "--gpus=1", "--stall-minutes=30"]
+    call(folder, [*ENGINE, "train", *inputs, f"--iterations={iterations}", *outputs])
     seconds = time.monotonic() - started
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     rows = [row for row in rows if row.get("psnr") is not None]
@@ -70,7 +72,14 @@ def measure(args: argparse.Namespace, run: str) -> list[Any]:
     mesh, summary = folder / "mesh.ply", folder / "mesh.json"
     started = time.monotonic()
     outputs = [f"--checkpoint={checkpoint}", f"--mesh={mesh}", f"--summary={summary}"]
-    call(folder, ["-m", "neuralangelo", "extract", *inputs, f"--resolution={args.resolution}", *outputs])
+    how = [
+        f"--resolution={args.resolution}",
+        "--extractor=sparse",
+        "--crop=0.98",
+        "--min-component=0.01",
+        "--threads=8",
+    ]
+    call(folder, [*ENGINE, "extract", *inputs, *how, *outputs])
     mesh_seconds = time.monotonic() - started
     evaluate = [str(ROOT / "benchmarks" / "evaluate_mesh.py"), f"--mesh={mesh}", f"--truth={args.truth}", inputs[1]]
     found = json.loads(call(folder, evaluate).splitlines()[-1])

@@ -233,10 +233,9 @@ def make_checkout(folder: Path, scenes: list[str], engine: str) -> Checkout:
     checkout = Checkout.make(folder)
     outputs = OUTPUTS | {"checkpoint.pt": CHECKPOINTS[engine], "mesh.ply": MESHES[engine]}
     sizes = {name: get_bytes(megabytes) for name, megabytes in outputs.items()} | dict.fromkeys(SMALL, 1)
-    scripts = ("ingest", "frames", "poses", "region", "gate", "deliver", "web_mesh")
-    for name in (*scripts, "neuralangelo_source", "neuralangelo_config"):
+    for name in ("ingest", "frames", "poses", "region", "gate", "deliver", "web_mesh"):
         (folder / "scripts" / f"{name}.py").write_text(PROGRAM.format(sizes=sizes))
-    for package in JOBS:
+    for package in ("sdfgrid", "neuralangelo_engine"):
         (folder / "src" / package / "__main__.py").write_text(PROGRAM.format(sizes=sizes))
         (folder / "src" / package / "__init__.py").write_text("")
     for scene in scenes:

@@ -18,7 +18,8 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests"))
+ENGINES = ("sdfgrid", "neuralangelo_engine")
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 from checkout import Checkout  # noqa: E402
 
 
@@ -75,10 +76,10 @@ def sample(head: int) -> Iterator[tuple[str, int]]:
 
 
 def step_name(words: list[str]) -> str | None:
-    """`python3 scripts/frames.py ...` is frames, `python3 -m sdfgrid train ...` is train."""
-    if len(words) > 3 and words[1:3] == ["-m", "sdfgrid"]:
+    """`python3 .../scripts/frames.py ...` is frames, `python3 -m sdfgrid train ...` is train."""
+    if len(words) > 3 and words[1] == "-m" and words[2] in ENGINES:
         return words[3]
-    if len(words) > 1 and words[1].startswith("scripts/"):
+    if len(words) > 1 and Path(words[1]).parent.name == "scripts":
         return " ".join([Path(words[1]).stem, *[word for word in words[2:3] if not word.startswith("-")]])
     return None
 

@@ -1,17 +1,15 @@
 """Make a small mesh for web pages: mesh.ply with fewer faces as binary glTF (GLB), vertex colours and normals included.
 
-The vertices keep the axes and the unit of transforms.json's world. glTF's y axis points up: with --region the file
-tells viewers to turn the mesh upright (a rotation of its node), without it they show the world's axes as they are.
+The vertices keep the axes and the unit of transforms.json's world. In glTF the y axis points up. With --region the file
+tells viewers to turn the mesh upright, by a rotation of its node. Without it they show the world's axes as they are.
 """
 
 import argparse
 from pathlib import Path
 
-from videomesh.errors import UserError, run
+from videomesh.errors import run
 from videomesh.files import outputs
 from videomesh.meshing.web import glb, mean_colours, read_mesh, simplify, upright, vertex_normals
-
-FACES_RANGE = (100, 2_000_000)
 
 
 def main() -> None:
@@ -31,13 +29,9 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mesh", type=Path, required=True, help="mesh.ply of the mesh stage")
     parser.add_argument("--region", type=Path, help="region.json, whose up direction turns the mesh upright in viewers")
-    parser.add_argument("--faces", type=int, default=200_000, help="faces at most (default: 200000)")
+    parser.add_argument("--faces", type=int, required=True, help="faces at most")
     parser.add_argument("--output", type=Path, required=True, help="mesh.glb to write")
-    args = parser.parse_args()
-    low, high = FACES_RANGE
-    if not low <= args.faces <= high:
-        raise UserError(f"--faces {args.faces}: it must be {low} to {high} (mesh.web_faces)")
-    return args
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ COMMANDS = {
 
 
 def main() -> None:
-    run_command("neuralangelo_engine", "NVIDIA's Neuralangelo, run well.", COMMANDS)
+    run_command("neuralangelo_engine", "Train and extract scenes with NVIDIA's Neuralangelo.", COMMANDS)
 
 
 if __name__ == "__main__":

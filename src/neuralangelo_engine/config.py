@@ -1,7 +1,7 @@
-"""Write the settings that Neuralangelo trains and extracts a scene with, as its generator would and better.
+"""The config command: the settings that Neuralangelo trains and extracts a scene with.
 
-JSON, which YAML is too: no program but upstream's needs to read YAML. Every name is checked against upstream's own two
-files, since upstream accepts any (NA-16).
+They hold what upstream's generator would write, and a schedule. The file is JSON, which every reader of YAML reads.
+Upstream takes a name that it does not know without a word (NA-16), so each name is looked up in its own two files.
 """
 
 import argparse
@@ -27,7 +27,7 @@ EXPOSURE_RANGE = 0.15  # of full scale; above it each image gets a colour correc
 EMBEDDING = 8  # numbers an image; upstream's own choice
 VALIDATION_SIDE = 200  # px; larger renderings can run out of memory late in the training (NA-18)
 VALIDATION_IMAGES = 4
-PRELOAD_GB = 20  # half of what OVHcloud's smallest machine with a GPU has
+PRELOAD_GB = 20  # half the memory of a small machine with a GPU, 40 GB
 # GPU memory in GB from which on -> hashgrid dict_size and dim (NA-18).
 TABLES = {23.0: (22, 8), 15.0: (21, 8), 11.0: (21, 4), 0.0: (20, 4)}
 # 28.8 instead of 366.7 million parameters, since half of each step is work on the whole table; the time goes into twice
@@ -57,18 +57,21 @@ def main(args: argparse.Namespace) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--source", type=Path, required=True, help="neuralangelo-94390b6.tar.gz, whose names are the known ones")
+    add("--source", type=Path, required=True, help="neuralangelo-94390b6.tar.gz, whose settings are the known ones")
     add("--transforms", type=Path, required=True, help="transforms.json of the region stage")
-    add("--region", type=Path, required=True, help="region.json of the region stage, which knows the scene type")
-    add("--frames-json", type=Path, required=True, help="frames.json of the frames stage, which knows the exposures")
+    add("--region", type=Path, required=True, help="region.json of the region stage, for the scene type")
+    add("--frames-json", type=Path, required=True, help="frames.json of the frames stage, for the exposures")
     add("--iterations", type=int, required=True, help="length of the whole schedule")
     add(
-        "--schedule", choices=("scaled", "upstream"), required=True, help="follow the iterations, or upstream's numbers"
+        "--schedule",
+        choices=("scaled", "upstream"),
+        required=True,
+        help="scaled to the iterations, or upstream's own numbers",
     )
     add("--preset", choices=("full", "fast"), required=True, help="size of the hash table")
     add("--appearance", choices=("auto", "always", "never"), required=True, help="a colour correction for each image")
-    add("--gpu-memory", type=parse_memory, required=True, help="GB of GPU memory; None is enough for the whole table")
-    add("--overrides", required=True, help='JSON {"dotted.name": value} over all of this')
+    add("--gpu-memory", type=parse_memory, required=True, help="GB of GPU memory, or None if the whole hash table fits")
+    add("--overrides", required=True, help='JSON {"dotted.name": value} that wins over all of this')
     add("--output", type=Path, required=True, help="config.yaml to write")
 
 
@@ -160,14 +163,14 @@ def check(config: Mapping[str, Any], known: dict[str, Any], args: argparse.Names
         levels_at = schedule["warm_up_end"] + coarse["step"] * merged["model"]["object"]["sdf"]["encoding"]["levels"]
         if levels_at > 0.8 * args.iterations:
             raise UserError(
-                f"with {args.iterations} iterations all levels of detail would be in use only at iteration "
-                f"{levels_at}, too late to learn them; raise train.iterations, or lower optim.sched.warm_up_end or "
+                f"all levels of detail would be in use only at iteration {levels_at} of {args.iterations}, too late to "
+                "learn them. Raise train.iterations, or lower optim.sched.warm_up_end or "
                 "model.object.sdf.encoding.coarse2fine.step in neuralangelo.overrides"
             )
 
 
 def find_unknown(values: Mapping[str, Any], known: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names in nested values that nested `known` lacks; what is empty or a leaf in `known` may hold anything."""
+    """Dotted names in `values` that `known` lacks, both nested. A leaf or empty in `known` may hold anything."""
     unknown = []
     for name, value in values.items():
         key = f"{prefix}{name}"
@@ -202,7 +205,7 @@ def report(settings: Mapping[str, Any], args: argparse.Namespace) -> str:
     ]
     if args.schedule == "upstream" and args.iterations < 85_000:
         lines.append(
-            f"warning: with upstream's schedule {args.iterations} iterations do not use all levels of detail; "
-            "neuralangelo.schedule: scaled does"
+            f"warning: {args.iterations} iterations of upstream's schedule do not reach all levels of detail. "
+            "Set neuralangelo.schedule to scaled"
         )
     return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""Upstream's own extraction: every lattice point of the box, block after block, in a process of its own.
+"""Upstream's own extraction: every lattice point of the box, block after block, in a separate process.
 
-Slow (8 minutes at resolution 2048 on an H200, where the sparse one takes 3 s), and here to compare with.
+It is here for comparison. It is slow: 8 minutes at resolution 2048 on an H200, where the sparse one takes 3 s.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralangelo_engine.train import end_group
-from neuralangelo_engine.workplace import Workplace
+from neuralangelo_engine.processes import end_group
+from neuralangelo_engine.scratch import Scratch
 from videomesh.errors import UserError
 from videomesh.meshing import surface
 from videomesh.meshing.extract import Bounds, Raw
@@ -31,35 +31,35 @@ SCRIPT = "projects/neuralangelo/scripts/extract_mesh.py"
 TOLERANCE = 1e-3  # of a voxel, within which two vertices are one (NA-28)
 
 
-def extract(place: Workplace, bounds: Bounds, args: argparse.Namespace, device: torch.device) -> Raw:
+def extract(scratch: Scratch, bounds: Bounds, args: argparse.Namespace, device: torch.device) -> Raw:
     """The surface as upstream finds it, with upstream's colours, welded."""
     voxel = 2 / args.resolution
-    mesh, colours = read(run_upstream(place, bounds, voxel, args), args, device)
+    mesh, colours = read(run_upstream(scratch, bounds, voxel, args), args, device)
     mesh, colours = weld(mesh, colours, TOLERANCE * voxel)
     points = math.prod(math.ceil((high - low) / voxel - 1e-6) + 1 for low, high in bounds)
     return Raw(mesh, colours, "upstream", points)
 
 
-def run_upstream(place: Workplace, bounds: Bounds, voxel: float, args: argparse.Namespace) -> Path:
-    """Upstream's mesh in the unit sphere's frame. The workplace's environment has to be this process's."""
+def run_upstream(scratch: Scratch, bounds: Bounds, voxel: float, args: argparse.Namespace) -> Path:
+    """Upstream's mesh in the unit sphere's frame. This process must have the environment of the scratch folder."""
     # Upstream takes the box and the way back to the world from this file. In the unit sphere's frame its 32-bit floats
     # are as fine as can be.
     scene = {"sphere_center": [0.0, 0.0, 0.0], "sphere_radius": 1.0, "aabb_range": get_box(bounds, voxel)}
-    (place.folder / "data" / "transforms.json").write_text(json.dumps(scene))
-    mesh = place.folder / "mesh" / "mesh.ply"
+    (scratch.folder / "data" / "transforms.json").write_text(json.dumps(scene))
+    mesh = scratch.folder / "mesh" / "mesh.ply"
     options = {
-        "config": place.config,
+        "config": scratch.config,
         "checkpoint": args.checkpoint.absolute(),
         "output_file": mesh,
         "resolution": args.resolution,
         "block_res": args.block_res,
-        "data.root": place.folder / "data",
+        "data.root": scratch.folder / "data",
     }
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1"]
     command += [SCRIPT, "--textured"] + [f"--{name}={value}" for name, value in options.items()]
-    environment = {**os.environ, **({"OMP_NUM_THREADS": str(args.threads)} if args.threads else {})}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
     process = subprocess.Popen(
-        command, cwd=str(place.programs), env=environment, start_new_session=True, universal_newlines=True
+        command, cwd=str(scratch.programs), env=environment, start_new_session=True, universal_newlines=True
     )
     try:
         code = process.wait()
@@ -67,7 +67,7 @@ def run_upstream(place: Workplace, bounds: Bounds, voxel: float, args: argparse.
         end_group(process)
     if code:
         raise UserError(
-            f"upstream's {SCRIPT} stopped with exit code {code}; what it said is above. If the memory of the machine "
+            f"upstream's {SCRIPT} stopped with exit code {code}. Its messages are above. If the memory of the machine "
             f"or its GPU is full, lower mesh.resolution ({args.resolution}) or --block-res ({args.block_res}), or set "
             "neuralangelo.extractor to sparse"
         )

@@ -13,7 +13,7 @@ import torch
 
 from neuralangelo_engine import dense, field
 from neuralangelo_engine.rescue import holding
-from neuralangelo_engine.workplace import get_environment, workplace
+from neuralangelo_engine.scratch import get_environment, scratch_folder
 from videomesh.devices import choose_device, set_threads
 from videomesh.errors import UserError
 from videomesh.files import check_writable
@@ -29,10 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--source", type=Path, required=True, help=".tar.gz of upstream's source, as the source step packs it")
     add("--config", type=Path, required=True, help="YAML file that the training used")
     extract.add_arguments(parser)
-    add("--extractor", choices=["sparse", "upstream"], default="sparse", help="sparse: look only near the surface "
-        "(default); upstream: upstream's own program, for comparison")  # fmt: skip
-    add("--block-res", type=int, default=128, help="upstream's extractor: lattice points across a block; more need "
-        "more GPU memory (default: 128)")  # fmt: skip
+    add("--extractor", choices=["sparse", "upstream"], required=True, help="sparse evaluates the model only near the "
+        "surface; upstream is upstream's own program, for comparison")  # fmt: skip
+    add("--block-res", type=int, default=128, help="lattice points across a block of upstream's extractor. More "
+        "need more GPU memory (default: 128)")  # fmt: skip
 
 
 def main(args: argparse.Namespace) -> None:
@@ -42,22 +42,22 @@ def main(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     set_threads(args.threads)
     scene = read_scene(args.transforms)
-    with holding(args.checkpoint), workplace(args.source, args.transforms, args.images, args.config) as place:
-        if not (place.programs / dense.SCRIPT).is_file():
-            raise UserError(f"{args.source}: not Neuralangelo's source: it lacks {dense.SCRIPT}; make it again")
-        os.environ.update(get_environment(place))
-        trained = field.load(place, args.config, args.checkpoint, scene)
+    with holding(args.checkpoint), scratch_folder(args.source, args.transforms, args.images, args.config) as scratch:
+        if not (scratch.programs / dense.SCRIPT).is_file():
+            raise UserError(f"{args.source}: not Neuralangelo's source, since it lacks {dense.SCRIPT}; make it again")
+        os.environ.update(get_environment(scratch))
+        trained = field.load(scratch, args.config, args.checkpoint, scene)
 
         def extract_upstream(_: Any, bounds: Bounds, args: argparse.Namespace, device: torch.device) -> Raw:
             trained.release()
-            return dense.extract(place, bounds, args, device)
+            return dense.extract(scratch, bounds, args, device)
 
         chosen = extract_upstream if args.extractor == "upstream" else extract.extract_sparse
         extract.make_mesh(trained, scene, args, device, started, chosen)
 
 
 def stop(*_: Any) -> None:
-    """SIGTERM as Ctrl-C, so that the scratch folder and upstream's process go with us."""
+    """SIGTERM acts as Ctrl-C, so that the scratch folder and upstream's process end too."""
     raise KeyboardInterrupt
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralangelo_engine.workplace import STANDINS, Workplace
+from neuralangelo_engine.scratch import STANDINS, Scratch
 from videomesh.errors import UserError
 from videomesh.scene import Scene
 
@@ -57,7 +57,7 @@ class Field:
         return torch.cat(parts).to(points.device).float() / 255
 
     def release(self) -> None:
-        """Free the model's memory, for a program that loads it itself."""
+        """Free the model's memory for a program that loads the model itself."""
         self.model = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -72,20 +72,20 @@ class Field:
             torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def load(place: Workplace, config: Path, checkpoint: Path, scene: Scene) -> Field:
+def load(scratch: Scratch, config: Path, checkpoint: Path, scene: Scene) -> Field:
     """The field of a checkpoint. Raises UserError if upstream cannot read config or checkpoint, or they do not fit.
 
-    config: where the workplace's came from, for messages
+    config: the file that the scratch folder's config.yaml is a copy of, for messages
     """
     content = read_checkpoint(checkpoint)
-    sys.path[:0] = [str(STANDINS), str(place.programs)]
-    with working_in(place.programs):
+    sys.path[:0] = [str(STANDINS), str(scratch.programs)]
+    with working_in(scratch.programs):
         with explained(f"upstream cannot be imported; run this in the image {IMAGE}, on a machine with a GPU"):
             read_config = importlib.import_module("imaginaire.config").Config
             get_trainer = importlib.import_module("imaginaire.trainers.utils.get_trainer").get_trainer
             texture = importlib.import_module("projects.neuralangelo.utils.mesh").extract_texture
         with explained(f"{config}: upstream cannot read it; give the YAML file that the training used"):
-            cfg = read_config(str(place.config))
+            cfg = read_config(str(scratch.config))
         cfg.logdir = ""
         with explained(
             f"{config}: upstream cannot build its model. Run this in the image {IMAGE}, on a machine with a GPU, and "
@@ -157,7 +157,7 @@ def working_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def explained(message: str) -> Iterator[None]:
-    """Upstream's errors as one line; but those about memory, which the command line explains."""
+    """Tell upstream's errors in one line, except those about memory, which the command line explains."""
     try:
         yield
     except MemoryError:

@@ -23,7 +23,7 @@ class Save(NamedTuple):
 
 
 def get_identity(args: argparse.Namespace) -> str:
-    """Of the work, so that no save of another one is taken: its settings, programs, poses, images, seed."""
+    """A checksum of the work (settings, programs, poses, images, seed), so that no save of other work is taken."""
     content = hashlib.sha256(str(args.seed).encode())
     for path in (args.config, args.source, args.transforms, args.images):
         content.update(hashlib.sha256(path.read_bytes()).digest())
@@ -31,9 +31,10 @@ def get_identity(args: argparse.Namespace) -> str:
 
 
 class Rescue:
-    """A save: checkpoint, metrics, and state.json, written last, which says which iteration of which work it holds.
+    """A save: a checkpoint, its metrics, and state.json with the iteration and the work that they are of.
 
-    Those of a training that goes on hold an iteration before the milestone's. See `holding` for one of the milestone's.
+    state.json is written last. While the training runs, a save is of an iteration before the milestone. `holding` makes
+    a save of the milestone.
     """
 
     def __init__(self, folder: Path, identity: str) -> None:
@@ -69,8 +70,8 @@ class Rescue:
 def holding(milestone: Path) -> Iterator[None]:
     """While the block runs, and after it if it fails, a milestone's checkpoint is a save too.
 
-    Where one job trains and then extracts, a failed extraction takes the training's outputs with it: no output of a
-    failed job counts. A job that only extracts cannot write there, and this does nothing.
+    No output of a failed job counts. Where one job trains and then extracts, a failed extraction would cost the
+    training. A job that only extracts cannot write there, and this does nothing.
     """
     checkpoint, metrics, state = (milestone.parent / FOLDER / name for name in NAMES)
     if not os.access(str(state.parent), os.W_OK) or not is_whole(milestone, read_state(state)):
@@ -96,7 +97,7 @@ def is_whole(checkpoint: Path, state: Dict[str, Any]) -> bool:
 
 
 def link(path: Path, target: Path) -> None:
-    """The same content under a second name, in place of what has it; where that cannot be, a copy."""
+    """Give a file a second name, which may be taken already. On another disk it becomes a copy."""
     part = target.with_name(f".{target.name}.part")
     part.unlink() if part.exists() else None
     try:
@@ -107,7 +108,7 @@ def link(path: Path, target: Path) -> None:
 
 
 def empty(*paths: Path) -> None:
-    """What a job removes stays in its bucket, where gigabytes cost money."""
+    """A job cannot remove a file from its bucket, where gigabytes cost money. An empty file costs nothing."""
     for path in paths:
         if path.exists():
             path.unlink()  # its content may have another name too

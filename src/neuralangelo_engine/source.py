@@ -1,7 +1,7 @@
-"""NVIDIA's Neuralangelo as one file: the programs of the pinned commit, unmodified, in a tar of their own.
+"""The source command: the programs of Neuralangelo's pinned commit, unmodified, in one tar.
 
-The source is GitHub, or what the configuration names for a machine without internet: a checkout, or a .tar or .tar.gz
-such as GitHub hands out. Only the programs and the licence are packed, and their checksum has to be the pinned one.
+They come from GitHub. For a machine without internet the configuration can name a checkout, or a .tar or .tar.gz as
+GitHub offers it. Only the programs and the licence are packed. Their checksum has to be the pinned one.
 """
 
 import argparse
@@ -34,9 +34,9 @@ def main(args: argparse.Namespace) -> None:
         found = get_checksum(files)
         if found != args.checksum:
             raise UserError(
-                f"{args.source or ADDRESS}: the checksum of its programs is {found}, not {args.checksum}: this is not "
-                f"Neuralangelo at commit {COMMIT[:7]}, or a file was changed. Give the unchanged commit "
-                "(neuralangelo.source), or, for a version of your own, its checksum (neuralangelo.checksum)"
+                f"{args.source or ADDRESS}: the checksum of its programs is {found}, not {args.checksum}. This is not "
+                f"Neuralangelo at commit {COMMIT[:7]}, or a file was changed. Name the unchanged commit in "
+                "neuralangelo.source. If the changes are yours, set neuralangelo.checksum to the checksum found"
             )
         pack(files, part)
     print(f"{len(files)} programs of Neuralangelo. {LICENCE}")
@@ -44,15 +44,15 @@ def main(args: argparse.Namespace) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--source", required=True, help="checkout, .tar or .tar.gz; an empty text downloads it from GitHub"
+        "--source", required=True, help="checkout, .tar or .tar.gz. An empty text downloads it from GitHub"
     )
-    parser.add_argument("--checksum", required=True, help="what the programs' checksum has to be")
+    parser.add_argument("--checksum", required=True, help="checksum that the programs must have")
     parser.add_argument("--output", type=Path, required=True, help=".tar.gz to write")
 
 
 @contextlib.contextmanager
 def find_archive(source: str, output: Path) -> Iterator[Path]:
-    """The folder or tar to read: what was given, or a download that goes away afterwards."""
+    """The folder or tar to read. A download is removed afterwards."""
     if source:
         yield Path(source)
         return
@@ -61,7 +61,7 @@ def find_archive(source: str, output: Path) -> Iterator[Path]:
             yield path
     except UserError as error:
         raise UserError(
-            f"{ADDRESS}: {error}; without internet, name a checkout or tarball of it as neuralangelo.source"
+            f"{ADDRESS}: {error}. Without internet, name a checkout or tarball of it in neuralangelo.source"
         )
 
 

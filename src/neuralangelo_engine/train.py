@@ -1,14 +1,12 @@
-"""Train a scene with upstream's program, as far as one milestone.
+"""The train command: upstream's program trains a scene up to one milestone.
 
-Upstream runs unmodified, in a scratch folder, and always resumes: from its own last save if an earlier attempt was cut
-short, else from the milestone before, else it begins. It is watched, because it can hang for ever on what it dislikes.
+Upstream runs unmodified in a scratch folder. It resumes from its last save if an earlier attempt was cut short, else
+from the milestone before. It is watched, because a damaged image makes it hang for ever (NA-15).
 """
 
 import argparse
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -17,8 +15,9 @@ import zipfile
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
+from neuralangelo_engine.processes import GRACE, end_group, stopping_with_us
 from neuralangelo_engine.rescue import FOLDER, METRICS, Rescue, Save, get_identity, link
-from neuralangelo_engine.workplace import Workplace, get_environment, workplace
+from neuralangelo_engine.scratch import Scratch, get_environment, scratch_folder
 from videomesh.errors import UserError
 from videomesh.files import outputs
 
@@ -30,8 +29,7 @@ FROM_SCRATCH = "Training from scratch."
 NOT_A_NUMBER = re.compile(r"Training loss has gone to (NaN|infinity)")
 HOPELESS_BEFORE = 1000  # iterations; a loss that is NaN earlier comes from poses or region, not from bad luck (NA-23)
 LINE_EVERY = 15.0  # seconds between lines on progress
-LOOK_EVERY = 0.5  # seconds
-GRACE = 20.0  # seconds that upstream gets to end by itself
+CHECK_EVERY = 0.5  # seconds
 # Upstream's names for what the built-in engine's metrics.jsonl has too.
 NAMES = {
     "optim/lr": "learning_rate",
@@ -59,10 +57,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--config", type=Path, required=True, help="config.yaml, the settings of the whole schedule")
     add("--transforms", type=Path, required=True, help="transforms.json of the region stage")
     add("--images", type=Path, required=True, help="images.tar of the poses stage")
-    add("--iterations", type=int, required=True, help="iteration of the milestone: train so far")
+    add("--iterations", type=int, required=True, help="iteration of the milestone, where the training stops")
     add("--resume", type=Path, help="checkpoint.pt of the milestone before")
     add("--metrics-before", type=Path, help="metrics.jsonl of the milestone before")
-    add("--stall-minutes", type=float, required=True, help="minutes without any progress after which it is ended")
+    add(
+        "--stall-minutes",
+        type=float,
+        required=True,
+        help="minutes without a sign of life after which the training is ended",
+    )
     add("--seed", type=int, required=True, help="seed of every random choice")
     add("--gpus", type=int, required=True, help="GPUs to train on")
     add("--checkpoint", type=Path, required=True, help="checkpoint.pt to write")
@@ -72,16 +75,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     config = read_config(args.config)
     check_arguments(args, config)
-    with workplace(args.source, args.transforms, args.images, args.config) as place:
+    with scratch_folder(args.source, args.transforms, args.images, args.config) as scratch:
         rescue = Rescue(args.checkpoint.parent / FOLDER, get_identity(args))
         found = rescue.find()
         if found and found.iteration == args.iterations:
-            print("neuralangelo: an earlier attempt had this milestone and failed after it; its checkpoint is taken")
+            print(
+                "neuralangelo: an earlier attempt reached this milestone and failed after it; its checkpoint is taken"
+            )
             finish(args, rescue, found, rescue.metrics.read_text())
             return
-        logs = place.folder / LOGDIR
-        start = place_start(args, rescue, logs)
-        training = Training(args, config, place, rescue)
+        logs = scratch.folder / LOGDIR
+        start = prepare_start(args, rescue, logs)
+        training = Training(args, config, scratch, rescue)
         ending = training.run(start)
         again = find_second_chance(ending, rescue, logs)
         if again:
@@ -92,8 +97,8 @@ def main(args: argparse.Namespace) -> None:
         save = find_save(logs)
         if save is None or save.iteration != args.iterations:
             raise UserError(
-                f"upstream ended without a word and without the checkpoint of iteration {args.iterations}; its last is "
-                f"{save.path.name if save else 'none'}. Run again; read the log if it happens twice"
+                f"upstream ended without an error and without the checkpoint of iteration {args.iterations}. Its last "
+                f"checkpoint is {save.path.name if save else 'none'}. Run again, and read the log if it happens twice"
             )
         check_whole(save)
         finish(args, rescue, save, training.get_metrics())
@@ -130,8 +135,8 @@ def check_arguments(args: argparse.Namespace, config: Dict[str, Any]) -> None:
     batch, images = data["train"]["batch_size"] * args.gpus, data["num_images"]
     if images < batch:  # NA-14
         raise UserError(
-            f"{args.transforms}: {images} images are fewer than a batch of {batch} on "
-            f"{args.gpus} GPUs, so that the training would do nothing. Lower data.train.batch_size in "
+            f"{args.transforms}: {images} images are fewer than a batch of {batch} on {args.gpus} "
+            f"GPU{'s' if args.gpus > 1 else ''}, so the training would do nothing. Lower data.train.batch_size in "
             "neuralangelo.overrides, or use fewer GPUs"
         )
     if args.gpus > 1:  # NA-34
@@ -142,14 +147,14 @@ def check_arguments(args: argparse.Namespace, config: Dict[str, Any]) -> None:
         )
 
 
-def place_start(args: argparse.Namespace, rescue: Rescue, logs: Path) -> Optional[Save]:
-    """Put the checkpoint to go on from where upstream looks for one. None: there is none, it begins."""
+def prepare_start(args: argparse.Namespace, rescue: Rescue, logs: Path) -> Optional[Save]:
+    """Put the checkpoint to resume from where upstream looks for it. None if the training begins."""
     logs.mkdir(parents=True)
     found = rescue.find()
     if found and found.iteration <= args.iterations:
         print(f"neuralangelo: an earlier attempt saved iteration {found.iteration}; going on from there")
         (logs / METRICS).write_text(rescue.metrics.read_text() if rescue.metrics.exists() else "")
-        return place_checkpoint(found, logs)
+        return link_checkpoint(found, logs)
     if args.resume is None:
         return None
     check_whole(Save(args.resume, 0))
@@ -161,10 +166,10 @@ def place_start(args: argparse.Namespace, rescue: Rescue, logs: Path) -> Optiona
             f"--resume {args.resume}: holds iteration {iteration} already, not before --iterations {args.iterations}; "
             "resume from an earlier milestone or stop later"
         )
-    return place_checkpoint(Save(args.resume, iteration), logs)
+    return link_checkpoint(Save(args.resume, iteration), logs)
 
 
-def place_checkpoint(save: Save, logs: Path) -> Save:
+def link_checkpoint(save: Save, logs: Path) -> Save:
     placed = logs / f"epoch_00000_iteration_{save.iteration:09}_checkpoint.pt"  # upstream reads both from its content
     placed.symlink_to(save.path.resolve())
     (logs / POINTER).write_text(f"{placed.name}\n")
@@ -183,17 +188,17 @@ def check_whole(save: Save) -> None:
 
 
 class Training:
-    """Upstream's runs for one milestone: one, or a second one from its last save."""
+    """Upstream's runs for one milestone. There may be a second one, from the last save of the first."""
 
-    def __init__(self, args: argparse.Namespace, config: Dict[str, Any], place: Workplace, rescue: Rescue) -> None:
-        self.args, self.config, self.place, self.rescue = args, config, place, rescue
-        self.logs = place.folder / LOGDIR
+    def __init__(self, args: argparse.Namespace, config: Dict[str, Any], scratch: Scratch, rescue: Rescue) -> None:
+        self.args, self.config, self.scratch, self.rescue = args, config, scratch, rescue
+        self.logs = scratch.folder / LOGDIR
         self.before = args.metrics_before.read_text() if args.metrics_before else ""
 
     def get_command(self) -> List[str]:
         args = self.args
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={args.gpus}"]
-        command += ["train.py", f"--config={self.place.config}", f"--logdir={self.logs}", "--resume"]
+        command += ["train.py", f"--config={self.scratch.config}", f"--logdir={self.logs}", "--resume"]
         command += [
             f"--seed={args.seed}",
             f"--max_iter={args.iterations}",
@@ -209,8 +214,8 @@ class Training:
     def run(self, start: Optional[Save]) -> Ending:
         process = subprocess.Popen(
             self.get_command(),
-            cwd=str(self.place.programs),
-            env=get_environment(self.place),
+            cwd=str(self.scratch.programs),
+            env=get_environment(self.scratch),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             universal_newlines=True,
@@ -222,18 +227,18 @@ class Training:
             reader = threading.Thread(target=watch.read_lines, daemon=True)
             reader.start()
             while process.poll() is None and not watch.problem:
-                time.sleep(LOOK_EVERY)
-                self.look(watch)
+                time.sleep(CHECK_EVERY)
+                self.check(watch)
             if watch.problem:
                 end_group(process)
             process.wait()
             reader.join(GRACE)
-            self.look(watch)
+            self.check(watch)
         if not watch.problem and process.returncode:
             watch.problem = f"upstream's training ended with exit code {process.returncode}: {watch.get_reason()}"
         return Ending(watch.problem, "\n".join(watch.lines))
 
-    def look(self, watch: "Watch") -> None:
+    def check(self, watch: "Watch") -> None:
         """Report progress, keep the newest save, and end what hangs."""
         rows = list(read_rows(self.logs / METRICS))
         save = find_save(self.logs)
@@ -248,7 +253,7 @@ class Training:
         if idle > self.args.stall_minutes * 60:
             watch.problem = (
                 f"upstream's training shows no sign of life for {self.args.stall_minutes:g} minutes and was ended "
-                "(neuralangelo.stall_minutes). If it hangs again, look for damaged images"
+                "(neuralangelo.stall_minutes). If it hangs again, check the images for damage"
             )
 
     def get_metrics(self) -> str:
@@ -264,7 +269,7 @@ class Training:
 
 
 class Watch:
-    """What a run of upstream shows of itself."""
+    """What can be seen of a run of upstream."""
 
     def __init__(self, process: "subprocess.Popen[str]", start: Optional[Save]) -> None:
         self.process, self.start = process, start
@@ -273,11 +278,11 @@ class Watch:
         self.alive = time.monotonic()
         self.step: Optional[int] = None
         self.saved: Optional[int] = None
-        self.began = self.said = time.monotonic()
+        self.began = self.reported = time.monotonic()
         self.first: Optional[int] = None
 
     def read_lines(self) -> None:
-        """Pass on what upstream prints, and look for what tells that it goes wrong. Runs in a thread of its own."""
+        """Pass on what upstream prints, and find what tells that it goes wrong. Runs in a thread."""
         assert self.process.stdout
         for line in self.process.stdout:
             print(line, end="", flush=True)
@@ -296,11 +301,11 @@ class Watch:
 
     def report(self, rows: List[Dict[str, Any]], stop: int) -> None:
         now = time.monotonic()
-        if self.step is None or now - self.said < LINE_EVERY:
+        if self.step is None or now - self.reported < LINE_EVERY:
             return
         if self.first is None:
             self.first, self.began = self.step, now
-        self.said = now
+        self.reported = now
         rate = (self.step - self.first) / (now - self.began) if now > self.began else 0.0
         left = f", {(stop - self.step) / rate / 60:.0f} min left" if rate else ""
         psnr = next((row["train/PSNR"] for row in reversed(rows) if row.get("train/PSNR") is not None), None)
@@ -308,39 +313,10 @@ class Watch:
         print(f"neuralangelo: iteration {self.step} of {stop}, {rate:.1f} it/s{quality}{left}", flush=True)
 
     def get_reason(self) -> str:
-        """The line that says most: upstream's own error, not the launcher's summary of it."""
+        """The line that tells most: upstream's error, not the launcher's summary of it."""
         errors = [line for line in self.lines if re.match(r"(\w+\.)*\w*(Error|Exception|Interrupt)\b", line)]
         own = [line for line in errors if "ChildFailedError" not in line]
         return (own or errors or self.lines or ["it printed nothing"])[-1].strip()
-
-
-class stopping_with_us:
-    """While the block runs, SIGTERM ends the process's whole group first: torchrun's children would outlive us."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
-
-    def __enter__(self) -> None:
-        self.before = signal.signal(signal.SIGTERM, self.stop)
-
-    def stop(self, number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    def __exit__(self, *_: Any) -> None:
-        signal.signal(signal.SIGTERM, self.before)
-        end_group(self.process)
-
-
-def end_group(process: "subprocess.Popen[str]") -> None:
-    for number, patience in ((signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
-        try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            continue
 
 
 def read_rows(path: Path) -> Iterator[Dict[str, Any]]:

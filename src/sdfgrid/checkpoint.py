@@ -43,7 +43,7 @@ class Field:
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Write a checkpoint's content (see train.Trainer.content) to path."""
+    """Write a checkpoint's content (see trainer.Trainer.content) to path."""
     torch.save({"format": FORMAT, **content}, path)
 
 

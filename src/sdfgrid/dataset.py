@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from sdfgrid.settings import Settings
 from videomesh.errors import UserError
 from videomesh.scene import Scene, SparsePoints, read_images, read_points, read_scene
 
 MIN_FRAMES = 4
-HELD_OUT_EVERY, HELD_OUT_FIRST = 8, 4  # frames 4, 12, 20, ... teach nothing and measure the PSNR
-MIN_TRACK, MAX_ERROR = 3, 1.5  # of a triangulated point that may teach: images, px
-SMALLEST_NEAR = 0.02  # where rays of a camera inside the region begin
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,7 @@ class Dataset:
     observers: Tensor  # (p, k) int64 indices of frames that see the point, -1: none
     center: Tensor  # (3,) float64, world
     radius: float  # world
+    nearest: float  # where the rays of a camera inside the region begin
     fingerprint: str  # of frames, poses, region and training size: a resumed run must see the same
 
     @property
@@ -60,28 +59,35 @@ class Dataset:
         return self.images.view(-1, 3)[frames * self.pixels_per_frame + pixels].float() / 255
 
 
-def region_span(origins: Tensor, directions: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Depths (N,) where rays enter and leave the unit sphere, whether they do, and the depth nearest to its centre."""
+def region_span(origins: Tensor, directions: Tensor, nearest: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Depths (N,) where rays enter and leave the unit sphere, whether they do, and the depth nearest to its centre.
+
+    Rays that begin inside enter at the depth `nearest`.
+    """
     closest = -(origins * directions).sum(-1)
     discriminant = closest * closest - ((origins * origins).sum(-1) - 1)
     half = discriminant.clamp(min=1e-6).sqrt()
-    near, far = (closest - half).clamp(min=SMALLEST_NEAR), closest + half
+    near, far = (closest - half).clamp(min=nearest), closest + half
     return near, far, (discriminant > 1e-4) & (far > near + 1e-3), closest
 
 
-def load(transforms_path: Path, images_path: Path, points_path: Path, image_size: int, device: torch.device) -> Dataset:
+def load(
+    transforms_path: Path, images_path: Path, points_path: Path, settings: Settings, device: torch.device
+) -> Dataset:
     """Read a scene. Raises UserError naming the file and frame on anything missing, broken or contradictory."""
     scene = read_scene(transforms_path)
     count = len(scene.names)
     if count < MIN_FRAMES:
-        raise UserError(f"{transforms_path}: {count} frames; a surface needs at least {MIN_FRAMES}, better 40 or more")
-    scale = min(1.0, image_size / max(scene.width, scene.height))
+        raise UserError(
+            f"{transforms_path}: {count} frames are too few. A surface needs at least {MIN_FRAMES}, better 40 or more"
+        )
+    scale = min(1.0, settings.image_size / max(scene.width, scene.height))
     size = (max(1, round(scene.width * scale)), max(1, round(scene.height * scale)))
     images = torch.from_numpy(read_images(images_path, scene, scene.names, size))
     poses = scene.world_from_cam[:, :3].copy()
     poses[:, :, 3] = (poses[:, :, 3] - scene.center) / scene.radius
-    points, observers = choose_points(read_points(points_path, scene), scene)
-    held_out = list(range(HELD_OUT_FIRST, count, HELD_OUT_EVERY))
+    points, observers = choose_points(read_points(points_path, scene), scene, settings)
+    held_out = list(range(settings.held_out_first, count, settings.held_out_every))
     across, down = size[0] / scene.width, size[1] / scene.height
     facts = json.dumps([scene.names, poses.tolist(), scene.center.tolist(), scene.radius, size])
     dataset = Dataset(
@@ -97,23 +103,25 @@ def load(transforms_path: Path, images_path: Path, points_path: Path, image_size
         observers=observers.to(device),
         center=torch.tensor(scene.center),
         radius=scene.radius,
+        nearest=settings.nearest,
         fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
     )
     inside, outside = _split_pixels(dataset)
     if not len(inside):
         raise UserError(
             f"{transforms_path}: no pixel of any frame looks into the region (sphere_center {scene.center.tolist()}, "
-            f"sphere_radius {scene.radius:g}); set region.center and region.radius to where the cameras look"
+            f"sphere_radius {scene.radius:g}). Set region.center and region.radius to what the cameras show"
         )
     object.__setattr__(dataset, "inside", inside)
     object.__setattr__(dataset, "outside", outside)
     return dataset
 
 
-def choose_points(points: SparsePoints, scene: Scene) -> tuple[Tensor, Tensor]:
+def choose_points(points: SparsePoints, scene: Scene, settings: Settings) -> tuple[Tensor, Tensor]:
     """Well-triangulated points in the region (p, 3) float32 and their observers (p, k) int64."""
     unit = (points.xyz - scene.center) / scene.radius
-    good = (np.linalg.norm(unit, axis=1) < 1) & (points.error < MAX_ERROR) & (points.track >= MIN_TRACK)
+    clear = (points.error < settings.max_error) & (points.track >= settings.min_track)
+    good = (np.linalg.norm(unit, axis=1) < 1) & clear
     return torch.tensor(unit[good], dtype=torch.float32), torch.tensor(points.observers[good], dtype=torch.int64)
 
 
@@ -123,7 +131,7 @@ def _split_pixels(dataset: Dataset) -> tuple[Tensor, Tensor]:
     pixels = torch.arange(count, device=dataset.images.device)
     inside, outside = [], []
     for frame in dataset.training:
-        hit = region_span(*dataset.rays(torch.full_like(pixels, frame), pixels))[2]
+        hit = region_span(*dataset.rays(torch.full_like(pixels, frame), pixels), dataset.nearest)[2]
         inside.append((pixels[hit] + frame * count).int())
         outside.append((pixels[~hit] + frame * count).int())
     return torch.cat(inside), torch.cat(outside)

@@ -29,7 +29,10 @@ class FeatureGrid(nn.Module):
     bricks: Tensor
     touched: Tensor
 
-    def __init__(self, cells: Sequence[int], dense_up_to: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, cells: Sequence[int], dense_up_to: int, initial_feature: float, generator: torch.Generator
+    ) -> None:
+        """Levels of at most dense_up_to cells exist everywhere; features begin at random within initial_feature."""
         super().__init__()
         self.cells = list(cells)
         per_axis = [cells // BRICK + 1 for cells in self.cells]
@@ -38,7 +41,9 @@ class FeatureGrid(nn.Module):
         dense = sum(n**3 for n, c in zip(per_axis, self.cells) if c <= dense_up_to)
         bricks[:dense] = torch.arange(dense, dtype=torch.int32)  # cells increase, so the dense levels come first
         self.register_buffer("bricks", bricks)
-        start = torch.rand(dense * ROWS_PER_BRICK, CHANNELS, generator=generator) * 2e-4 - 1e-4
+        start = (
+            torch.rand(dense * ROWS_PER_BRICK, CHANNELS, generator=generator) * (2 * initial_feature) - initial_feature
+        )
         self.table = nn.Parameter(start)
         self.register_buffer("touched", torch.zeros(len(start), dtype=torch.uint8), persistent=False)
 

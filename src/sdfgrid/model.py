@@ -9,27 +9,26 @@ from torch.nn import functional as F
 from sdfgrid.grid import CHANNELS, FeatureGrid
 from sdfgrid.settings import Settings
 
-FEATURE_SCALE = 8.0  # grid features are small; networks learn faster from inputs near 1
-INITIAL_RADIUS = 0.5  # of the sphere that the field starts as
-START_LEVEL = 1  # the level that holds it
-BACKGROUND_BIAS = -5.0  # it begins empty: fog would hide the region and learn each photograph by heart
+START_LEVEL = 1  # the level that holds the sphere that the field begins as
 
 
 class SurfaceModel(nn.Module):
     """A signed distance field over the unit sphere, positive outside, with colours, and a background beyond it.
 
-    distance = sum over levels of channel 0 + 0.1 * network(all features): the first term gives each level a direct
-    way to the surface, the network removes the marks of the grid.
+    distance = sum over levels of channel 0 + geometry_share * network(all features). The first term gives each level a
+    direct way to the surface, the network removes the marks of the grid.
     """
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
+        self.settings = settings
         generator = torch.Generator().manual_seed(settings.seed)
         self.cells = list(settings.levels)
         self.levels = sum(start <= 0 for start in settings.level_starts)  # active; grows during training
-        self.grid = FeatureGrid(self.cells, settings.dense_up_to, generator)
-        self.background_grid = FeatureGrid(settings.background_levels, max(settings.background_levels), generator)
-        inputs, background_inputs = CHANNELS * len(self.cells), CHANNELS * len(settings.background_levels)
+        start, background_levels = settings.initial_feature, settings.background_levels
+        self.grid = FeatureGrid(self.cells, settings.dense_up_to, start, generator)
+        self.background_grid = FeatureGrid(background_levels, max(background_levels), start, generator)
+        inputs, background_inputs = CHANNELS * len(self.cells), CHANNELS * len(background_levels)
         self.distance_hidden = nn.Linear(inputs, settings.geometry_width)
         self.distance_out = nn.Linear(settings.geometry_width, 1)
         width = settings.colour_width
@@ -51,7 +50,7 @@ class SurfaceModel(nn.Module):
         for parameter in (self.distance_hidden.bias, self.distance_out.weight, self.distance_out.bias):
             parameter.zero_()
         rows, points = self.grid.vertices(START_LEVEL)
-        self.grid.table[rows, 0] = points.norm(dim=-1) - INITIAL_RADIUS
+        self.grid.table[rows, 0] = points.norm(dim=-1) - self.settings.initial_radius
 
     def features(self, points: Tensor) -> Tensor:
         """Features (N, CHANNELS * levels) at points (N, 3)."""
@@ -59,12 +58,12 @@ class SurfaceModel(nn.Module):
 
     def distance(self, features: Tensor) -> Tensor:
         """Signed distance (N,) from features."""
-        used = features.shape[1]
-        weight = self.distance_hidden.weight[:, :used] * FEATURE_SCALE
-        hidden = F.softplus(F.linear(features, weight, self.distance_hidden.bias), beta=10)
+        used, settings = features.shape[1], self.settings
+        weight = self.distance_hidden.weight[:, :used] * settings.feature_scale
+        hidden = F.softplus(F.linear(features, weight, self.distance_hidden.bias), beta=settings.softplus_beta)
         direct = features.new_zeros(used)
         direct[::CHANNELS] = 1  # a product is faster than the sum of a strided view, above all backwards
-        return features.mv(direct) + 0.1 * self.distance_out(hidden)[:, 0]
+        return features.mv(direct) + settings.geometry_share * self.distance_out(hidden)[:, 0]
 
     def distance_at(self, points: Tensor) -> Tensor:
         """Signed distance (N,) at points (N, 3)."""
@@ -74,7 +73,7 @@ class SurfaceModel(nn.Module):
         """RGB (N, 3) in 0..1 from features and the direction_terms of unit viewing directions, camera to surface."""
         used = features.shape[1]
         weight = self.colour_hidden.weight
-        weight = torch.cat([weight[:, :used] * FEATURE_SCALE, weight[:, -DIRECTION_TERMS:]], 1)
+        weight = torch.cat([weight[:, :used] * self.settings.feature_scale, weight[:, -DIRECTION_TERMS:]], 1)
         hidden = F.linear(torch.cat([features, terms], -1), weight, self.colour_hidden.bias)
         return torch.sigmoid(self.colour_rest(hidden))
 
@@ -82,11 +81,13 @@ class SurfaceModel(nn.Module):
         """Density (N,) and RGB (N, 3) of the background at points (N, 3), seen along directions with these
         direction_terms. Space outside the unit sphere is contracted into a ball of radius 2 (mip-NeRF 360, Barron et
         al. 2022)."""
+        settings = self.settings
         radius = points.norm(dim=-1, keepdim=True).clamp(min=1)
         contracted = points * ((2 - 1 / radius) / radius * 0.5)
         features = self.background_grid(contracted, len(self.background_grid.cells))
-        out = self.background(torch.cat([features * FEATURE_SCALE, terms], -1))
-        return F.softplus(out[:, 0] + BACKGROUND_BIAS) * 4, torch.sigmoid(out[:, 1:])
+        out = self.background(torch.cat([features * settings.feature_scale, terms], -1))
+        density = F.softplus(out[:, 0] + settings.background_bias) * settings.background_density
+        return density, torch.sigmoid(out[:, 1:])
 
     @property
     def finest_cell(self) -> float:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from sdfgrid.grid import FeatureGrid, kernels, tasks
-
-BETA1, BETA2, EPSILON = 0.9, 0.98, 1e-12
+from sdfgrid.settings import Settings
 
 
 class GridAdam:
@@ -19,8 +18,9 @@ class GridAdam:
     (Mueller et al. 2022, appendix B), saves most of the time of a step on a CPU.
     """
 
-    def __init__(self, grid: FeatureGrid) -> None:
+    def __init__(self, grid: FeatureGrid, settings: Settings) -> None:
         self.grid = grid
+        self.beta1, self.beta2, self.epsilon = settings.adam_beta1, settings.adam_beta2, settings.adam_epsilon
         self.steps = 0
         self.mean = torch.zeros_like(grid.table.detach())
         self.square = torch.zeros_like(grid.table.detach())
@@ -34,22 +34,22 @@ class GridAdam:
     def step(self, rate: float) -> None:
         """Take one step and clear the gradient."""
         self.steps += 1
-        rate = rate / (1 - BETA1**self.steps)
-        correction = 1 / math.sqrt(1 - BETA2**self.steps)
+        rate = rate / (1 - self.beta1**self.steps)
+        correction = 1 / math.sqrt(1 - self.beta2**self.steps)
         grid, gradient = self.grid, self.grid.gradient()
         if kernels is not None and gradient.device.type == "cpu":
             arrays = [
                 tensor.numpy() for tensor in (grid.table.detach(), gradient, self.mean, self.square, grid.touched)
             ]
-            numbers = [kernels.np.float32(x) for x in (rate, BETA1, BETA2, EPSILON, correction)]
+            numbers = [kernels.np.float32(x) for x in (rate, self.beta1, self.beta2, self.epsilon, correction)]
             kernels.adam(*arrays, *numbers, tasks())
             return
         used = (gradient != 0).any(1, keepdim=True)
-        mean = torch.lerp(gradient, self.mean, BETA1)
-        square = torch.lerp(gradient * gradient, self.square, BETA2)
+        mean = torch.lerp(gradient, self.mean, self.beta1)
+        square = torch.lerp(gradient * gradient, self.square, self.beta2)
         self.mean = torch.where(used, mean, self.mean)
         self.square = torch.where(used, square, self.square)
-        grid.table.sub_(used * rate * mean / (square.sqrt() * correction + EPSILON))
+        grid.table.sub_(used * rate * mean / (square.sqrt() * correction + self.epsilon))
         gradient.zero_()
 
     def state(self) -> dict[str, object]:

@@ -13,11 +13,7 @@ from sdfgrid.grid import kernels, tasks
 from sdfgrid.model import SurfaceModel, direction_terms
 from sdfgrid.settings import Settings
 
-MIN_WEIGHT = 2e-3  # of a sample whose colour is worth computing
-MIN_TRANSMITTANCE = 0.01  # of a ray whose background is worth computing
-NEAR_SURFACE = 0.08  # how far from the surface the baked field is kept fresh
-FARTHEST = 20.0  # radii, the last background sample
-CHUNK = 1 << 16
+CHUNK = 1 << 16  # points per evaluation, to bound memory
 
 
 class BakedField:
@@ -44,8 +40,8 @@ class BakedField:
     def refresh_all(self, model: SurfaceModel) -> None:
         self._refresh(model, self.inside)
 
-    def refresh_near_surface(self, model: SurfaceModel) -> None:
-        self._refresh(model, self.inside[self.values[self.inside].abs() < NEAR_SURFACE])
+    def refresh_near_surface(self, model: SurfaceModel, distance: float) -> None:
+        self._refresh(model, self.inside[self.values[self.inside].abs() < distance])
 
     @torch.no_grad()
     def _refresh(self, model: SurfaceModel, indices: Tensor) -> None:
@@ -69,7 +65,7 @@ class Rays:
 def make_rays(dataset: Dataset, frames: Tensor, pixels: Tensor, crossing: int) -> Rays:
     """Rays through pixels (N,) of frames (N,), the first `crossing` of which cross the region."""
     origins, directions = dataset.rays(frames, pixels)
-    near, far, _, closest = region_span(origins, directions)
+    near, far, _, closest = region_span(origins, directions, dataset.nearest)
     terms = direction_terms(directions)
     return Rays(origins, directions, terms, near[:crossing], far[:crossing], closest, crossing)
 
@@ -146,7 +142,7 @@ def render_surface(
     alpha = surface_alpha(distances, sharpness)
     light = transmittance(alpha)
     weights = alpha * light[:, :-1]
-    ray, interval = torch.nonzero(weights.detach() > MIN_WEIGHT, as_tuple=True)
+    ray, interval = torch.nonzero(weights.detach() > model.settings.min_weight, as_tuple=True)
     sample = ray * distances.shape[1] + interval
     between = 0.5 * features[torch.cat([sample, sample + 1])].view(2, len(sample), features.shape[1]).sum(0)
     colours = weights[ray, interval, None] * model.colour(between, rays.terms[ray])
@@ -162,13 +158,17 @@ def render_background(
     """
     device = rays.origins.device
     total, front, behind = len(rays.origins), settings.front_samples, settings.behind_samples
-    end = torch.cat([rays.near, (rays.closest[rays.crossing :] - 0.5).clamp(min=0.1)])[:, None]
-    front_depths = end * (0.35 + 0.65 * _spread(total, front, generator, device))
-    seen = torch.cat([light.detach() > MIN_TRANSMITTANCE, light.new_ones(total - rays.crossing, dtype=torch.bool)])
+    missing = rays.closest[rays.crossing :]
+    end = torch.cat([rays.near, (missing - settings.front_gap).clamp(min=settings.front_end)])[:, None]
+    length = 1 - settings.front_begin  # as a share of the way to the end
+    front_depths = end * (settings.front_begin + length * _spread(total, front, generator, device))
+    seen = torch.cat(
+        [light.detach() > settings.min_transmittance, light.new_ones(total - rays.crossing, dtype=torch.bool)]
+    )
     seen = torch.nonzero(seen)[:, 0]
-    start = torch.cat([rays.far, (rays.closest[rays.crossing :] + 0.3).clamp(min=0.3)])[seen, None]
+    start = torch.cat([rays.far, (missing + settings.behind_gap).clamp(min=settings.behind_gap)])[seen, None]
     shares = _spread(len(seen), behind, generator, device)
-    behind_depths = 1 / ((1 - shares) / start + shares / FARTHEST)  # uniform in disparity
+    behind_depths = 1 / ((1 - shares) / start + shares / settings.behind_end)  # uniform in disparity
 
     ray = torch.cat([torch.arange(total, device=device).repeat_interleave(front), seen.repeat_interleave(behind)])
     depths = torch.cat([front_depths.reshape(-1), behind_depths.reshape(-1)])
@@ -176,7 +176,9 @@ def render_background(
     density, colour = model.background_at(points, rays.terms[ray])
     split = total * front
     front_rgb, front_light = _composite(
-        density[:split].view(total, front), colour[:split].view(total, front, 3), (0.65 / front * end).expand(-1, front)
+        density[:split].view(total, front),
+        colour[:split].view(total, front, 3),
+        (length / front * end).expand(-1, front),
     )
     gaps = F.pad(behind_depths[:, 1:] - behind_depths[:, :-1], (0, 1), value=1e3)  # the last one ends the ray
     behind_rgb, _ = _composite(density[split:].view(-1, behind), colour[split:].view(-1, behind, 3), gaps)

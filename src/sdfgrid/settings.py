@@ -1,64 +1,145 @@
-"""The engine's settings: what a run does from its first to its last iteration. Standard library only."""
+"""The engine's settings: what a run does from its first to its last iteration. Standard library only.
+
+The numbers that shape a run are in the one block below. Three kinds stand elsewhere: the layout of the feature grid and
+the weights of choose_depths, both of which the kernels have compiled in (grid.py, render.py, kernels.py), and small
+numbers that only keep a division or a logarithm finite.
+"""
 
 import dataclasses
-import difflib
 import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, List
 
-from videomesh.errors import UserError
+from videomesh.errors import UserError, suggest
 
-MIN_ITERATIONS = 10
-IMAGE_SIZE_RANGE = (32, 4096)  # px
-MAY_BE_ZERO = ["seed", "outside_share", "eikonal_weight", "curvature_weight", "points_weight", "warmup_steps"]
+ANY_SIGN = ["background_bias"]
+MAY_BE_ZERO = [
+    "seed",
+    "held_out_first",
+    "outside_share",
+    "eikonal_anywhere",
+    "eikonal_weight",
+    "curvature_weight",
+    "curvature_last",
+    "points_weight",
+    "warmup_steps",
+    "warmup_free_weight",
+    "warmup_solid_weight",
+    "warmup_eikonal_weight",
+    "warmup_curvature_weight",
+]
+BELOW_ONE = ["outside_share", "front_begin", "learning_rate_flat", "adam_beta1", "adam_beta2"]
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Every number that shapes a run. Lengths are in units of the region's radius, times are shares of `iterations`."""
+    """The numbers that shape a run. Lengths are in units of the region's radius, times are shares of `iterations`.
+
+    A number that was in the code before it came here has that value as its default: an older checkpoint was trained
+    with it.
+    """
 
     iterations: int  # of the whole schedule; a milestone may stop earlier
-    image_size: int = 320  # px, long side of the images trained on; larger images are averaged down
-    seed: int = 0
+    image_size: int  # px, long side of the images trained on; larger images are averaged down
+    seed: int
 
+    # What teaches, and what measures.
+    held_out_every: int = 8  # frames 4, 12, 20, ... teach nothing and measure the PSNR (mip-NeRF 360: every 8th)
+    held_out_first: int = 4
+    held_out_views: int = 6  # measured at most
+    held_out_stride: int = 4  # every so many-th pixel along both axes is measured
+    min_track: int = 3  # images that must see a triangulated point that teaches
+    max_error: float = 1.5  # px, reprojection error that such a point may have
+    nearest: float = 0.02  # where the rays of a camera inside the region begin
+
+    # The model.
     levels: List[int] = dataclasses.field(default_factory=lambda: [24, 64, 160])  # cells per axis
     level_starts: List[float] = dataclasses.field(default_factory=lambda: [0.0, 0.0, 0.2])
     dense_up_to: int = 64  # levels above this exist only near the surface
+    level_reach: float = 2.5  # cells from the surface that a new level covers, since training still moves the surface
+    level_margin: float = 4.0  # cells outside of the region that a new level covers
     background_levels: List[int] = dataclasses.field(default_factory=lambda: [16, 32, 64])
+    initial_feature: float = 1e-4  # features begin at random within this (instant-ngp, Mueller et al. 2022)
+    initial_radius: float = 0.5  # of the sphere that the field begins as (as in NeuS)
+    feature_scale: float = 8.0  # grid features are small; networks learn faster from inputs near 1
     geometry_width: int = 32  # hidden units
+    geometry_share: float = 0.1  # of the network's output in the distance; the rest comes straight from the grid
+    softplus_beta: float = 10.0  # how sharply the geometry network bends
     colour_width: int = 64
     background_width: int = 32
+    background_bias: float = -5.0  # it begins empty: fog would hide the region and learn each photograph by heart
+    background_density: float = 4.0  # per radius, at a network output of about 1
 
+    # Rays, and the samples along them.
     rays: int = 1024  # per iteration
     outside_share: float = 0.12  # of the rays that miss the region and teach only the background
     fine_samples: int = 16  # per ray, where the baked field expects the surface
     uniform_samples: int = 4
     march_steps: int = 48  # through the baked field
     bake_resolution: int = 96
+    early_iterations: int = 500  # in which the surface moves fast
+    refresh_all_early: int = 200  # iterations between refreshes of the whole baked field
+    refresh_all_later: int = 500
+    refresh_near_early: int = 25  # and of its part near the surface
+    refresh_near_later: int = 100
+    refresh_distance: float = 0.08  # what counts as near the surface
+    min_weight: float = 2e-3  # of a sample whose colour is worth computing
+    min_transmittance: float = 0.01  # of a ray whose background is worth computing
     front_samples: int = 4  # of the background between the camera and the region
+    front_begin: float = 0.35  # share of the way to the region where they begin
+    front_gap: float = 0.5  # they end so far before the point nearest to the region's centre, on rays that miss it
+    front_end: float = 0.1  # but no nearer to the camera than this
     behind_samples: int = 8  # of the background behind the region
+    behind_gap: float = 0.3  # they begin so far behind the point nearest to the region's centre, on rays that miss it
+    behind_end: float = 20.0  # the last one
 
+    # The loss.
     sharpness_start: float = 25.0  # the s of NeuS: 1 / s is the width of the surface as seen by the renderer
     sharpness_end: float = 800.0
+    sharpness_end_at: float = 0.9
     eikonal_points: int = 1024
-    eikonal_weight: float = 0.1
+    eikonal_anywhere: float = 0.125  # share of these that lie anywhere in the region, not near the surface
+    eikonal_weight: float = 0.1  # as in NeuS (Wang et al. 2021)
     curvature_weight: float = 1e-4
+    curvature_last: float = 0.3  # share of this weight once the sharpness has reached its end
+    point_targets: int = 256  # triangulated points per iteration
     points_weight: float = 0.1  # of |distance| at the triangulated points, fading to 0
-    warmup_steps: int = 200  # on the triangulated points alone, before the first iteration
+    points_reach: float = 0.05  # |distance| from which on a point counts no more: it may be wrong
 
+    # The warm-up, before the first iteration: the triangulated points alone.
+    warmup_steps: int = 200
+    warmup_points: int = 768  # per step
+    warmup_ray: float = 1.2  # from a point towards a camera that sees it, all is empty on this length
+    warmup_slope: float = 0.5  # the least distance there, as a share of the way to the point
+    warmup_free: float = 0.1  # but no more than this is asked for
+    warmup_behind: float = 0.05  # so far behind a point all is solid
+    warmup_solid: float = 0.02  # the least depth inside there
+    warmup_free_weight: float = 2.0  # of what should be empty; the points themselves weigh 1
+    warmup_solid_weight: float = 0.5
+    warmup_eikonal_weight: float = 0.1
+    warmup_curvature_weight: float = 1e-4
+
+    # The optimisers: Adam (Kingma & Ba 2015).
     grid_learning_rate: float = 1e-2
     background_learning_rate: float = 2e-2
     network_learning_rate: float = 3e-3
+    learning_rate_rise: int = 50  # iterations over which the rates rise
+    learning_rate_flat: float = 0.2  # when they begin to fall
     learning_rate_decay: float = 0.05  # the last iteration's share of the first's
+    adam_beta1: float = 0.9
+    adam_beta2: float = 0.98
+    adam_epsilon: float = 1e-12
+
+    # Reports, in iterations between them.
+    log_every: int = 50  # lines of metrics.jsonl
+    evaluate_every: int = 400  # measurements on held-out frames
+    check_every: int = 25  # looks whether the loss is a number
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check_type(field.name, getattr(self, field.name), field.type)
-        _check(self.iterations >= MIN_ITERATIONS, "iterations", self.iterations, f"at least {MIN_ITERATIONS}")
-        low, high = IMAGE_SIZE_RANGE
-        _check(low <= self.image_size <= high, "image_size", self.image_size, f"{low} to {high} px")
         for name in ("levels", "background_levels"):
             values = getattr(self, name)
             good = len(values) >= 2 and values[0] >= 2 and sorted(set(values)) == list(values)
@@ -73,12 +154,13 @@ class Settings:
             value = getattr(self, field.name)
             if field.name in MAY_BE_ZERO:
                 _check(value >= 0, field.name, value, "0 or more")
-            elif not isinstance(value, list):
+            elif not isinstance(value, list) and field.name not in ANY_SIGN:
                 _check(value > 0, field.name, value, "more than 0")
-        _check(self.outside_share < 1, "outside_share", self.outside_share, "less than 1")
+            if field.name in BELOW_ONE:
+                _check(value < 1, field.name, value, "less than 1")
 
 
-def derive(iterations: int, image_size: int = 320, seed: int = 0) -> Settings:
+def derive(iterations: int, image_size: int, seed: int) -> Settings:
     """Settings for a run of the given length. Raises UserError on values out of range.
 
     Measured on the demo: three levels that grow by 2.5 give F-score 0.864 after 1,500 iterations where four that double
@@ -105,16 +187,15 @@ def read(path: Path) -> Settings:
 
 def from_dict(values: Dict[str, Any]) -> Settings:
     """Settings from plain values. Raises UserError on unknown keys (with the nearest name) and wrong values."""
-    known = [field.name for field in dataclasses.fields(Settings)]
-    problems = []
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            problems.append(f"unknown setting {key!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
-    if problems:
-        raise UserError("; ".join(problems) + f"; known settings: {', '.join(known)}")
-    if "iterations" not in values:
-        raise UserError("the setting 'iterations' is missing: the length of the whole schedule")
+    fields = dataclasses.fields(Settings)
+    known = [field.name for field in fields]
+    unknown = [f"unknown setting {key!r}.{suggest(key, known)}" for key in values if key not in known]
+    if unknown:
+        raise UserError(f"{' '.join(unknown)} Known settings: {', '.join(known)}")
+    needed = [field.name for field in fields if field.default is field.default_factory is dataclasses.MISSING]
+    missing = [name for name in needed if name not in values]
+    if missing:
+        raise UserError(f"settings are missing: {', '.join(missing)}; write them with `python3 -m sdfgrid config`")
     return Settings(**values)
 
 

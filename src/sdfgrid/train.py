@@ -13,7 +13,7 @@ from typing import Any
 from sdfgrid import checkpoint
 from sdfgrid.dataset import load
 from sdfgrid.grid import kernels
-from sdfgrid.settings import Settings, read
+from sdfgrid.settings import Settings, from_dict, read
 from sdfgrid.trainer import Trainer
 from videomesh.devices import choose_device, set_threads
 from videomesh.errors import UserError
@@ -24,29 +24,29 @@ LINE_EVERY, REDRAW_EVERY = 5.0, 0.2  # seconds between reports in a log, on a te
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--transforms", type=Path, required=True, help="transforms.json: cameras, frames and region")
-    add("--images", type=Path, required=True, help="tar of the undistorted frames that transforms.json names")
-    add("--points", type=Path, required=True, help="points.npz: triangulated points that guide the first iterations")
-    add("--config", type=Path, required=True, help="the engine's settings, JSON (see `sdfgrid settings`)")
-    add("--iterations", type=int, required=True, help="stop after this iteration of the schedule (a milestone)")
-    add("--resume", type=Path, help="checkpoint of the milestone before, to go on from")
-    add("--checkpoint", type=Path, required=True, help="checkpoint to write")
-    add("--metrics", type=Path, required=True, help="metrics to write, one JSON object a line, from iteration 1 on")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU if there is one (default)")
-    add("--threads", type=int, help="CPU threads (default: as many as this process may use)")
+    add("--transforms", type=Path, required=True, help="transforms.json of the region stage")
+    add("--images", type=Path, required=True, help="images.tar of the poses stage: the undistorted frames")
+    add("--points", type=Path, required=True, help="points.npz of the region stage: triangulated points")
+    add("--config", type=Path, required=True, help="the engine's settings (see `sdfgrid config`)")
+    add("--iterations", type=int, required=True, help="iteration of the milestone, where the training stops")
+    add("--resume", type=Path, help="checkpoint.pt of the milestone before")
+    add("--checkpoint", type=Path, required=True, help="checkpoint.pt to write")
+    add("--metrics", type=Path, required=True, help="metrics.jsonl to write, from iteration 1 on")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto takes a GPU if there is one (default)")
+    add("--threads", type=int, required=True, help="CPU threads")
 
 
 def main(args: argparse.Namespace) -> None:
     settings = read(args.config)
     device = choose_device(args.device)
-    threads = set_threads(args.threads)
+    set_threads(args.threads)
     if kernels is not None:
-        kernels.set_threads(threads)
+        kernels.set_threads(args.threads)
     previous = checkpoint.read(args.resume, device) if args.resume else None
     check_schedule(args, settings, previous)
     for path in (args.checkpoint, args.metrics):
         check_writable(path)
-    dataset = load(args.transforms, args.images, args.points, settings.image_size, device)
+    dataset = load(args.transforms, args.images, args.points, settings, device)
     trainer = Trainer(settings, dataset, device)
     if previous is not None:
         check_same_scene(args, previous, dataset.fingerprint)
@@ -76,8 +76,8 @@ def check_schedule(args: argparse.Namespace, settings: Settings, previous: dict[
             f"--resume {args.resume}: holds iteration {previous['iteration']} already, not before "
             f"--iterations {args.iterations}; resume from an earlier milestone or stop later"
         )
-    now, then = dataclasses.asdict(settings), previous["settings"]
-    changed = [f"{key} {then.get(key)} -> {value}" for key, value in now.items() if then.get(key) != value]
+    now, then = dataclasses.asdict(settings), dataclasses.asdict(from_dict(previous["settings"]))
+    changed = [f"{key} {then[key]} -> {value}" for key, value in now.items() if then[key] != value]
     if changed:
         raise UserError(
             f"--resume {args.resume}: trained with other settings than {args.config} ({'; '.join(changed)}); "
@@ -94,7 +94,7 @@ def check_same_scene(args: argparse.Namespace, previous: dict[str, Any], fingerp
 
 
 class Progress:
-    """Reports on stderr: one line that is redrawn on a terminal, else a line every few seconds."""
+    """Reports on stderr: on a terminal one line that is redrawn, in a log a line every few seconds."""
 
     def __init__(self, start: int, stop: int) -> None:
         self.start, self.stop = start, stop

@@ -13,21 +13,11 @@ from torch.nn import functional as F
 from sdfgrid import checkpoint
 from sdfgrid.dataset import Dataset, psnr, region_span
 from sdfgrid.model import SurfaceModel
-from sdfgrid.optimiser import BETA1, BETA2, EPSILON, GridAdam
+from sdfgrid.optimiser import GridAdam
 from sdfgrid.render import BakedField, combine, make_rays, render_background, render_rays, render_surface, sample_depths
 from sdfgrid.settings import Settings
 from videomesh.errors import UserError
 
-LOG_EVERY = 50  # iterations between metrics
-EVALUATE_EVERY = 400  # iterations between held-out measurements
-CHECK_EVERY = 25  # iterations between looks for NaN
-EARLY = 500  # iterations in which the surface moves fast
-REFRESH_NEAR, REFRESH_ALL = (25, 100), (200, 500)  # iterations between refreshes of the baked field: early, later
-HELD_OUT_VIEWS, HELD_OUT_STRIDE = 6, 4  # at most so many views, every so many-th pixel along both axes
-POINT_TARGETS = 256  # triangulated points an iteration
-SHARPEST_AT = 0.9  # progress at which the sharpness reaches its end
-CONSTANT_RATE_UNTIL = 0.2  # progress at which the learning rate begins to fall
-RISING_RATE = 50  # iterations over which the learning rate rises
 TETRAHEDRON = [[1.0, 1.0, 1.0], [1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]]
 
 
@@ -38,10 +28,10 @@ class Trainer:
         self.settings, self.dataset, self.device = settings, dataset, device
         self.model = SurfaceModel(settings).to(device)
         self.baked = BakedField(settings.bake_resolution, device)
-        self.grid_adam = GridAdam(self.model.grid)
-        self.background_adam = GridAdam(self.model.background_grid)
-        self.networks = [p for name, p in self.model.named_parameters() if "grid" not in name]
-        self.network_adam = _network_adam(self.networks, settings.network_learning_rate)
+        self.grid_adam = GridAdam(self.model.grid, settings)
+        self.background_adam = GridAdam(self.model.background_grid, settings)
+        networks = [p for name, p in self.model.named_parameters() if "grid" not in name]
+        self.network_adam = _network_adam(networks, settings)
         self.generator = torch.Generator(device)
         self.iteration = 0
         self.seconds = 0.0
@@ -52,18 +42,18 @@ class Trainer:
 
         Raises UserError if the loss stops being a number or no surface is left.
         """
-        started, before = time.perf_counter(), self.seconds
+        settings, started, before = self.settings, time.perf_counter(), self.seconds
         if self.iteration == 0:
             self.warm_up()
         evaluating = 0.0
         while self.iteration < stop:
             losses = self.step()
             self.seconds = before + time.perf_counter() - started - evaluating
-            if self.iteration % CHECK_EVERY == 0 or self.iteration == stop:
+            if self.iteration % settings.check_every == 0 or self.iteration == stop:
                 self._check_finite(losses["loss"])
-            if self.iteration % LOG_EVERY == 0 or self.iteration in (1, stop):
+            if self.iteration % settings.log_every == 0 or self.iteration in (1, stop):
                 self._log(losses)
-            if self.iteration % EVALUATE_EVERY == 0 or self.iteration == stop:
+            if self.iteration % settings.evaluate_every == 0 or self.iteration == stop:
                 begin = time.perf_counter()
                 self.metrics[-1].update(self.evaluate())
                 evaluating += time.perf_counter() - begin
@@ -74,11 +64,7 @@ class Trainer:
         """One iteration; returns its loss terms, not yet synchronised with the device."""
         settings, model, progress = self.settings, self.model, self.progress
         self._start_levels(progress)
-        later = self.iteration >= EARLY
-        if self.iteration % REFRESH_ALL[later] == 0:
-            self.baked.refresh_all(model)
-        elif self.iteration % REFRESH_NEAR[later] == 0:
-            self.baked.refresh_near_surface(model)
+        self._refresh_baked()
         self.generator.manual_seed(_stream(settings.seed, self.iteration))
         sharpness = sharpness_at(settings, progress)
         frames, pixels, crossing = self._choose_pixels()
@@ -88,7 +74,7 @@ class Trainer:
         directions = rays.directions[:crossing]
         samples = (rays.origins[:crossing, None] + directions[:, None] * depths[..., None]).reshape(-1, 3)
         probes, centres = self._probes(samples)
-        targets = self._random_points(POINT_TARGETS)
+        targets = self._random_points(settings.point_targets)
         features = model.features(torch.cat([samples, probes, targets]))
         distances = model.distance(features)
         count = len(samples)
@@ -100,8 +86,9 @@ class Trainer:
         colour = error.abs().mean()
         eikonal, curvature = self._smoothness(distances, centres, count)
         loss = colour + settings.eikonal_weight * eikonal
-        loss = loss + settings.curvature_weight * (1.0 if progress < SHARPEST_AT else 0.3) * curvature
-        point_term = distances[len(distances) - len(targets) :].abs().clamp(max=0.05)
+        still_sharpening = progress < settings.sharpness_end_at
+        loss = loss + settings.curvature_weight * (1.0 if still_sharpening else settings.curvature_last) * curvature
+        point_term = distances[len(distances) - len(targets) :].abs().clamp(max=settings.points_reach)
         point_term = point_term.mean() if len(targets) else colour.new_zeros(())
         loss = loss + settings.points_weight * (1 - progress) * point_term
         self._descend(loss, learning_rate_share(settings, self.iteration))
@@ -146,8 +133,7 @@ class Trainer:
         Returns the points to evaluate beside the samples and the index of each probe's centre among all points: four
         tetrahedron corners per probe come last.
         """
-        total = self.settings.eikonal_points
-        anywhere = total // 8
+        total, anywhere = self.settings.eikonal_points, self._count_anywhere()
         near = self._random_integers(len(samples), total - anywhere)
         free = torch.rand(anywhere, 3, generator=self.generator, device=self.device) * 2 - 1
         centres = torch.cat([near, len(samples) + torch.arange(anywhere, device=self.device)])
@@ -155,11 +141,14 @@ class Trainer:
         around = (torch.cat([samples[near], free])[None] + corners[:, None]).reshape(-1, 3)
         return torch.cat([free, around]), centres
 
+    def _count_anywhere(self) -> int:
+        return int(self.settings.eikonal_points * self.settings.eikonal_anywhere)
+
     def _smoothness(self, distances: Tensor, centres: Tensor, samples: int) -> tuple[Tensor, Tensor]:
         """Eikonal term and mean absolute Laplacian, by differences over the corners of tetrahedra whose size is the
         finest active cell (numerical gradients as in Neuralangelo, with 5 evaluations instead of 7)."""
         step = self.model.finest_cell
-        first = samples + self.settings.eikonal_points // 8
+        first = samples + self._count_anywhere()
         corners = distances[first : first + 4 * len(centres)].view(4, -1)
         directions = torch.tensor(TETRAHEDRON, device=self.device)
         gradient = (corners[:, :, None] * directions[:, None]).sum(0) / (4 * step)
@@ -176,6 +165,14 @@ class Trainer:
         self.grid_adam.step(settings.grid_learning_rate * share)
         self.background_adam.step(settings.background_learning_rate * share)
 
+    def _refresh_baked(self) -> None:
+        settings = self.settings
+        early = self.iteration < settings.early_iterations
+        if self.iteration % (settings.refresh_all_early if early else settings.refresh_all_later) == 0:
+            self.baked.refresh_all(self.model)
+        elif self.iteration % (settings.refresh_near_early if early else settings.refresh_near_later) == 0:
+            self.baked.refresh_near_surface(self.model, settings.refresh_distance)
+
     def _start_levels(self, progress: float) -> None:
         """Switch on the levels whose time has come; those above dense_up_to get bricks near the surface only."""
         model, settings = self.model, self.settings
@@ -189,14 +186,15 @@ class Trainer:
             cell = 2.0 / settings.levels[level]
             centres = model.grid.brick_centres(level)
             # half a brick's diagonal, what training may still move, and the baked field's own coarseness
-            reach = cell * 1.5 * math.sqrt(3) + 2.5 * cell + 1.0 / settings.bake_resolution
-            near = (self.baked(centres).abs() < reach) & (centres.norm(dim=-1) < 1 + 4 * cell)
+            reach = cell * 1.5 * math.sqrt(3) + settings.level_reach * cell + 1.0 / settings.bake_resolution
+            inside = centres.norm(dim=-1) < 1 + settings.level_margin * cell
+            near = (self.baked(centres).abs() < reach) & inside
             self.grid_adam.grow(model.grid.allocate(level, near))
         model.levels = due
 
     def warm_up(self) -> None:
         """Fit the field to the triangulated points: zero there, empty towards the cameras, solid just behind."""
-        data, settings, count = self.dataset, self.settings, 768
+        data, settings, count = self.dataset, self.settings, self.settings.warmup_points
         for index in range(settings.warmup_steps if len(data.points) else 0):
             self.generator.manual_seed(_stream(settings.seed, -1 - index))
             chosen = self._random_integers(len(data.points), count)
@@ -204,41 +202,44 @@ class Trainer:
             observer = observers.gather(1, self._random_integers(observers.shape[1], count)[:, None])[:, 0]
             seen = observer >= 0
             towards = F.normalize(data.poses[observer.clamp(min=0)][:, :, 3] - points, dim=-1)
-            depth = torch.rand(count, generator=self.generator, device=self.device) * 1.2
-            before, behind = points + towards * depth[:, None], points - towards * 0.05
+            depth = torch.rand(count, generator=self.generator, device=self.device) * settings.warmup_ray
+            before, behind = points + towards * depth[:, None], points - towards * settings.warmup_behind
             probes, centres = self._probes(points)
             distances = self.model.distance_at(torch.cat([points, probes, before, behind]))
             eikonal, curvature = self._smoothness(distances, centres, count)
             at, free, solid = distances[:count], distances[-2 * count : -count], distances[-count:]
-            free_term = F.relu((depth * 0.5).clamp(max=0.1) - free) * (seen & (before.norm(dim=-1) < 1))
-            solid_term = F.relu(solid + 0.02) * seen
-            loss = at.abs().mean() + 2 * free_term.mean() + 0.5 * solid_term.mean()
-            self._descend(loss + 0.1 * eikonal + 1e-4 * curvature, 1.0)
+            least = (depth * settings.warmup_slope).clamp(max=settings.warmup_free)
+            free_term = F.relu(least - free) * (seen & (before.norm(dim=-1) < 1))
+            solid_term = F.relu(solid + settings.warmup_solid) * seen
+            loss = at.abs().mean() + settings.warmup_free_weight * free_term.mean()
+            loss = loss + settings.warmup_solid_weight * solid_term.mean()
+            loss = loss + settings.warmup_eikonal_weight * eikonal + settings.warmup_curvature_weight * curvature
+            self._descend(loss, 1.0)
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, Any]:
         """PSNR on held-out views, over whole images and over the pixels that see the region."""
-        data = self.dataset
+        data, settings = self.dataset, self.settings
         if not data.held_out:
             return {}
-        views = data.held_out[:: max(1, len(data.held_out) // HELD_OUT_VIEWS)][:HELD_OUT_VIEWS]
+        most, stride = settings.held_out_views, settings.held_out_stride
+        views = data.held_out[:: max(1, len(data.held_out) // most)][:most]
         height, width = data.images.shape[1:3]
         y, x = torch.meshgrid(
-            torch.arange(HELD_OUT_STRIDE // 2, height, HELD_OUT_STRIDE, device=self.device),
-            torch.arange(HELD_OUT_STRIDE // 2, width, HELD_OUT_STRIDE, device=self.device),
+            torch.arange(stride // 2, height, stride, device=self.device),
+            torch.arange(stride // 2, width, stride, device=self.device),
             indexing="ij",
         )
+        sharpness = sharpness_at(settings, self.progress)
         pixels = (y * width + x).reshape(-1)
         whole, region = [], []
         for view in views:
             frames = torch.full_like(pixels, view)
-            crosses = region_span(*data.rays(frames, pixels))[2]
+            crosses = region_span(*data.rays(frames, pixels), data.nearest)[2]
             ordered = torch.cat([pixels[crosses], pixels[~crosses]])
             crossing = int(crosses.sum())
             rays = make_rays(data, frames, ordered, crossing)
-            colours = render_rays(
-                self.model, self.baked, rays, self.settings, sharpness_at(self.settings, self.progress)
-            )
+            colours = render_rays(self.model, self.baked, rays, settings, sharpness)
             error = (colours.clamp(0, 1) - data.colours(frames, ordered)).square().mean(-1)
             whole.append(psnr(float(error.mean())))
             if crossing:
@@ -270,9 +271,9 @@ class Trainer:
     def _check_finite(self, loss: Tensor) -> None:
         if not math.isfinite(float(loss)):
             raise UserError(
-                f"the loss is {float(loss)} by iteration {self.iteration} of {self.settings.iterations}: the poses "
-                "contradict each other or the region does not hold the object; look at region.png and gate.json, "
-                "or try another train.seed"
+                f"the loss is {float(loss)} by iteration {self.iteration} of {self.settings.iterations}. The poses "
+                "contradict each other, or the region does not hold the subject. See region.png and gate.json, or try "
+                "another train.seed"
             )
 
     def _check_surface(self) -> None:
@@ -284,8 +285,8 @@ class Trainer:
         if low >= 0 or high <= 0:
             raise UserError(
                 f"no surface in the region after {self.iteration} iterations (distances {low:.3f} to {high:.3f}, all "
-                f"{'empty' if low >= 0 else 'solid'}): the region holds nothing that the cameras agree on; look at "
-                "region.png and set region.center and region.radius"
+                f"{'empty' if low >= 0 else 'solid'}). The region holds nothing that the cameras agree on. See "
+                "region.png, and set region.center and region.radius"
             )
 
     def content(self) -> dict[str, Any]:
@@ -313,15 +314,16 @@ class Trainer:
 
 
 def sharpness_at(settings: Settings, progress: float) -> float:
-    """The s of NeuS: from start to end along a straight line in its logarithm, reached at SHARPEST_AT."""
-    share = min(progress / SHARPEST_AT, 1.0)
+    """The s of NeuS: from start to end along a straight line in its logarithm, reached at sharpness_end_at."""
+    share = min(progress / settings.sharpness_end_at, 1.0)
     return settings.sharpness_start * (settings.sharpness_end / settings.sharpness_start) ** share
 
 
 def learning_rate_share(settings: Settings, iteration: int) -> float:
     """Share of the full learning rate: a short rise, constant, then an exponential fall to learning_rate_decay."""
-    fallen = max(0.0, (iteration / settings.iterations - CONSTANT_RATE_UNTIL) / (1 - CONSTANT_RATE_UNTIL))
-    return min(1.0, (iteration + 1) / RISING_RATE) * settings.learning_rate_decay**fallen
+    flat = settings.learning_rate_flat
+    fallen = max(0.0, (iteration / settings.iterations - flat) / (1 - flat))
+    return min(1.0, (iteration + 1) / settings.learning_rate_rise) * settings.learning_rate_decay**fallen
 
 
 def _stream(seed: int, iteration: int) -> int:
@@ -329,8 +331,9 @@ def _stream(seed: int, iteration: int) -> int:
     return (seed * 1_000_003 + iteration + 1_000_000) % 2**63
 
 
-def _network_adam(parameters: Sequence[Tensor], rate: float) -> torch.optim.Adam:
-    options: dict[str, Any] = {"lr": rate, "betas": (BETA1, BETA2), "eps": EPSILON}
+def _network_adam(parameters: Sequence[Tensor], settings: Settings) -> torch.optim.Adam:
+    betas = (settings.adam_beta1, settings.adam_beta2)
+    options: dict[str, Any] = {"lr": settings.network_learning_rate, "betas": betas, "eps": settings.adam_epsilon}
     try:
         return torch.optim.Adam(parameters, fused=True, **options)
     except RuntimeError:  # before PyTorch 2.4 only on GPUs

@@ -4,6 +4,7 @@ import gzip
 import importlib.util
 import io
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,30 @@ import numpy as np
 import torch
 from PIL import Image
 
+from neuralangelo_engine import __main__ as command_line
+from neuralangelo_engine.source import get_checksum, read_programs
+from programs import call_main
+
 UPSTREAM = Path(__file__).resolve().parent / "upstream"
 CENTER, RADIUS = np.array([0.5, -1.0, 2.0]), 2.0  # of the region, in the world
 SIZE, FOCAL, VIEWS = 96, 165.0, 12
 TRAINED = 1000  # iterations
+CHECKSUM = get_checksum(read_programs(UPSTREAM))
 
 _spec = importlib.util.spec_from_file_location("double_model", UPSTREAM / "projects/neuralangelo/model.py")
 assert _spec and _spec.loader
 model = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(model)
+
+
+def get_options(values: dict[str, object]) -> list[str]:
+    """{"min_component": 0.1} -> ["--min-component=0.1"]"""
+    return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
+
+
+def call_engine(command: str, **values: object) -> subprocess.CompletedProcess[str]:
+    """What `python3 -m neuralangelo_engine COMMAND --NAME=VALUE ...` would give."""
+    return call_main(command_line, ["neuralangelo_engine", command, *get_options(values)])
 
 
 def make_source(path: Path) -> Path:

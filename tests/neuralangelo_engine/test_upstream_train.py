@@ -16,7 +16,7 @@ from double import make_source, pack
 
 import synthetic
 from neuralangelo_engine.rescue import Rescue, Save, get_identity, holding
-from neuralangelo_engine.train import Training
+from neuralangelo_engine.train import Training, check_arguments
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
@@ -25,6 +25,7 @@ FILES = {
     "transforms": "transforms.json",
     "images": "images.tar",
 }
+DEFAULTS = ["--seed=0", "--gpus=1", "--stall-minutes=10"]
 
 
 class Scene:
@@ -36,13 +37,13 @@ class Scene:
         make_source(folder / "source.tar.gz")
         self.configure()
 
-    def configure(self, iterations: int = 60, save: int = 1000, **faults: int) -> None:
+    def configure(self, iterations: int = 60, save: int = 1000, batch: int = 4, **faults: int) -> None:
         config = {
             "_parent_": "projects/neuralangelo/configs/base.yaml",
             "max_iter": iterations,
             "wandb_scalar_iter": 5,
             "checkpoint": {"save_iter": save},
-            "data": {"root": "../data"},
+            "data": {"root": "../data", "num_images": 12, "train": {"batch_size": batch}},
             "inference_args": faults,
         }
         (self.folder / "config.yaml").write_text(json.dumps(config))
@@ -54,7 +55,8 @@ class Scene:
         files = [f"--{name}={self.folder / file}" for name, file in FILES.items()]
         out = self.out(iterations)
         files += [f"--checkpoint={out / 'checkpoint.pt'}", f"--metrics={out / 'metrics.jsonl'}"]
-        return [sys.executable, "-m", "neuralangelo_engine", "train", *files, f"--iterations={iterations}", *arguments]
+        given = [f"--iterations={iterations}", *DEFAULTS, *arguments]  # the last of two counts
+        return [sys.executable, "-m", "neuralangelo_engine", "train", *files, *given]
 
     @property
     def environment(self) -> dict[str, str]:
@@ -62,10 +64,10 @@ class Scene:
         scratch.mkdir(exist_ok=True)
         return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "TMPDIR": str(scratch), "OMP_NUM_THREADS": "1"}
 
-    def run(self, iterations: int, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, iterations: int, *arguments: str) -> subprocess.CompletedProcess[str]:
         result = subprocess.run(
             self.command(iterations, *arguments),
-            env={**self.environment, **environment},
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -74,13 +76,13 @@ class Scene:
         assert not list((self.folder / "scratch").iterdir()), "the scratch folder is left behind"
         return result
 
-    def train(self, iterations: int, *arguments: str, **environment: str) -> str:
-        result = self.run(iterations, *arguments, **environment)
+    def train(self, iterations: int, *arguments: str) -> str:
+        result = self.run(iterations, *arguments)
         assert result.returncode == 0, result.stdout
         return result.stdout
 
-    def refuse(self, iterations: int, *arguments: str, **environment: str) -> str:
-        result = self.run(iterations, *arguments, **environment)
+    def refuse(self, iterations: int, *arguments: str) -> str:
+        result = self.run(iterations, *arguments)
         assert result.returncode == 1, result.stdout
         assert not (self.out(iterations) / "checkpoint.pt").exists()
         *_, last = result.stdout.strip().splitlines()
@@ -126,22 +128,23 @@ def test_a_chain_of_milestones(scene: Scene) -> None:
         "psnr": 20.0,
         "levels": 4,
     }
-    assert {path.name for path in scene.out(60).iterdir()} == {"checkpoint.pt", "metrics.jsonl"}
+    assert {path.name for path in scene.out(60).iterdir()} == {"checkpoint.pt", "metrics.jsonl", "resume"}
+    assert [path.name for path in (scene.out(60) / "resume").iterdir()] == ["state.json"], "no gigabytes stay behind"
 
 
 def test_it_anneals_as_the_whole_schedule_does(scene: Scene) -> None:
     """Upstream takes a share of max_iter, which is the milestone's in a chain."""
     args = type("Arguments", (), {"metrics_before": None, "iterations": 20})()
-    place = type("Place", (), {"folder": scene.folder})()
+    scratch = type("Place", (), {"folder": scene.folder})()
     for config, share in (({"max_iter": 60}, 0.3), ({"max_iter": 20}, 0.1)):
-        assert Training(args, config, place, None).get_anneal_end() == pytest.approx(share)  # type: ignore[arg-type]
+        assert Training(args, config, scratch, None).get_anneal_end() == pytest.approx(share)  # type: ignore[arg-type]
 
 
 def test_a_failed_attempt_loses_no_more_than_since_its_last_save(scene: Scene) -> None:
     scene.configure(save=10, crash=35)
     said = scene.refuse(60)
     assert "CUDA error: unspecified launch failure" in said and "goes on from iteration 30" in said
-    said = scene.train(60, SNAKEMAKE_ATTEMPT="2")
+    said = scene.train(60)
     assert "saved iteration 30; going on from there" in said and "iter 30)" in said
     assert [row["iteration"] for row in scene.metrics(60)] == list(range(5, 65, 5))
     # A job cannot remove anything from its bucket, where 4.4 GB cost money.
@@ -149,10 +152,7 @@ def test_a_failed_attempt_loses_no_more_than_since_its_last_save(scene: Scene) -
     assert sizes.pop("state.json") < 200 and sizes == {"checkpoint.pt": 0, "metrics.jsonl": 0}
 
 
-def test_a_failed_extraction_in_the_same_job_does_not_cost_the_training(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SNAKEMAKE_ATTEMPT", "1")
+def test_a_failed_extraction_in_the_same_job_does_not_cost_the_training(scene: Scene) -> None:
     scene.train(60)
     trained, metrics = (scene.out(60) / name for name in ("checkpoint.pt", "metrics.jsonl"))
     before = trained.read_bytes(), metrics.read_bytes()
@@ -169,9 +169,8 @@ def test_a_failed_extraction_in_the_same_job_does_not_cost_the_training(
     assert "Training from scratch" in scene.train(60, "--seed=1"), "nothing is kept once the mesh is there"
 
 
-def test_another_seed_trains_again(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_seed_trains_again(scene: Scene) -> None:
     """It is what a mesh that failed may need."""
-    monkeypatch.setenv("SNAKEMAKE_ATTEMPT", "1")
     scene.train(60)
     trained = scene.out(60) / "checkpoint.pt"
     with pytest.raises(RuntimeError), holding(trained):
@@ -265,7 +264,6 @@ def test_a_missing_image_is_told(scene: Scene) -> None:
     ("arguments", "words"),
     [
         (["--iterations=61"], "--iterations 61: the schedule"),
-        (["--stall-minutes=0"], "--stall-minutes 0: it must be more than 0"),
         (["--resume=none.pt"], "none.pt: no such file"),
         (["--source=none.tar.gz"], "none.tar.gz: no such file"),
         (["--images={folder}/config.yaml"], "not a whole tar"),
@@ -276,6 +274,21 @@ def test_a_missing_image_is_told(scene: Scene) -> None:
 def test_bad_input_is_refused_before_anything_starts(scene: Scene, arguments: list[str], words: str) -> None:
     said = scene.refuse(60, *(argument.format(folder=scene.folder) for argument in arguments))
     assert words in said
+
+
+@pytest.mark.parametrize(("batch", "gpus", "words"), [(13, 1, "a batch of 13 on 1 GPU,"), (4, 4, "16 on 4 GPUs,")])
+def test_fewer_images_than_a_batch_are_refused(scene: Scene, batch: int, gpus: int, words: str) -> None:
+    """The training would do nothing. Each GPU gets a batch."""
+    scene.configure(batch=batch)
+    said = scene.refuse(60, f"--gpus={gpus}")
+    assert "transforms.json: 12 images are fewer than" in said and words in said
+
+
+def test_several_gpus_are_warned_of(scene: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    for gpus, warned in ((1, False), (2, True)):
+        args = argparse.Namespace(iterations=60, gpus=gpus, config="", transforms="")
+        check_arguments(args, json.loads((scene.folder / "config.yaml").read_text()))
+        assert ("2 GPUs train one scene" in capsys.readouterr().out) is warned
 
 
 def test_a_milestone_that_is_behind_is_refused(scene: Scene) -> None:

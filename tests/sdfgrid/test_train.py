@@ -20,13 +20,13 @@ from PIL import Image
 
 import synthetic
 from sdfgrid import __main__, checkpoint, grid, optimiser, render, settings
-from sdfgrid.dataset import load
+from sdfgrid.dataset import Dataset, load
 from videomesh import errors
+from videomesh.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
 SMALL: dict[str, Any] = {  # settings that train the ball in seconds
-    "image_size": 64,
     "levels": [8, 16, 32],
     "level_starts": [0.0, 0.0, 0.3],
     "dense_up_to": 16,
@@ -48,8 +48,11 @@ class Scene:
         self.configure(40)
 
     def configure(self, iterations: int, **changes: object) -> None:
-        values = {**dataclasses.asdict(settings.derive(iterations)), **SMALL, **changes}
+        values = {**dataclasses.asdict(settings.derive(iterations, 64, 0)), **SMALL, **changes}
         (self.folder / "config.yaml").write_text(json.dumps(values))
+
+    def load(self, image_size: int) -> Dataset:
+        return load(*self.paths.values(), settings.derive(100, image_size, 0), CPU)
 
     def edit_transforms(self, **changes: object) -> None:
         path = self.paths["transforms"]
@@ -153,6 +156,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one(scene: Scene) -> None:
     assert after[-1]["seconds"] > before[-1]["seconds"]
 
 
+def test_a_checkpoint_from_before_a_number_was_a_setting_goes_on(scene: Scene) -> None:
+    """It was trained with the value that is the default now. Another value is another training."""
+    scene.train(20)
+    path = scene.checkpoint(20)
+    content = checkpoint.read(path, CPU)
+    del content["settings"]["points_reach"]
+    torch.save(content, path)
+    assert scene.train(40, f"--resume={path}")["iteration"] == 40
+    assert checkpoint.load(path, CPU).iteration == 20
+    scene.configure(40, points_reach=0.1)
+    (scene.out / "40" / "checkpoint.pt").unlink()
+    (scene.out / "40" / "metrics.jsonl").unlink()
+    scene.refuse(f"--resume={path}", says=["other settings", "points_reach 0.05 -> 0.1"])
+
+
 def test_same_seed_same_result_other_seed_another(scene: Scene) -> None:
     losses = []
     for seed in (0, 0, 1):
@@ -181,8 +199,8 @@ def test_kernels_equal_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     for kernels in (grid.kernels, None):
         monkeypatch.setattr(grid, "kernels", kernels)
         monkeypatch.setattr(optimiser, "kernels", kernels)
-        table = grid.FeatureGrid([5, 8, 19], 8, torch.Generator().manual_seed(2))
-        adam = optimiser.GridAdam(table)
+        table = grid.FeatureGrid([5, 8, 19], 8, 1e-4, torch.Generator().manual_seed(2))
+        adam = optimiser.GridAdam(table, settings.derive(100, 64, 0))
         adam.grow(table.allocate(2, table.brick_centres(2).norm(dim=-1) < 0.7))
         with torch.no_grad():
             table.table.copy_(torch.randn(table.table.shape, generator=torch.Generator().manual_seed(3)))
@@ -197,7 +215,7 @@ def test_kernels_equal_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sampling_kernel_equals_plain_torch(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = load(scene.paths["transforms"], scene.paths["images"], scene.paths["points"], 64, CPU)
+    data = scene.load(64)
     pixels = data.inside[::37].long()
     rays = render.make_rays(data, pixels // 4096, pixels % 4096, len(pixels))
     baked = render.BakedField(32, CPU)
@@ -206,7 +224,7 @@ def test_sampling_kernel_equals_plain_torch(scene: Scene, monkeypatch: pytest.Mo
     for kernels in (grid.kernels, None):
         monkeypatch.setattr(render, "kernels", kernels)
         generator = torch.Generator().manual_seed(0)
-        depths.append(render.sample_depths(baked, rays, settings.derive(100), 200.0, 16, generator))
+        depths.append(render.sample_depths(baked, rays, settings.derive(100, 64, 0), 200.0, 16, generator))
     assert (depths[0].diff(dim=1) >= 0).all()
     assert ((depths[0] - depths[1]).abs() < 1e-3).float().mean() > 0.999
     crossing = torch.isfinite(rays.near) & (
@@ -218,7 +236,7 @@ def test_sampling_kernel_equals_plain_torch(scene: Scene, monkeypatch: pytest.Mo
 
 
 def test_photographs_are_averaged_down(scene: Scene) -> None:
-    data = load(scene.paths["transforms"], scene.paths["images"], scene.paths["points"], 32, CPU)
+    data = scene.load(32)
     assert data.images.shape == (12, 32, 32, 3) and data.focal == (44.8, 44.8)
     with tarfile.open(scene.paths["images"]) as tar:
         full = np.asarray(Image.open(tar.extractfile("000009.jpg")))  # type: ignore[arg-type]
@@ -289,21 +307,30 @@ def test_settings_need_no_torch(tmp_path: Path) -> None:
     assert settings.read(config) == settings.derive(3000, image_size=480, seed=7)
 
 
+@pytest.mark.parametrize("name", ["iterations", "image_size", "seed"])
+def test_what_the_configuration_hands_over_has_no_default(name: str) -> None:
+    values = dataclasses.asdict(settings.derive(100, 64, 0))
+    del values[name]
+    with pytest.raises(UserError, match=f"settings are missing: {name}"):
+        settings.from_dict(values)
+
+
 def test_longer_runs_end_sharper() -> None:
-    assert settings.derive(1000).sharpness_end < settings.derive(6000).sharpness_end
+    assert settings.derive(1000, 320, 0).sharpness_end < settings.derive(6000, 320, 0).sharpness_end
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"rayz": 1}, ["'rayz'", "did you mean 'rays'"]),
+        ({"rayz": 1}, ["'rayz'", "Did you mean rays?"]),
         ({"rays": 0}, ["rays", "more than 0"]),
         ({"rays": 12.5}, ["rays", "12.5", "whole number"]),
         ({"seed": -1}, ["seed", "0 or more"]),
-        ({"iterations": 3}, ["iterations", "at least"]),
-        ({"image_size": 9}, ["image_size", "32 to 4096"]),
+        ({"iterations": 0}, ["iterations", "more than 0"]),
+        ({"image_size": 0}, ["image_size", "more than 0"]),
         ({"levels": [8]}, ["levels", "increasing"]),
         ({"levels": [8, 128, 256]}, ["levels", "first two"]),
+        ({"front_begin": 1.5}, ["front_begin", "less than 1"]),
         ({"level_starts": [0.0]}, ["level_starts", "one share per level"]),
         ({"curvature_weight": "much"}, ["curvature_weight", "'much'", "number"]),
     ],

@@ -1,14 +1,14 @@
 """engine: neuralangelo through every rule, with upstream's test double: on this machine and as jobs of the stand-in."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-import neuralangelo_source
 import pytest
 import trimesh
-from double import UPSTREAM
+from double import CHECKSUM, UPSTREAM
 from heads import jobs_of
 from ovhai_standin.platform import Platform
 from test_ovhai import ENVIRONMENT, Remote
@@ -16,7 +16,6 @@ from test_ovhai import ENVIRONMENT, Remote
 import s3_server
 from checkout import DEMO, ROOT, SMALL, Checkout
 
-CHECKSUM = neuralangelo_source.get_checksum(neuralangelo_source.read_programs(UPSTREAM))
 SURFACE = "neuralangelo_train-neuralangelo_mesh"  # the label of the jobs that do both
 ROW = {"scene": "lego", "video": "film.mp4", "engine": "neuralangelo", "scene_type": "object"}
 SETTINGS = {
@@ -94,6 +93,12 @@ def test_a_wrong_override_is_told_with_its_place_before_anything_runs(finished: 
     assert "settings.yaml line" in run.stdout and "optim.params.lr: 0 is not allowed" in run.stdout
 
 
+def test_a_training_gets_as_many_gpus_as_its_job(finished: Checkout) -> None:
+    run = finished.snakemake("-np", "--forceall", "--set-resources", "neuralangelo_train:gpu=2")
+    assert run.returncode == 0, run.stdout
+    assert re.findall(r" train .* --gpus (\d)", run.stdout) == ["2", "2"]
+
+
 def test_the_profile_for_a_workstation_runs_one_gpu_job_at_a_time(finished: Checkout, tmp_path: Path) -> None:
     """What Apptainer itself does was never tried: this is a dry run."""
     (tmp_path / "apptainer").write_text("#!/bin/sh\necho apptainer version 1.3.0\n")
@@ -149,7 +154,7 @@ def test_a_job_gets_one_gpu_upstreams_image_and_only_its_folders(remote: Remote)
     prefixes = {prefix.removeprefix("experiments/") for prefix in remote.prefixes(SURFACE)}
     folders = {prefix for prefix in prefixes if not prefix.startswith(".ovhai")}
     assert folders == {"resources/neuralangelo"} | {
-        f"results/lego/{stage}" for stage in ("poses", "region", "train/config", "train/120", "mesh/120")
+        f"results/lego/{stage}" for stage in ("poses", "region", "gate", "train/config", "train/120", "mesh/120")
     }
     config = remote.load("train/config/config.yaml")
-    assert config["model"]["object"]["sdf"]["encoding"]["hashgrid"]["dict_size"] == 22  # OVHAI_FLAVOR has 24 GB
+    assert config["model"]["object"]["sdf"]["encoding"]["hashgrid"]["dict_size"] == 22  # no gpu_memory: the whole table

@@ -41,11 +41,11 @@ class Check(NamedTuple):
 
 
 UNTRAINED = (
-    "Likely causes: too few iterations (train.iterations), a region that misses the subject (look at region.png; set "
-    "region.center and region.radius), the wrong scene_type, wrong poses (look at gate.json), or a subject before a "
-    "plain background of its own colour."
+    "Likely causes: too few iterations (train.iterations), a region that misses the subject (see region.png, set "
+    "region.center and region.radius), the wrong scene_type, wrong poses (see gate.json), or a plain background that "
+    "has the colour of the subject."
 )
-SPREAD_OUT = "Look at region.png: a sphere much larger than the subject holds much that is not the subject."
+SPREAD_OUT = "See region.png. A sphere much larger than the subject holds much that is not the subject."
 CHECKS = {
     "surface_size": Check(
         Limit("below", "vertices", "NA-29", "size of a quick mesh at resolution 128"), None, 500, UNTRAINED
@@ -81,13 +81,13 @@ CHECKS = {
         Limit("below", "of 255", "NA-31", "standard deviation of the mesh's colours"),
         5,
         None,
-        "The mesh has nearly one colour: look whether the photographs do.",
+        "The mesh has nearly one colour. See whether the photographs have.",
     ),
     "colour_difference": Check(
         Limit("above", "of 255", "NA-31", "difference between the mean colours of mesh and photographs"),
         40,
         None,
-        "Harmless if the background has another colour than the subject; else the poses are wrong (look at gate.json).",
+        "Harmless if the background has another colour than the subject. If not, the poses are wrong (see gate.json).",
     ),
 }
 
@@ -135,7 +135,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--checkpoint", type=Path, required=True, help="checkpoint.pt of a training milestone")
     add("--transforms", type=Path, required=True, help="transforms.json that it was trained with")
-    add("--images", type=Path, required=True, help="tar of the undistorted frames that transforms.json names")
+    add("--images", type=Path, required=True, help="images.tar of the poses stage: the undistorted frames")
     add("--resolution", type=int, required=True, help="voxels across the region's sphere")
     add("--crop", type=float, required=True, help="radius to keep, as a share of the region's")
     add(
@@ -145,9 +145,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="smallest component kept, as a share of the largest's area",
     )
     add("--mesh", type=Path, required=True, help="mesh.ply to write, in world coordinates")
-    add("--summary", type=Path, required=True, help="mesh.json to write: counts, sizes and checks")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto: a GPU if there is one (default)")
-    add("--threads", type=int, help="CPU threads (default: as many as this process may use)")
+    add("--summary", type=Path, required=True, help="mesh.json to write, with counts, sizes and checks")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto takes a GPU if there is one (default)")
+    add("--threads", type=int, required=True, help="CPU threads")
 
 
 def make_mesh(
@@ -167,8 +167,8 @@ def make_mesh(
 
     preview = extract_preview(field, device)
     found = check_preview(preview, args.checkpoint, field)
-    for place in {device, torch.device("cpu")}:  # the finished mesh is written from the CPU
-        check_memory(len(preview.vertices), args.resolution, place)
+    for holder in {device, torch.device("cpu")}:  # the finished mesh is written from the CPU
+        check_memory(len(preview.vertices), args.resolution, holder)
 
     surface_started = time.perf_counter()
     voxel = 2 / args.resolution
@@ -298,8 +298,8 @@ def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Names
     shown = (seen >= MIN_SEEN)[mesh.faces].any(-1)
     if not bool(shown.any()):
         raise UserError(
-            f"{args.checkpoint}: no face of the mesh is seen by {MIN_SEEN} of {len(photographs.images)} photographs: "
-            f"the poses in {args.transforms} are not those it was trained with, or the region is not where they look"
+            f"{args.checkpoint}: no face of the mesh is seen by {MIN_SEEN} of {len(photographs.images)} photographs. "
+            f"The poses in {args.transforms} are not those it was trained with, or the cameras do not face the region"
         )
     area = surface.face_areas(mesh)
     unseen_share = float(area[~shown].sum() / area.sum())

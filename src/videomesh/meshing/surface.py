@@ -222,8 +222,8 @@ def _largest_around(image: Tensor, rows: int, columns: int) -> Tensor:
 def _sample(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """RGB (N, 3) in 0..1 of an image (H, W, 3) uint8 at pixel positions, interpolated; pixel centres lie at .5."""
     height, width = image.shape[:2]
-    place = torch.stack([x / width * 2 - 1, y / height * 2 - 1], -1)
+    positions = torch.stack([x / width * 2 - 1, y / height * 2 - 1], -1)
     colours = torch.nn.functional.grid_sample(
-        image.permute(2, 0, 1)[None].float(), place[None, None], padding_mode="border", align_corners=False
+        image.permute(2, 0, 1)[None].float(), positions[None, None], padding_mode="border", align_corners=False
     )
     return colours[0, :, 0].T / 255

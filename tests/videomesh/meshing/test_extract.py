@@ -51,7 +51,7 @@ def painted(points):
 
 def write_checkpoint(path, distance, iteration=1000):
     """A checkpoint whose field is the given distance, at the corners of a grid of 64 cells; without one, untrained."""
-    settings = Settings(iterations=1000, levels=[16, 64], level_starts=[0.0, 0.0])
+    settings = Settings(iterations=1000, image_size=320, seed=0, levels=[16, 64], level_starts=[0.0, 0.0])
     model = SurfaceModel(settings)
     if distance is not None:
         rows, points = model.grid.vertices(1)

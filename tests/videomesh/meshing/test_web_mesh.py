@@ -83,6 +83,13 @@ def test_normals(made):
     assert ((normal * outward).sum(1) > 0.98).all()
 
 
+def test_a_vertex_of_faces_without_area_has_a_normal_too():
+    points = np.array([[0.0, 0, 0], [1e-7, 0, 0], [0, 1e-7, 0], [5, 5, 5]])
+    normals = web.vertex_normals(points, np.array([[0, 1, 2], [3, 3, 3]]))
+    assert normals.tolist() == [[0, 0, 1]] * 4
+    assert web.vertex_normals(points * 0, np.array([[0, 1, 2]])).tolist() == [[0, 0, 1]] * 4
+
+
 def test_colours_are_linear_light(made):
     """glTF's vertex colours are linear, photographs are sRGB: written as they are they would look pale."""
     _, document, (position, _, rgba, _) = made
@@ -174,11 +181,6 @@ def test_a_mesh_cut_short(source, tmp_path):
     assert_fails(tmp_path, ["mesh.ply", "not a readable PLY mesh"], "--mesh", tmp_path / "mesh.ply")
 
 
-@pytest.mark.parametrize("faces", ["0", "-5", "99999999999"])
-def test_bad_number_of_faces(source, tmp_path, faces):
-    assert_fails(tmp_path, [f"--faces {faces}", "100 to 2000000", "mesh.web_faces"], "--mesh", source, "--faces", faces)
-
-
 @pytest.mark.parametrize("region", ["{}", '{"up": "north"}', '{"up": [0, 0, 0]}', '{"up": [1, 2]}', "[]"])
 def test_bad_region(source, tmp_path, region):
     (tmp_path / "region.json").write_text(region)
@@ -186,7 +188,7 @@ def test_bad_region(source, tmp_path, region):
 
 
 def assert_fails(tmp_path, words, *arguments):
-    done = run(*arguments, "--output", tmp_path / "out" / "mesh.glb")
+    done = run(*arguments, "--faces", 500, "--output", tmp_path / "out" / "mesh.glb")
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert all(word in done.stderr for word in words), done.stderr

@@ -38,7 +38,9 @@ def extract_mesh(sdf_func, bounds, intv, block_res=64, texture_func=None, filter
 
 
 def extract_block(sdf_func, box, intv, texture_func):
-    from sdfgrid import sparse_mesh  # not importable in a job of the stand-in, which has to come as far as here
+    from videomesh.meshing import (
+        sparse_mesh,
+    )  # not importable in a job of the stand-in, which has to come as far as here
 
     found, _ = sparse_mesh.extract(lambda points: -sdf_func(points), box, intv)
     vertices, faces = found.vertices.numpy(), found.faces.numpy()

@@ -1,4 +1,4 @@
-"""A scratch folder in which upstream finds everything where it expects it, and that leaves nothing behind."""
+"""A scratch folder in which upstream finds each file where it expects it. Nothing of it is left behind."""
 
 import os
 import shutil
@@ -14,15 +14,15 @@ from videomesh.errors import UserError
 STANDINS = Path(__file__).resolve().parent / "standins"
 
 
-class Workplace(NamedTuple):
+class Scratch(NamedTuple):
     folder: Path
     programs: Path  # upstream's root, from where its programs have to be started
     config: Path
 
 
 @contextmanager
-def workplace(source: Path, transforms: Path, images: Path, config: Path) -> Iterator[Workplace]:
-    """Programs, data/transforms.json, data/images/ and config.yaml in a folder of their own; removed at the end."""
+def scratch_folder(source: Path, transforms: Path, images: Path, config: Path) -> Iterator[Scratch]:
+    """A folder with programs/, data/transforms.json, data/images/ and config.yaml, removed at the end."""
     with tempfile.TemporaryDirectory(prefix="neuralangelo-") as name:
         folder = Path(name)
         unpack(source, folder / "programs")
@@ -30,7 +30,7 @@ def workplace(source: Path, transforms: Path, images: Path, config: Path) -> Ite
         copy(transforms, folder / "data" / "transforms.json")
         unpack(images, folder / "data" / "images")
         copy(config, folder / "config.yaml")
-        yield Workplace(folder, folder / "programs", folder / "config.yaml")
+        yield Scratch(folder, folder / "programs", folder / "config.yaml")
 
 
 def copy(path: Path, target: Path) -> None:
@@ -41,7 +41,7 @@ def copy(path: Path, target: Path) -> None:
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """The files of a tar, none of them outside of the folder."""
+    """Unpack the files of a tar. Raises UserError if one would lie outside of the folder."""
     try:
         with tarfile.open(str(path)) as tar:
             for member in tar:
@@ -62,15 +62,15 @@ def unpack(path: Path, folder: Path) -> None:
         raise UserError(f"{path}: not a whole tar ({reason.rstrip(':')}); remove it and run again")
 
 
-def get_environment(place: Workplace) -> Dict[str, str]:
-    """For upstream's programs: nothing is written outside of the scratch folder, and no wandb is called."""
+def get_environment(scratch: Scratch) -> Dict[str, str]:
+    """The environment of upstream's programs: they write into the scratch folder only, and call no wandb."""
     paths = [str(STANDINS), os.environ.get("PYTHONPATH", "")]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "PYTHONUNBUFFERED": "1",
-        "HOME": str(place.folder),  # a platform's user may have none (42420 on OVHcloud)
+        "HOME": str(scratch.folder),  # a job's user may have none
         "USER": os.environ.get("USER", "neuralangelo"),  # nor a name, which torch asks for
-        "TMPDIR": str(place.folder),
-        "TORCH_EXTENSIONS_DIR": str(place.folder / "extensions"),
+        "TMPDIR": str(scratch.folder),
+        "TORCH_EXTENSIONS_DIR": str(scratch.folder / "extensions"),
     }
