@@ -89,7 +89,8 @@ def load(
     points, observers = choose_points(read_points(points_path, scene), scene, settings)
     held_out = list(range(settings.held_out_first, count, settings.held_out_every))
     across, down = size[0] / scene.width, size[1] / scene.height
-    facts = json.dumps([scene.names, poses.tolist(), scene.center.tolist(), scene.radius, size])
+    names = [f"images/{name}" for name in scene.names]  # as transforms.json has them
+    facts = json.dumps([names, poses.tolist(), scene.center.tolist(), scene.radius, size])
     dataset = Dataset(
         images=images.to(device),
         poses=torch.tensor(poses, dtype=torch.float32, device=device),

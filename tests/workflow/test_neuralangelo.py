@@ -11,10 +11,10 @@ import trimesh
 from double import CHECKSUM, UPSTREAM
 from heads import jobs_of
 from ovhai_standin.platform import Platform
-from test_ovhai import ENVIRONMENT, Remote
 
 import s3_server
 from checkout import DEMO, ROOT, SMALL, Checkout
+from remote import ENVIRONMENT, Remote
 
 SURFACE = "neuralangelo_train-neuralangelo_mesh"  # the label of the jobs that do both
 ROW = {"scene": "lego", "video": "film.mp4", "engine": "neuralangelo", "scene_type": "object"}

@@ -1,12 +1,10 @@
 """`snakemake --profile ovhai`: the whole workflow on the stand-in platform, with a real S3 server."""
 
-import json
 import os
 import re
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +15,8 @@ from ovhai_standin.platform import Platform
 
 import s3_server
 from checkout import DEMO, ROOT, SMALL, Checkout
+from remote import ENVIRONMENT, Remote
 
-# What the variables of the tutorial's Makefile become, all in one run.
-ENVIRONMENT = {"OVHAI_PREFIX": "experiments", "OVHAI_FLAVOR": "l4-1-gpu", "OVHAI_GPU": "2"}
 ROW = {
     "scene": "lego",
     "video": "film.mp4",
@@ -28,33 +25,6 @@ ROW = {
     "train.iterations": 100,
     "mesh.resolution": 48,
 }
-
-
-@dataclass
-class Remote:
-    checkout: Checkout
-    platform: Platform
-    environment: dict[str, str]
-    bucket: str
-    s3: s3_server.S3Server
-
-    def run(self, *arguments: str, **environment: str) -> Any:
-        snakemake = self.checkout.command()[0]
-        command = [snakemake, "--profile", "ovhai", "--configfile", "settings.yaml", "--ovhai-min-interval", "0.5"]
-        return self.checkout.run([*command, *arguments], **{**self.environment, **environment})
-
-    def jobs(self) -> dict[str, dict[str, Any]]:
-        return {labels(job, "rule"): job for job in self.platform.jobs()}
-
-    def load(self, name: str) -> Any:
-        content = self.s3.client().get_object(Bucket=self.bucket, Key=f"experiments/results/lego/{name}")
-        return json.loads(content["Body"].read())
-
-    def command(self, rule: str) -> str:
-        return str(self.jobs()[rule]["spec"]["command"][-1])
-
-    def prefixes(self, rule: str) -> set[str]:
-        return {volume["dataStore"]["prefix"] for volume in self.jobs()[rule]["spec"]["volumes"]}
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +79,7 @@ def test_no_job_sees_more_than_its_inputs(remote: Remote) -> None:
     sources = {prefix.removeprefix("experiments/") for prefix in remote.prefixes("frames-poses") if ".ovhai" in prefix}
     assert len(sources) == 2  # scripts and src
     assert stages("frames-poses") == {"resources/videos/lego", "frames", "poses"}
-    assert stages("sdfgrid_train") == {"poses", "region", "train/config", "train/100"}
+    assert stages("sdfgrid_train") == {"poses", "region", "gate", "train/config", "train/100"}
     assert stages("sdfgrid_mesh") == {"train/100", "poses", "region", "mesh/100"}
 
 
