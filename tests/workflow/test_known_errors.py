@@ -24,7 +24,7 @@ FAILED = Job("a", "FAILED", exit_code=3, info_code="JOB_FAILED")
         ("CUDA out of memory\nerror: upstream's extract_mesh.py stopped with exit code 1",
          "too little memory", "changed"),
         ("RuntimeError: shapes\nerror: upstream's extract_mesh.py stopped with exit code 1", "", "yes"),
-        ("error: out of memory; lower train.image_size", "too little memory", "changed"),
+        ("error: out of memory; lower sdfgrid.image_size", "too little memory", "changed"),
         ("error: results/a/images.tar: not a whole tar", "refuses its input", "no"),
     ],
 )  # fmt: skip
