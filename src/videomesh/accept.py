@@ -111,7 +111,7 @@ async def record(workflow: Any, results: Sequence[Any], chosen: Sequence[Any]) -
             print(f"{describe(job)}: accepted ({', '.join([*reasons, *(['newer input'] if newer else [])])})")
         elif newer and not reasons and touched & set(map(str, job.input)):
             touched |= await touch(job)  # only since the date of its input has just changed
-    print(f"{accepted} results were accepted. `snakemake -n` with the same options shows what is left to do.")
+    print(f"Accepted: {accepted}. `snakemake -n` with the same options shows what is left to do.")
 
 
 def describe(job: Any) -> str:
