@@ -6,6 +6,8 @@ VENV ?= .venv
 # Two more than there are cores: many tests wait for jobs.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 BIN := $(VENV)/bin
+# A worker that crashes ends the run: pytest-xdist can wait for ever for the tests of a worker that it has replaced.
+PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 .PHONY: demo demo-ovhai settings test coverage chaos lint clean
 
@@ -21,10 +23,10 @@ settings: $(VENV)/.test # config/config.yaml and the tables of config/README.md,
 
 test: lint
 	bash tests/install_colmap.sh
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
 coverage: $(VENV)/.test # what no test runs
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 chaos: $(VENV)/.test # 200 runs with random faults and killed heads: most of an hour
 	$(BIN)/python executor/tests/chaos.py --seeds 0-199 --jobs 5

@@ -1,6 +1,7 @@
 """Settings for all tests, and fixtures of the stand-in platform."""
 
 import signal
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,15 @@ import s3_server
 # A test run in the background of a shell inherits an ignored SIGINT, and so would every program that it starts: the
 # tests that press Ctrl-C could not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def tiny_numbers_stay() -> Iterator[None]:
+    """The engines make a process take numbers below 1e-308 for 0. A k-d tree of SciPy that meets such numbers then
+    never ends, so the setting must not outlive a test that calls an engine."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")
