@@ -1,8 +1,12 @@
 """The engine's settings: what a run does from its first to its last iteration. Standard library only.
 
-The numbers that shape a run are in the one block below. Three kinds stand elsewhere: the layout of the feature grid and
-the weights of choose_depths, both of which the kernels have compiled in (grid.py, render.py, kernels.py), and small
-numbers that only keep a division or a logarithm finite.
+The numbers that shape a run are the fields of Settings. derive() gives long runs another sharpness_end. Elsewhere are:
+
+* the layout of the feature grid and the weights of choose_depths, compiled into the kernels (grid.py, render.py,
+  kernels.py)
+* the inputs and the initial weights of the networks (model.py)
+* the geometry of bricks and of the baked field (trainer.py, render.py)
+* numbers that only keep a division or a logarithm finite
 """
 
 import dataclasses

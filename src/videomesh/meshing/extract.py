@@ -70,7 +70,7 @@ CHECKS = {
     "largest_component": Check(
         Limit("below", "share", "NA-28", "share of the largest component in the mesh's area"), 0.9, None, SPREAD_OUT
     ),
-    # 0.2 in NA-30; but the underside of the ground, which nobody can see, is a third of a good mesh of the demo
+    # The underside of the ground, which no photograph can show, is a third of a good mesh of the demo.
     "unseen_share": Check(
         Limit("above", "share", "NA-30", "share of the area removed because fewer than 2 photographs see it"),
         0.5,
