@@ -81,12 +81,12 @@ def get_global_setting(key):
 STANDINS = ["src/neuralangelo_engine/standins/wandb.py"]
 
 
-def get_image(name):
+def get_container(name):
     """The container image of a step, as Snakemake writes it."""
-    return f"docker://{get_global_setting(f'images.{name}')}"
+    return f"docker://{get_global_setting(f'containers.{name}')}"
 
 
-def get_image_in_use(name):
+def get_container_in_use(name):
     """The image of a step as a parameter, if the step runs in it; without containers it makes nothing stale.
 
     Containers are for --software-deployment-method apptainer, and for jobs elsewhere, which need a default storage.
@@ -94,7 +94,7 @@ def get_image_in_use(name):
     """
     methods = map(str, workflow.deployment_settings.deployment_method)
     used = "apptainer" in methods or workflow.storage_settings.default_storage_provider is not None
-    return get_global_setting(f"images.{name}") if used else "none"
+    return get_global_setting(f"containers.{name}") if used else "none"
 
 
 def get_code(*programs):

@@ -12,10 +12,10 @@ rule frames:
     conda:
         "../envs/workflow.yaml"
     container:
-        get_image("colmap")
+        get_container("colmap")
     threads: 8
     params:
-        image=get_image_in_use("colmap"),
+        container=get_container_in_use("colmap"),
         selection=get_selection_arguments,
         max_size=get_setting("frames.max_size"),
         code=get_code("scripts/frames.py"),

@@ -82,10 +82,10 @@ rule neuralangelo_train:
     conda:
         "../envs/workflow.yaml"
     container:
-        get_image("neuralangelo")
+        get_container("neuralangelo")
     threads: 8
     params:
-        image=get_image_in_use("neuralangelo"),
+        container=get_container_in_use("neuralangelo"),
         resume=get_neuralangelo_resume_arguments,
         gpus=get_gpus,
         seed=get_setting("train.seed"),
@@ -124,10 +124,10 @@ rule neuralangelo_mesh:
     conda:
         "../envs/workflow.yaml"
     container:
-        get_image("neuralangelo")
+        get_container("neuralangelo")
     threads: 8
     params:
-        image=get_image_in_use("neuralangelo"),
+        container=get_container_in_use("neuralangelo"),
         extractor=get_setting("neuralangelo.extractor"),
         resolution=get_setting("mesh.resolution"),
         crop=get_setting("mesh.crop"),

@@ -16,10 +16,10 @@ rule poses:
     conda:
         "../envs/workflow.yaml"
     container:
-        get_image("colmap")
+        get_container("colmap")
     threads: 8
     params:
-        image=get_image_in_use("colmap"),
+        container=get_container_in_use("colmap"),
         backend=get_setting("poses.backend"),
         min_registered=get_setting("poses.min_registered"),
         max_features=get_setting("poses.max_features"),

@@ -44,10 +44,10 @@ rule sdfgrid_train:
     conda:
         "../envs/workflow.yaml"
     container:
-        get_image("pytorch")
+        get_container("pytorch")
     threads: 8
     params:
-        image=get_image_in_use("pytorch"),
+        container=get_container_in_use("pytorch"),
         resume=get_resume_arguments,
         code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/train.py"),
     shell:
@@ -79,10 +79,10 @@ rule sdfgrid_mesh:
     conda:
         "../envs/workflow.yaml"
     container:
-        get_image("pytorch")
+        get_container("pytorch")
     threads: 8
     params:
-        image=get_image_in_use("pytorch"),
+        container=get_container_in_use("pytorch"),
         resolution=get_setting("mesh.resolution"),
         crop=get_setting("mesh.crop"),
         min_component=get_setting("mesh.min_component"),

@@ -49,9 +49,9 @@ USES = {
     "neuralangelo.checksum": {"neuralangelo_source"},
     "mesh": {"sdfgrid_mesh", "neuralangelo_mesh"},
     "mesh.web_faces": {"web_mesh"},
-    "images.colmap": {"frames", "poses"},
-    "images.pytorch": {"sdfgrid_train", "sdfgrid_mesh"},
-    "images.neuralangelo": {"neuralangelo_train", "neuralangelo_mesh"},
+    "containers.colmap": {"frames", "poses"},
+    "containers.pytorch": {"sdfgrid_train", "sdfgrid_mesh"},
+    "containers.neuralangelo": {"neuralangelo_train", "neuralangelo_mesh"},
 }
 NOTHING_STALE = {
     "scenes": "where the table is says nothing of what stands in it",
@@ -214,7 +214,7 @@ def test_a_key_for_all_scenes(two: Checkout) -> None:
 def test_an_image_counts_where_it_is_used(two: Checkout, tmp_path: Path) -> None:
     """The same steps run without containers on this machine."""
     images = {name: f"example/{name}:2" for name in ("colmap", "pytorch", "neuralangelo")}
-    configure_two(two, images=images)
+    configure_two(two, containers=images)
     assert two.planned() == {}
     (tmp_path / "apptainer").write_text("#!/bin/sh\necho apptainer version 1.3.0\n")
     (tmp_path / "apptainer").chmod(0o755)
@@ -223,10 +223,10 @@ def test_an_image_counts_where_it_is_used(two: Checkout, tmp_path: Path) -> None
     assert two.accept(*apptainer, **path).returncode == 0
     assert two.planned(*apptainer, **path) == {}
     for name in images:
-        configure_two(two, images={**images, name: "example/other:3"})
+        configure_two(two, containers={**images, name: "example/other:3"})
         planned = two.planned_by_scene(*apptainer, **path)
         for engine in ENGINES:
-            expected = get_expected(f"images.{name}", engine)
+            expected = get_expected(f"containers.{name}", engine)
             assert set(planned.get(engine, ())) - {"deliver_preview"} == expected, (name, engine)
 
 

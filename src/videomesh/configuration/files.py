@@ -62,7 +62,7 @@ def advise_on_missing(file: Path) -> str:
 
 def check_config(config: Mapping[str, Any], files: Sequence[Path], leaves: Leaves) -> tuple[Settings, list[str]]:
     """The settings of the configuration with their places, and the errors in its names and values."""
-    sections = find_sections(leaves)
+    sections = find_sections([*leaves, *find_former(leaves)])
     keys, errors = find_keys(files, sections)
     settings: Settings = {}
     for key, raw in flatten(config, sections).items():
@@ -70,7 +70,7 @@ def check_config(config: Mapping[str, Any], files: Sequence[Path], leaves: Leave
         if key in leaves:
             settings[key], value_errors = check_value(raw, place, 1, leaves[key])
             errors += value_errors
-        elif key in sections:
+        elif key in find_sections(leaves):
             names = ", ".join(find_children(key, leaves))
             errors.append(f"{place}: {show(raw)} is not allowed. Write its settings below it, indented: {names}.")
         else:

@@ -1,7 +1,7 @@
 """What config/schemas allow: all settings by their dotted keys. The folder is found beside the code."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,9 @@ def find_leaves(schema: Mapping[str, Any], prefix: str = "") -> dict[str, Leaf]:
     return leaves
 
 
-def find_sections(leaves: Leaves) -> set[str]:
+def find_sections(keys: Iterable[str]) -> set[str]:
     """Every dotted beginning of a key: gate, gate.track_length, train, ..."""
-    parts = [key.split(".") for key in leaves]
+    parts = [key.split(".") for key in keys]
     return {".".join(part[:depth]) for part in parts for depth in range(1, len(part))}
 
 
