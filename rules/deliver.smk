@@ -12,7 +12,7 @@ rule deliver:
         "results/{scene}/deliver/deliver.log",
     localrule: True
     conda:
-        "../envs/workflow.yaml"
+        "../envs/head.yaml"
     params:
         code=get_code("scripts/deliver.py"),
     shell:
@@ -31,7 +31,7 @@ rule deliver_preview:
         "results/{scene}/deliver/preview-{iteration}.log",
     localrule: True
     conda:
-        "../envs/workflow.yaml"
+        "../envs/head.yaml"
     params:
         code=get_code("scripts/deliver.py"),
     shell:

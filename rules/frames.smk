@@ -10,7 +10,7 @@ rule frames:
     log:
         "results/{scene}/frames/frames.log",
     conda:
-        "../envs/workflow.yaml"
+        "../envs/footage.yaml"
     container:
         get_container("colmap")
     threads: 8

@@ -14,7 +14,7 @@ rule gate:
         "results/{scene}/gate/gate.log",
     localrule: True
     conda:
-        "../envs/workflow.yaml"
+        "../envs/head.yaml"
     params:
         thresholds=get_gate_thresholds,
         code=get_code("scripts/gate.py"),
@@ -42,7 +42,7 @@ rule gate_decision:
     retries: 0
     localrule: True
     conda:
-        "../envs/workflow.yaml"
+        "../envs/head.yaml"
     params:
         mode=get_setting("gate.mode"),
         code=get_code("scripts/gate.py"),

@@ -10,7 +10,7 @@ rule ingest_video:
         "results/{scene}/ingest/ingest.log",
     localrule: True
     conda:
-        "../envs/workflow.yaml"
+        "../envs/footage.yaml"
     params:
         source=get_setting("video"),
         argument=get_source_argument,

@@ -12,7 +12,7 @@ rule web_mesh:
         "results/{scene}/mesh/{iteration}/web_mesh.log",
     localrule: True
     conda:
-        "../envs/workflow.yaml"
+        "../envs/head.yaml"
     params:
         faces=get_setting("mesh.web_faces"),
         code=get_code("scripts/web_mesh.py"),

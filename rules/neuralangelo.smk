@@ -10,7 +10,7 @@ rule neuralangelo_source:
         "resources/neuralangelo/source.log",
     localrule: True
     conda:
-        "../envs/workflow.yaml"
+        "../envs/footage.yaml"
     params:
         source=get_global_setting("neuralangelo.source") or "",
         checksum=get_global_setting("neuralangelo.checksum"),
@@ -37,7 +37,7 @@ rule neuralangelo_config:
         scene=get_scenes_of("neuralangelo"),
     localrule: True
     conda:
-        "../envs/workflow.yaml"
+        "../envs/head.yaml"
     params:
         iterations=get_setting("train.iterations"),
         schedule=get_setting("neuralangelo.schedule"),
@@ -62,7 +62,8 @@ rule neuralangelo_config:
         " > {log:q} 2>&1"
 
 
-# The progress lines belong on the terminal too: this is the step that takes long.
+# The progress lines belong on the terminal too: this is the step that takes long. No conda environment has what upstream's
+# programs need: without its image they run, as neuralangelo_mesh does, in the environment of snakemake itself.
 rule neuralangelo_train:
     input:
         gate=ancient("results/{scene}/gate/gate.pass"),
@@ -79,8 +80,6 @@ rule neuralangelo_train:
         "results/{scene}/train/{iteration}/train.log",
     wildcard_constraints:
         scene=get_scenes_of("neuralangelo"),
-    conda:
-        "../envs/workflow.yaml"
     container:
         get_container("neuralangelo")
     threads: 8
@@ -121,8 +120,6 @@ rule neuralangelo_mesh:
         "results/{scene}/mesh/{iteration}/mesh.log",
     wildcard_constraints:
         scene=get_scenes_of("neuralangelo"),
-    conda:
-        "../envs/workflow.yaml"
     container:
         get_container("neuralangelo")
     threads: 8

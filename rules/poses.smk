@@ -14,7 +14,7 @@ rule poses:
     log:
         "results/{scene}/poses/poses.log",
     conda:
-        "../envs/workflow.yaml"
+        "../envs/poses.yaml"
     container:
         get_container("colmap")
     threads: 8

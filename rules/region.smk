@@ -17,7 +17,7 @@ rule region:
         "results/{scene}/region/region.log",
     localrule: True
     conda:
-        "../envs/workflow.yaml"
+        "../envs/head.yaml"
     params:
         scene_type=get_setting("scene_type"),
         method=get_setting("region.method"),

@@ -10,7 +10,7 @@ rule sdfgrid_config:
         scene=get_scenes_of("sdfgrid"),
     localrule: True
     conda:
-        "../envs/workflow.yaml"
+        "../envs/head.yaml"
     params:
         iterations=get_setting("train.iterations"),
         image_size=get_setting("sdfgrid.image_size"),
@@ -42,7 +42,7 @@ rule sdfgrid_train:
     wildcard_constraints:
         scene=get_scenes_of("sdfgrid"),
     conda:
-        "../envs/workflow.yaml"
+        "../envs/sdfgrid.yaml"
     container:
         get_container("pytorch")
     threads: 8
@@ -77,7 +77,7 @@ rule sdfgrid_mesh:
     wildcard_constraints:
         scene=get_scenes_of("sdfgrid"),
     conda:
-        "../envs/workflow.yaml"
+        "../envs/sdfgrid.yaml"
     container:
         get_container("pytorch")
     threads: 8

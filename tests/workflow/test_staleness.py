@@ -230,6 +230,36 @@ def test_an_image_counts_where_it_is_used(two: Checkout, tmp_path: Path) -> None
             assert set(planned.get(engine, ())) - {"deliver_preview"} == expected, (name, engine)
 
 
+CONDA = """\
+#!/bin/sh
+case "$*" in
+    *version*) echo conda 25.1.0 ;;
+    *) echo '{"platform": "linux-64", "conda_prefix": "/none", "get": {"channel_priority": "strict"}}' ;;
+esac
+"""
+
+
+def test_a_conda_environment_counts_where_it_is_used(two: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "conda").write_text(CONDA)
+    (tmp_path / "conda").chmod(0o755)
+    path = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    conda = ["--software-deployment-method", "conda"]
+    assert two.accept(*conda, **path).returncode == 0
+    environment = two.folder / "envs" / "sdfgrid.yaml"
+    environment.write_text(f"{environment.read_text()}  - example\n")
+    behind = {"sdfgrid_train", "sdfgrid_mesh", "web_mesh", "deliver", "deliver_preview"}
+    planned = two.planned_by_scene(*conda, **path)
+    assert {scene: set(rules) for scene, rules in planned.items()} == {"sdfgrid": behind}
+
+
+def test_a_conda_environment_counts_nowhere_else(two: Checkout) -> None:
+    for file in (two.folder / "envs").iterdir():
+        file.rename(file.with_stem(f"{file.stem}-2"))
+    for file in (two.folder / "rules").glob("*.smk"):
+        file.write_text(re.sub(r"(envs/\w+)\.yaml", r"\1-2.yaml", file.read_text()))
+    assert two.planned() == {}
+
+
 def change(checkout: Checkout, file: str, old: str, new: str) -> dict[str, set[str]]:
     """What is planned with a change of a program; and the change is undone."""
     path = checkout.folder / file
