@@ -1,9 +1,10 @@
 """The two ways to run COLMAP: its Python package in this process, or its program."""
 
 from pathlib import Path
-from typing import Mapping, Protocol, Sequence, Tuple
+from typing import Mapping, Optional, Protocol, Sequence, Tuple
 
 from videomesh.errors import UserError
+from videomesh.poses.frames import Group
 
 
 class Backend(Protocol):
@@ -14,14 +15,23 @@ class Backend(Protocol):
 
     version: str  # "pycolmap 4.1.1" or "colmap 3.8"
 
-    def extract(self, max_image_size: int, max_features: int) -> None:
-        """Find SIFT features in all frames, with one camera for all of them."""
+    def extract(self, groups: Sequence[Group], max_image_size: int, max_features: int, masks: Optional[Path]) -> None:
+        """Find SIFT features in all frames, with one camera for each group. What the database held is forgotten.
+
+        masks: a folder with FRAME.png (000012.jpg.png), which are black where features do not count.
+        """
 
     def match(self, pairs: Sequence[Tuple[str, str]]) -> None:
         """Match the pairs of frames and verify them geometrically. COLMAP skips pairs that were matched before."""
 
     def map(self, models: Path, options: Mapping[str, float]) -> None:
         """Incremental mapping: writes models/0, models/1 ... in no useful order, or none if no two frames fit."""
+
+    def triangulate(self, model: Path, output: Path, options: Mapping[str, float]) -> None:
+        """Write the model with points from the matches to the folder output. Poses and cameras stay as they are."""
+
+    def adjust(self, model: Path, output: Path) -> None:
+        """Bundle adjustment of poses, points, focal lengths and distortion: writes the model to the folder output."""
 
     def undistort(self, model: Path, output: Path) -> None:
         """Without lens distortion: write the model's images to output/images, the model (PINHOLE) to output/sparse."""

@@ -2,11 +2,12 @@
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Mapping, Sequence, Tuple
+from typing import Iterator, Mapping, Optional, Sequence, Tuple
 
 import pycolmap
 
 from videomesh.errors import UserError
+from videomesh.poses.frames import Group
 
 
 class Pycolmap:
@@ -23,23 +24,35 @@ class Pycolmap:
         pycolmap.set_random_seed(seed)
         pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value  # what goes wrong comes back as exceptions
 
-    def extract(self, max_image_size: int, max_features: int) -> None:
-        reader = pycolmap.ImageReaderOptions()
-        reader.camera_model = "SIMPLE_RADIAL"
+    def extract(self, groups: Sequence[Group], max_image_size: int, max_features: int, masks: Optional[Path]) -> None:
         options = pycolmap.FeatureExtractionOptions()
         options.num_threads = self._threads
         options.max_image_size = max_image_size
         options.sift.max_num_features = max_features
         options.sift.first_octave = 0  # the image as it is; -1 doubles it and takes three times as long
         single = pycolmap.CameraMode.SINGLE
+        self._database.unlink(missing_ok=True)
         with _errors("feature extraction"):
             pycolmap.Database.open(self._database).close()  # creates it
             # Images get their ids here, in the order of their names. extract_features alone numbers them in the order
             # in which its threads finish, and the models would differ from run to run.
-            pycolmap.import_images(self._database, self._frames, camera_mode=single, options=reader)
-            pycolmap.extract_features(
-                self._database, self._frames, camera_mode=single, reader_options=reader, extraction_options=options
-            )
+            for group in groups:
+                reader = pycolmap.ImageReaderOptions()
+                reader.camera_model = group.given.model if group.given else "SIMPLE_RADIAL"
+                reader.camera_params = ",".join(map(repr, group.given.params)) if group.given else ""
+                if masks:
+                    reader.mask_path = masks
+                pycolmap.import_images(
+                    self._database, self._frames, camera_mode=single, image_names=group.names, options=reader
+                )
+                pycolmap.extract_features(
+                    self._database,
+                    self._frames,
+                    image_names=group.names,
+                    camera_mode=single,
+                    reader_options=reader,
+                    extraction_options=options,
+                )
 
     def match(self, pairs: Sequence[Tuple[str, str]]) -> None:
         self._pairs.write_text("".join(f"{first} {second}\n" for first, second in pairs))
@@ -65,6 +78,31 @@ class Pycolmap:
             setattr(pipeline if hasattr(pipeline, name) else pipeline.mapper, name, value)
         with _errors("mapping"):
             pycolmap.incremental_mapping(self._database, self._frames, models, options=pipeline)
+
+    def triangulate(self, model: Path, output: Path, options: Mapping[str, float]) -> None:
+        pipeline = pycolmap.IncrementalPipelineOptions()
+        pipeline.random_seed = self._seed
+        pipeline.num_threads = self._threads
+        for name, value in options.items():
+            if name.startswith("tri_"):
+                setattr(pipeline.triangulation, name[4:], value)
+            else:
+                setattr(pipeline.mapper, name, value)
+        with _errors("triangulation"):
+            reconstruction = pycolmap.Reconstruction(model)
+            pycolmap.triangulate_points(
+                reconstruction, self._database, self._frames, output, clear_points=True, options=pipeline
+            ).write(output)
+
+    def adjust(self, model: Path, output: Path) -> None:
+        with _errors("bundle adjustment"):
+            reconstruction = pycolmap.Reconstruction(model)
+            options = pycolmap.BundleAdjustmentOptions()
+            options.print_summary = False
+            options.ceres.solver_options.num_threads = self._threads
+            pycolmap.bundle_adjustment(reconstruction, options)
+            reconstruction.update_point_3d_errors()
+            reconstruction.write(output)
 
     def undistort(self, model: Path, output: Path) -> None:
         with _errors("undistortion"):
