@@ -7,6 +7,7 @@ from typing import Iterator, Mapping, Optional, Sequence, Tuple
 import pycolmap
 
 from videomesh.errors import UserError
+from videomesh.poses.backend import FIRST_OCTAVE, FIRST_OCTAVE_MASKED
 from videomesh.poses.frames import Group
 
 
@@ -29,7 +30,7 @@ class Pycolmap:
         options.num_threads = self._threads
         options.max_image_size = max_image_size
         options.sift.max_num_features = max_features
-        options.sift.first_octave = 0  # the image as it is; -1 doubles it and takes three times as long
+        options.sift.first_octave = FIRST_OCTAVE_MASKED if masks else FIRST_OCTAVE
         single = pycolmap.CameraMode.SINGLE
         self._database.unlink(missing_ok=True)
         with _errors("feature extraction"):
@@ -100,7 +101,12 @@ class Pycolmap:
             options = pycolmap.BundleAdjustmentOptions()
             options.print_summary = False
             options.ceres.solver_options.num_threads = self._threads
-            pycolmap.bundle_adjustment(reconstruction, options)
+            config = pycolmap.BundleAdjustmentConfig()
+            for image_id in reconstruction.reg_image_ids():
+                config.add_image(image_id)
+            config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+            # pycolmap.bundle_adjustment does the same, but sets the level of the log back.
+            pycolmap.create_default_bundle_adjuster(options, config, reconstruction).solve()
             reconstruction.update_point_3d_errors()
             reconstruction.write(output)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from videomesh.errors import UserError
+from videomesh.poses.backend import FIRST_OCTAVE, FIRST_OCTAVE_MASKED
 from videomesh.poses.frames import Group
 
 # Options that COLMAP renamed: each value is given under every name that the program's help lists.
@@ -88,8 +89,7 @@ class Colmap:
                     "ImageReader.single_camera": 1,
                     "Extraction.max_image_size": max_image_size,
                     "SiftExtraction.max_num_features": max_features,
-                    # The image as it is; -1 doubles it and takes three times as long.
-                    "SiftExtraction.first_octave": 0,
+                    "SiftExtraction.first_octave": FIRST_OCTAVE_MASKED if masks else FIRST_OCTAVE,
                     "Extraction.use_gpu": int(self._gpu),
                     "Extraction.num_threads": self._threads,
                 },

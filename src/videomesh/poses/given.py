@@ -28,20 +28,22 @@ class Solution(NamedTuple):
     error: float  # pixels: median distance of matches from where the poses expect them
 
 
-def solve_given(backend: Backend, folder: Path, frames: Frames, refine: bool) -> Solution:
+def solve_given(backend: Backend, folder: Path, frames: Frames, refine: bool, prefix: str) -> Solution:
     """Points for the given poses, which are bettered if refine. Raises UserError if they do not fit the frames.
 
-    Features are in the database. The world stays the given one, with its unit.
+    Features are in the database. The world stays the given one, with its unit. prefix: of the attempt's name.
     """
     start = time.monotonic()
     database = folder / "database.db"
+    folder = folder / f"{prefix}given"
+    folder.mkdir()
     names = [name for name in frames.names if name in frames.given]
     poses = np.stack([frames.given[name] for name in names])
     pairs = choose_pairs(poses)
     with timed(f"matching {len(pairs)} pairs (given poses)"):
         backend.match([(names[i], names[j]) for i, j in sorted(pairs)])
     ids = read_ids(database)
-    model = folder / "given"
+    model = folder / "start"
     write_given(model, frames, ids)
     limit = MAX_ERROR * max(1.0, frames.largest_side / REFERENCE_SIDE)
     error = measure_error(database, read_given_cameras(frames, ids), {ids[n][0]: frames.given[n] for n in names}, ids)
@@ -60,7 +62,7 @@ def solve_given(backend: Backend, folder: Path, frames: Frames, refine: bool) ->
         error = measure_error(database, cameras, found, ids)
     result = read_model(model)
     check_fit(frames, len(pairs), result.points.image_ids, len(names), error, limit, refine)
-    name = "refined poses" if refine else "given poses"
+    name = prefix + ("refined poses" if refine else "given poses")
     return Solution(Attempt(name, len(pairs), [result], time.monotonic() - start), error)
 
 

@@ -175,6 +175,9 @@ def move_world(folder: Path, scale: float, rotation: np.ndarray, translation: np
             struct.pack_into("<3d", points, place, *(scale * rotation @ rest[:3] + translation))
             _read(file, 8 * _unpack(file, "Q")[0])
     (folder / "points3D.bin").write_bytes(points)
+    for name in ("frames.bin", "rigs.bin"):  # of COLMAP 4, which reads poses from there, and from images.bin without
+        if (folder / name).exists():
+            (folder / name).unlink()
 
 
 def to_quaternion(rotation: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from videomesh.errors import UserError
 from videomesh.poses.backend import Backend
 from videomesh.poses.database import Motion, read_motion
 from videomesh.poses.frames import Frames
-from videomesh.poses.given import MIN_GIVEN, solve_given
+from videomesh.poses.given import MIN_GIVEN, Solution, solve_given
 from videomesh.poses.mapping import Attempt, Model, match_and_map
 from videomesh.poses.model import read_images
 from videomesh.poses.progress import timed
@@ -80,7 +80,7 @@ def find_poses(backend: Backend, folder: Path, frames: Frames, masks: Masks, opt
     with timed(f"features {len(frames.names)} frames"):
         backend.extract(frames.groups, options.max_image_size, options.max_features, None)
     if state in ("used", "refined"):
-        solution = solve_given(backend, folder, frames, state == "refined")
+        solution = use_given(backend, folder, frames, masks, options)
         return Found([solution.attempt], state, NO_MOTION, solution.error)
     # What stands around the subject gives most of the poses where the camera walks. So features outside the masks are
     # left out only where all features gave too little: there the subject may move before what stands still.
@@ -89,7 +89,8 @@ def find_poses(backend: Backend, folder: Path, frames: Frames, masks: Masks, opt
     enough = options.min_registered * len(frames.names)
     best = take_best(attempts)
     if masks.names and (best.registered < enough or not moves(best)):
-        attempts = attempts + map_masked(backend, folder, frames, masks, options)
+        extract_masked(backend, frames, masks, options)
+        attempts = attempts + match_and_map(backend, folder, frames, options.min_registered, MASKED)
     return Found(attempts, state, motion, None)
 
 
@@ -100,8 +101,20 @@ def choose_given(frames: Frames, wish: str) -> str:
     return {"use": "used", "refine": "refined", "ignore": "ignored"}[wish]
 
 
-def map_masked(backend: Backend, folder: Path, frames: Frames, masks: Masks, options: Options) -> List[Attempt]:
-    """The same with the features on the subject alone."""
+def use_given(backend: Backend, folder: Path, frames: Frames, masks: Masks, options: Options) -> Solution:
+    """With all features; where these do not fit the poses and there are masks, with those on the subject alone."""
+    refine = options.given == "refine"
+    try:
+        return solve_given(backend, folder, frames, refine, "")
+    except UserError:
+        if not masks.names:
+            raise
+    extract_masked(backend, frames, masks, options)
+    return solve_given(backend, folder, frames, refine, MASKED)
+
+
+def extract_masked(backend: Backend, frames: Frames, masks: Masks, options: Options) -> None:
+    """Features on the subject alone."""
     shares = []
     for name in masks.names:
         with Image.open(masks.folder / f"{name}.png") as mask:
@@ -110,7 +123,6 @@ def map_masked(backend: Backend, folder: Path, frames: Frames, masks: Masks, opt
     features = int(options.max_features * min(1 / max(float(np.mean(shares)), 0.01), MAX_MORE_FEATURES))
     with timed(f"features {len(frames.names)} frames, {len(masks.names)} of them masked"):
         backend.extract(frames.groups, options.max_image_size, features, masks.folder)
-    return match_and_map(backend, folder, frames, options.min_registered, MASKED)
 
 
 def take_best(attempts: Sequence[Attempt]) -> Attempt:

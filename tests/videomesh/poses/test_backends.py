@@ -14,6 +14,7 @@ from PIL import Image
 from checkout import ROOT
 from poses_program import BANNER, HELP, fail_poses, hide_pycolmap, needs_colmap, noise, program, run_poses, store
 from videomesh.poses import colmap_program
+from videomesh.poses.frames import Group
 
 
 @needs_colmap
@@ -116,7 +117,7 @@ def test_a_gpu_that_fails_is_done_without(
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "0.jpg").write_bytes(orbit[0])
     backend = colmap_program.Colmap(tmp_path, threads=2, seed=0)
-    backend.extract(max_image_size=1600, max_features=700)
+    backend.extract([Group(["0.jpg"], (320, 240), None)], 1600, 700, None)
     assert ["FeatureExtraction.use_gpu=1" in step for step in calls(tmp_path)] == [True, False]
     backend.match([("0.jpg", "0.jpg")])
     assert "FeatureMatching.use_gpu=0" in calls(tmp_path)[-1]
