@@ -41,6 +41,11 @@ class Frames(NamedTuple):
     metric: bool  # the given poses are in metres
 
     @property
+    def sizes(self) -> Dict[str, Tuple[int, int]]:
+        """Width and height of each frame."""
+        return {name: group.size for group in self.groups for name in group.names}
+
+    @property
     def largest_side(self) -> int:
         """Pixels."""
         return max(max(group.size) for group in self.groups)
@@ -56,7 +61,7 @@ def unpack_frames(archive: Path, summary: Path, folder: Path, threads: int) -> F
             f"{archive}: {min(missing)}, which {summary.name} lists, is not in it; the file is cut short or of another "
             "run; run the frames stage again"
         )
-    sizes = {name: group.size for group in frames.groups for name in group.names}
+    sizes = frames.sizes
     for name, (width, height) in decode(archive, folder, frames.names, threads):
         if (width, height) != sizes[name]:
             expected = f"{sizes[name][0]}x{sizes[name][1]}"
@@ -72,7 +77,7 @@ def unpack_masks(archive: Path, frames: Frames, folder: Path, threads: int) -> L
     folder.mkdir()
     masks = {str(Path(name).with_suffix(".png")): name for name in frames.names}
     found = sorted(extract_members(archive, set(masks), folder))
-    sizes = {name: group.size for group in frames.groups for name in group.names}
+    sizes = frames.sizes
     for name, (width, height) in decode(archive, folder, found, threads):
         expected = sizes[masks[name]]
         if (width, height) != expected:

@@ -94,7 +94,7 @@ def match_and_map(backend: Backend, folder: Path, frames: Frames, min_registered
         if registered and registered / count >= min_registered:
             break
         print(f"{name}: {registered} of {count} frames in the largest of {len(models)} models", flush=True)
-        if not registered and read_motion(folder / "database.db", frames.largest_side).stands:
+        if not registered and read_motion(folder / "database.db", frames.sizes).stands:
             break  # every pair shows the same view: more pairs show it, too
     return attempts
 

@@ -1,7 +1,7 @@
 """From frames to the model that later stages use: of the largest part of the scene, undistorted."""
 
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
@@ -61,14 +61,14 @@ def reconstruct(
 ) -> Reconstruction:
     """Find the poses of the frames, which are in folder/frames. Raises UserError if there are none to be used."""
     found = find_poses(backend, folder, frames, masks, options)
-    best = take_best(found.attempts)
+    best = take_best(found.attempts, found.motion)
     if best.registered == 0:
         raise UserError(explain_failure(frames, found, masks))
     model = best.models[0]
     with timed(f"undistorting {best.registered} frames"):
         backend.undistort(model.folder, folder / "undistorted")
         maps = unify(folder / "frames", model.folder, folder / "undistorted", threads)
-    summary = summarize(backend.version, frames, found, options.min_registered)
+    summary = summarize(backend.version, frames, found)
     return Reconstruction(model, folder / "undistorted", maps, summary)
 
 
@@ -85,10 +85,10 @@ def find_poses(backend: Backend, folder: Path, frames: Frames, masks: Masks, opt
     # What stands around the subject gives most of the poses where the camera walks. So features outside the masks are
     # left out only where all features gave too little: there the subject may move before what stands still.
     attempts = match_and_map(backend, folder, frames, options.min_registered, "")
-    motion = read_motion(folder / "database.db", frames.largest_side)
+    motion = read_motion(folder / "database.db", frames.sizes)
     enough = options.min_registered * len(frames.names)
-    best = take_best(attempts)
-    if masks.names and (best.registered < enough or not moves(best)):
+    best = take_best(attempts, motion)
+    if masks.names and (best.registered < enough or not moves(best) or motion.stays):
         extract_masked(backend, frames, masks, options)
         attempts = attempts + match_and_map(backend, folder, frames, options.min_registered, MASKED)
     return Found(attempts, state, motion, None)
@@ -125,9 +125,17 @@ def extract_masked(backend: Backend, frames: Frames, masks: Masks, options: Opti
         backend.extract(frames.groups, options.max_image_size, features, masks.folder)
 
 
-def take_best(attempts: Sequence[Attempt]) -> Attempt:
-    """The one whose model has most frames, of those in which the camera moves if there are any; the first of equals."""
-    return max(attempts, key=lambda attempt: (moves(attempt), attempt.registered))
+def take_best(attempts: Sequence[Attempt], motion: Motion) -> Attempt:
+    """The one whose model has most frames, of those in which the camera moves if there are any; the first of equals.
+
+    motion: of the pairs that match with all features. If the camera stays where it is, a model of them means nothing.
+    """
+
+    def rate(attempt: Attempt) -> Tuple[bool, int]:
+        meant = attempt.name.startswith(MASKED) or not motion.stays
+        return meant and moves(attempt), attempt.registered
+
+    return max(attempts, key=rate)
 
 
 def moves(attempt: Attempt) -> bool:
@@ -155,10 +163,10 @@ def explain_failure(frames: Frames, found: Found, masks: Masks) -> str:
             "blur, plain or shiny surfaces, jumps between frames. Move slowly in good light, let neighbouring frames "
             "share more than half of the picture, and put something with texture round the object, such as newspaper"
         )
-    if motion.has_no_parallax or motion.stands:
-        what = "does not move" if motion.stands else "does not move, or only turns on the spot"
-        pairs = motion.still if motion.stands else motion.flat
-        seen = "the same view" if motion.stands else "a view without any depth"
+    if motion.stays:
+        what = "does not move" if motion.stands else "only turns on the spot"
+        pairs = motion.still if motion.stands else motion.still + motion.turned
+        seen = "the same view" if motion.stands else "the same view, turned"
         tried = "; the masks did not help, as too little on the subject matches" if masks.names else ""
         return (
             f"{frames.archive}: the camera {what}: {pairs} of {motion.verified} matching pairs of frames show {seen}, "
@@ -173,15 +181,15 @@ def explain_failure(frames: Frames, found: Found, masks: Masks) -> str:
     )
 
 
-def summarize(version: str, frames: Frames, found: Found, min_registered: float) -> Dict[str, Any]:
+def summarize(version: str, frames: Frames, found: Found) -> Dict[str, Any]:
     """What poses.json says of the model and of the attempts; its images come from images.inspect_images."""
-    best = take_best(found.attempts)
+    best = take_best(found.attempts, found.motion)
     model = best.models[0]
     observations = sum(len(track) for track in model.points.image_ids)
     points = len(model.points.xyz)
     share = best.registered / len(frames.names)
     solved_anew = found.given in ("ignored", "none")
-    still = found.motion.stands and share < min_registered and not best.name.startswith(MASKED)
+    stays = found.motion.stays and not best.name.startswith(MASKED)
     return {
         "backend": version,
         "frames": len(frames.names),
@@ -197,7 +205,7 @@ def summarize(version: str, frames: Frames, found: Found, min_registered: float)
         "given_error": None if found.error is None else round(found.error, 3),
         "metric": frames.metric and not solved_anew,
         "masked_features": best.name.startswith(MASKED),
-        "unmoving": solved_anew and (still or not moves(best)),
+        "unmoving": solved_anew and (stays or not moves(best)),
         "attempt": best.name,
         "attempts": [
             {

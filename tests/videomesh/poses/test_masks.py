@@ -9,6 +9,9 @@ import pytest
 from PIL import Image, ImageDraw
 
 from poses_program import fail_poses, needs_colmap, noise, run_poses, store
+from videomesh.poses.database import Motion
+from videomesh.poses.frames import Frames
+from videomesh.poses.reconstruction import Found, Masks, explain_failure
 
 BACKENDS = ["pycolmap", pytest.param("colmap", marks=needs_colmap)]
 SIZE = (320, 240)
@@ -75,20 +78,48 @@ def test_where_the_camera_walks_the_background_helps_and_masks_only_follow(tmp_p
         assert tar.getnames() == ["000000.png", "000003.png"]
 
 
-def test_a_camera_that_turns_on_the_spot(tmp_path: Path) -> None:
+def film_wall(places: np.ndarray, angles: np.ndarray) -> list[bytes]:
+    """Pictures of a wall at distance 1, from places along it with the camera turned by the angles (radians)."""
     wall = Image.open(io.BytesIO(noise(1, (1600, 800))))
-    lens, place = (
-        np.array([[300, 0, 160], [0, 300, 120], [0, 0, 1.0]]),
-        np.array([[300, 0, 800], [0, 300, 400], [0, 0, 1.0]]),
-    )
+    lens = np.array([[300, 0, 160], [0, 300, 120], [0, 0, 1]])
+    wall_from_ray = np.array([[300, 0, 800], [0, 300, 400], [0, 0, 1]])
     images = []
-    for angle in np.radians(np.linspace(-35, 35, 12)):
+    for place, angle in zip(places, angles, strict=True):
         turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
-        matrix = place @ turn @ np.linalg.inv(lens)
-        coefficients = (matrix / matrix[2, 2]).ravel()[:8]
-        images.append(encode(wall.transform(SIZE, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BICUBIC)))
-    message = fail_poses(store(tmp_path, images))
-    assert "does not move, or only turns on the spot" in message and "Walk round" in message
+        matrix = wall_from_ray @ np.array([[1, 0, place], [0, 1, 0], [0, 0, 1]]) @ turn @ np.linalg.inv(lens)
+        coefficients = (matrix / matrix[2, 2]).ravel()[:8].tolist()
+        image = wall.transform(SIZE, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BICUBIC)
+        images.append(encode(image))
+    return images
+
+
+def test_a_camera_that_turns_on_the_spot_is_noted_for_the_gate(tmp_path: Path) -> None:
+    """COLMAP takes it for a camera that walks along a wall, and gives all frames a pose."""
+    summary = run_poses(store(tmp_path, film_wall(np.zeros(12), np.radians(np.linspace(-35, 35, 12)))))
+    assert summary["unmoving"] is True
+
+
+def test_a_camera_that_walks_along_a_wall_moves(tmp_path: Path) -> None:
+    """No pair of its frames shows any depth either."""
+    summary = run_poses(store(tmp_path, film_wall(np.linspace(-0.8, 0.8, 12), np.linspace(0.5, -0.5, 12))))
+    assert (summary["registered"], summary["unmoving"]) == (12, False)
+
+
+MOTIONS = {
+    "stands": (Motion(20, 20, 0), ["the camera does not move: 20 of 20", "show the same view", "plain background"]),
+    "turns": (Motion(20, 1, 19), ["the camera only turns on the spot: 20 of 20", "Walk round"]),
+    "too little": (Motion(20, 0, 3), ["20 pairs of the 4 frames match", "different sides", "frames.target"]),
+    "nothing": (Motion(0, 0, 0), ["no two of the 4 frames match", "blur"]),
+}
+
+
+@pytest.mark.parametrize("case", MOTIONS)
+def test_why_there_is_no_pose(case: str) -> None:
+    motion, parts = MOTIONS[case]
+    frames = Frames(Path("frames.tar"), list("abcd"), True, [], [], {}, False)
+    message = explain_failure(frames, Found([], "none", motion, None), Masks(Path(), []))
+    for part in parts:
+        assert part in message
 
 
 def test_a_mask_of_another_size(tmp_path: Path, orbit: list[bytes]) -> None:
