@@ -23,7 +23,7 @@ class Backend(Protocol):
     def extract(self, groups: Sequence[Group], max_image_size: int, max_features: int, masks: Optional[Path]) -> None:
         """Find SIFT features in all frames, with one camera for each group. What the database held is forgotten.
 
-        masks: a folder with FRAME.png (000012.jpg.png), which are black where features do not count.
+        masks: a folder with a mask of each frame (000012.jpg.png of 000012.jpg), black where features do not count.
         """
 
     def match(self, pairs: Sequence[Tuple[str, str]]) -> None:

@@ -119,6 +119,8 @@ def extract_masked(backend: Backend, frames: Frames, masks: Masks, options: Opti
     for name in masks.names:
         with Image.open(masks.folder / f"{name}.png") as mask:
             shares.append(float((np.asarray(mask.convert("L")) >= 128).mean()))
+    for name in set(frames.names) - set(masks.names):  # COLMAP 4 leaves out frames without a mask
+        Image.new("L", frames.sizes[name], 255).save(masks.folder / f"{name}.png")
     # COLMAP finds the features before it drops those outside. On the subject as many shall remain as a user asked for.
     features = int(options.max_features * min(1 / max(float(np.mean(shares)), 0.01), MAX_MORE_FEATURES))
     with timed(f"features {len(frames.names)} frames, {len(masks.names)} of them masked"):

@@ -19,7 +19,7 @@ from poses_program import BANNER, HELP, fail_poses, hide_pycolmap, needs_colmap,
 from videomesh.poses import colmap_program
 from videomesh.poses.database import read_ids
 from videomesh.poses.frames import Given, Group
-from videomesh.poses.mapping import read_model
+from videomesh.poses.mapping import LOWER_THRESHOLD, read_model
 
 
 @needs_colmap
@@ -102,7 +102,8 @@ def test_colmap_4_gets_cameras_masks_and_poses(tmp_path: Path, orbit: list[bytes
     for name, data in zip(names, images, strict=True):
         (tmp_path / "frames" / name).write_bytes(data)
     (tmp_path / "masks").mkdir()
-    Image.new("L", (320, 240), 0).save(tmp_path / "masks" / "000011.jpg.png")
+    for name in names:
+        Image.new("L", (320, 240), 0 if name == names[-1] else 255).save(tmp_path / "masks" / f"{name}.png")
     given = Given("PINHOLE", [302.0, 302.0, 160.0, 120.0])
     with mock.patch.dict(os.environ, colmap4):
         backend = colmap_program.Colmap(tmp_path, threads=2, seed=0)
@@ -111,7 +112,7 @@ def test_colmap_4_gets_cameras_masks_and_poses(tmp_path: Path, orbit: list[bytes
         )
         backend.match(list(combinations(names, 2)))
         (tmp_path / "models").mkdir()
-        backend.map(tmp_path / "models", {})
+        backend.map(tmp_path / "models", LOWER_THRESHOLD)
         for step in ("triangulated", "adjusted"):
             (tmp_path / step).mkdir()
         limits = {"filter_max_reproj_error": 8.0, "tri_complete_max_reproj_error": 8.0}
