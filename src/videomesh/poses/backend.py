@@ -29,8 +29,11 @@ class Backend(Protocol):
     def match(self, pairs: Sequence[Tuple[str, str]]) -> None:
         """Match the pairs of frames and verify them geometrically. COLMAP skips pairs that were matched before."""
 
-    def map(self, models: Path, options: Mapping[str, float]) -> None:
-        """Incremental mapping: writes models/0, models/1 ... in no useful order, or none if no two frames fit."""
+    def map(self, models: Path, options: Mapping[str, float], start: Optional[Path] = None) -> None:
+        """Incremental mapping: writes models/0, models/1 ... in no useful order, or none if no two frames fit.
+
+        start: a model to which frames are added; what it has stays as it is.
+        """
 
     def triangulate(self, model: Path, output: Path, options: Mapping[str, float]) -> None:
         """Write the model with points from the matches to the folder output. Poses and cameras stay as they are."""

@@ -71,14 +71,18 @@ class Pycolmap:
                 verification_options=verification,
             )
 
-    def map(self, models: Path, options: Mapping[str, float]) -> None:
+    def map(self, models: Path, options: Mapping[str, float], start: Optional[Path] = None) -> None:
         pipeline = pycolmap.IncrementalPipelineOptions()
         pipeline.random_seed = self._seed
         pipeline.num_threads = self._threads
         for name, value in options.items():
             setattr(pipeline if hasattr(pipeline, name) else pipeline.mapper, name, value)
+        pipeline.fix_existing_frames = start is not None
+        if start:  # then COLMAP writes no numbered folder but to the output itself
+            models = models / "0"
+            models.mkdir()
         with _errors("mapping"):
-            pycolmap.incremental_mapping(self._database, self._frames, models, options=pipeline)
+            pycolmap.incremental_mapping(self._database, self._frames, models, options=pipeline, input_path=start or "")
 
     def triangulate(self, model: Path, output: Path, options: Mapping[str, float]) -> None:
         pipeline = pycolmap.IncrementalPipelineOptions()

@@ -24,6 +24,7 @@ RENAMED: Dict[str, Tuple[str, ...]] = {
     "Extraction.max_image_size": ("SiftExtraction.max_image_size", "FeatureExtraction.max_image_size"),
     "Matching.use_gpu": ("SiftMatching.use_gpu", "FeatureMatching.use_gpu"),
     "Matching.num_threads": ("SiftMatching.num_threads", "FeatureMatching.num_threads"),
+    "Mapper.fix_existing_frames": ("Mapper.fix_existing_images", "Mapper.fix_existing_frames"),
     "Mapper.ba_global_frames_ratio": ("Mapper.ba_global_images_ratio", "Mapper.ba_global_frames_ratio"),
 }
 
@@ -103,15 +104,17 @@ class Colmap:
             {"Matching.use_gpu": int(self._gpu), "Matching.num_threads": self._threads},
         )
 
-    def map(self, models: Path, options: Mapping[str, float]) -> None:
+    def map(self, models: Path, options: Mapping[str, float], start: Optional[Path] = None) -> None:
         values: Dict[str, float] = {f"Mapper.{name}": value for name, value in options.items()}
         values["Mapper.num_threads"] = self._threads
+        paths = {"database_path": self._database, "image_path": self._frames, "output_path": models}
+        if start:
+            # Then COLMAP writes no numbered folder but to the output itself.
+            paths.update({"input_path": start, "output_path": models / "0"})
+            (models / "0").mkdir()
+            values["Mapper.fix_existing_frames"] = 1
         try:
-            self._run(
-                "mapper",
-                {"database_path": self._database, "image_path": self._frames, "output_path": models},
-                values,
-            )
+            self._run("mapper", paths, values)
         except UserError:
             if "failed to create sparse model" not in self._log.read_text(errors="replace"):
                 raise

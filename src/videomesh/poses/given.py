@@ -11,7 +11,7 @@ from videomesh.poses.backend import Backend
 from videomesh.poses.database import read_ids, read_keypoints, read_pairs
 from videomesh.poses.distortion import split, unproject
 from videomesh.poses.frames import Frames
-from videomesh.poses.mapping import Attempt, Pairs, read_model
+from videomesh.poses.mapping import MAPPER, Attempt, Model, Pairs, read_model, read_models
 from videomesh.poses.model import Camera, move_world, read_cameras, read_images, to_quaternion
 from videomesh.poses.progress import timed
 
@@ -20,6 +20,7 @@ NEAREST, FARTHER, MAX_ANGLE = 12, 8, 75.0  # frames that are matched with each, 
 MAX_ERROR = 4.0  # pixels at REFERENCE_SIDE: COLMAP's own limit for a match (filter_max_reproj_error)
 REFERENCE_SIDE = 1600  # pixels; in larger frames the same error of a pose is more pixels
 MAX_LOOSE_ERROR = 15.0  # times MAX_ERROR: what is still matched with poses that are to be refined
+MAX_OTHER_PAIRS = 10000  # between frames without a given pose and those with one
 MIN_POINTS = 10  # per frame; with fewer no surface is known
 
 
@@ -62,8 +63,39 @@ def solve_given(backend: Backend, folder: Path, frames: Frames, refine: bool, pr
         error = measure_error(database, cameras, found, ids)
     result = read_model(model)
     check_fit(frames, len(pairs), result.points.image_ids, len(names), error, limit, refine)
+    others = find_others(frames)
+    if others:
+        result, more = add_others(backend, folder, frames, result, others)
+        pairs |= more
     name = prefix + ("refined poses" if refine else "given poses")
     return Solution(Attempt(name, len(pairs), [result], time.monotonic() - start), error)
+
+
+def find_others(frames: Frames) -> List[str]:
+    """Frames without a given pose, of cameras that are given."""
+    known = [name for group in frames.groups if group.given for name in group.names]
+    return [name for name in known if name not in frames.given]
+
+
+def add_others(backend: Backend, folder: Path, frames: Frames, model: Model, others: List[str]) -> Tuple[Model, Pairs]:
+    """Poses of frames without a given one, from the points of those that have one. What is known stays as it is."""
+    place = {name: index for index, name in enumerate(frames.names)}
+    given = [name for name in frames.names if name in frames.given]
+    step = max(1, len(given) * len(others) // MAX_OTHER_PAIRS)
+    pairs = {(min(place[a], place[b]), max(place[a], place[b])) for a in others for b in given[::step]}
+    with timed(f"matching {len(pairs)} pairs ({len(others)} frames without a given pose)"):
+        backend.match([(frames.names[i], frames.names[j]) for i, j in sorted(pairs)])
+    (folder / "others").mkdir()
+    with timed("mapping"):
+        backend.map(
+            folder / "others", {**MAPPER, "ba_refine_focal_length": 0, "ba_refine_extra_params": 0}, model.folder
+        )
+    found = read_models(folder / "others")
+    if found and set(model.names) < set(found[0].names):
+        before = {image.name: image.world_from_cam for image in read_images(model.folder / "images.bin")}
+        return_to_world(found[0].folder, before)  # COLMAP 3.8 gives the world another size
+        return read_model(found[0].folder), pairs
+    return model, pairs
 
 
 def choose_pairs(poses: np.ndarray) -> Pairs:

@@ -43,7 +43,7 @@ class Masks(NamedTuple):
 class Reconstruction(NamedTuple):
     model: Model  # the one with most frames, of the first attempt that has it
     folder: Path  # images/ and sparse/ with cameras.bin, images.bin, points3D.bin: the model, undistorted
-    maps: Dict[str, Map]  # of each image to its frame
+    maps: Dict[str, Map]  # to their frames, of images that may need a mask
     summary: Dict[str, Any]  # for poses.json
 
 
@@ -67,7 +67,7 @@ def reconstruct(
     model = best.models[0]
     with timed(f"undistorting {best.registered} frames"):
         backend.undistort(model.folder, folder / "undistorted")
-        maps = unify(folder / "frames", model.folder, folder / "undistorted", threads)
+        maps = unify(folder / "frames", model.folder, folder / "undistorted", masks.names, threads)
     summary = summarize(backend.version, frames, found)
     return Reconstruction(model, folder / "undistorted", maps, summary)
 

@@ -36,10 +36,11 @@ class Map(NamedTuple):
     scale: float  # pixels of the common camera per pixel of the frame, near the centre
 
 
-def unify(frames: Path, model: Path, undistorted: Path, threads: int) -> Dict[str, Map]:
-    """Leave one camera in the undistorted model, and its images with it. Returns the map of each image to its frame.
+def unify(frames: Path, model: Path, undistorted: Path, masked: Sequence[str], threads: int) -> Dict[str, Map]:
+    """Leave one camera in the undistorted model, and its images with it.
 
-    model: as COLMAP found it, of the frames in the folder frames. undistorted: what COLMAP's undistortion made of it.
+    frames: the folder of the frames. model: as COLMAP found it. undistorted: what COLMAP's undistortion made of it.
+    masked: frames that have a mask. Returns the maps to their frames of those images that may need a mask.
     """
     sparse = undistorted / "sparse"
     flat = {camera.id: camera for camera in read_cameras(sparse / "cameras.bin")}
@@ -47,21 +48,23 @@ def unify(frames: Path, model: Path, undistorted: Path, threads: int) -> Dict[st
     used = sorted(set(camera_of.values()))
     counts = {key: list(camera_of.values()).count(key) for key in used}
     common = choose_camera({key: flat[key] for key in used}, counts)
+    changed = {name for name, key in camera_of.items() if flat[key] is not common}
+    needed = changed | set(masked).intersection(camera_of)
     originals = {camera.id: camera for camera in read_cameras(model / "cameras.bin")}
-    maps = {key: make_map(common, originals[key]) for key in used}
-    changed = [name for name in sorted(camera_of) if flat[camera_of[name]] is not common]
+    map_of = {key: make_map(common, originals[key]) for key in {camera_of[name] for name in needed}}
+    for key in map_of:
+        if flat[key] is common:  # COLMAP leaves no pixel unknown; a border here would be one of rounding
+            map_of[key].known[:] = True
+    maps = {name: map_of[camera_of[name]] for name in sorted(needed)}
     with ThreadPool(threads) as pool:
-        pool.map(
-            lambda name: resample_frame(frames / name, undistorted / "images" / name, maps[camera_of[name]]), changed
-        )
+        images = undistorted / "images"
+        pool.map(lambda name: resample_frame(frames / name, images / name, maps[name]), sorted(changed))
     if changed or len(flat) > 1:
         write_cameras(sparse / "cameras.bin", [common])
         temporary = sparse / "images.part"
         move_observations(sparse / "images.bin", temporary, lambda key, xy: to_camera(flat[key], common, xy), common.id)
         temporary.replace(sparse / "images.bin")
-    # COLMAP leaves no pixel unknown in what it undistorts; a border here would be one of rounding.
-    complete = {key: maps[key]._replace(known=np.ones_like(maps[key].known)) for key in used if flat[key] is common}
-    return {name: complete.get(key, maps[key]) for name, key in camera_of.items()}
+    return maps
 
 
 def choose_camera(cameras: Dict[int, Camera], counts: Dict[int, int]) -> Camera:

@@ -116,13 +116,21 @@ def test_a_distorted_given_camera_is_undistorted(tmp_path: Path, orbit: list[byt
     assert found.model == "PINHOLE"
 
 
-def test_frames_without_a_given_pose_get_none(tmp_path: Path, posed: Posed) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_frames_without_a_given_pose_get_one_from_the_others(tmp_path: Path, posed: Posed, backend: str) -> None:
     given = [None if k in (2, 9) else pose.tolist() for k, pose in enumerate(posed.poses)]
-    summary = run_poses(store_posed(tmp_path, posed, given=given))
-    assert (summary["given"], summary["registered"]) == ("used", 14)
-    assert summary["unregistered"] == ["000002.jpg", "000009.jpg"]
+    summary = run_poses(store_posed(tmp_path, posed, given=given), "--backend", backend)
+    assert (summary["given"], summary["registered"]) == ("used", 16)
+    found = [image.world_from_cam for image in read_images(tmp_path / "out" / "images.bin")]
+    extent = np.ptp(get_centers(posed.poses), axis=0).max()
+    kept = [k for k in range(16) if k not in (2, 9)]
+    np.testing.assert_allclose(get_centers(found)[kept], get_centers(posed.poses)[kept], atol=1e-6 * extent)
+    np.testing.assert_allclose(get_centers(found), get_centers(posed.poses), atol=0.03 * extent)
+
+
+def test_two_given_poses_say_nothing(tmp_path: Path, posed: Posed) -> None:
     given = [pose.tolist() if k < 2 else None for k, pose in enumerate(posed.poses)]
-    summary = run_poses(store_posed(tmp_path, posed, given=given), out="few")
+    summary = run_poses(store_posed(tmp_path, posed, given=given))
     assert (summary["given"], summary["registered"], summary["metric"]) == ("none", 16, False)
 
 
