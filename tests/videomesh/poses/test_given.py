@@ -1,5 +1,6 @@
 """Poses that a capture brings along."""
 
+import io
 import json
 import tarfile
 from collections.abc import Callable
@@ -8,8 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
-from poses_program import fail_poses, needs_colmap, run_poses, store
+from poses_program import fail_poses, needs_colmap, noise, run_poses, store
 from videomesh.poses.given import choose_pairs, fit_similarity
 from videomesh.poses.model import read_cameras, read_images, to_quaternion
 
@@ -102,6 +104,23 @@ def test_poses_of_another_convention(tmp_path: Path, posed: Posed) -> None:
     store_posed(tmp_path, posed, [pose @ OPENGL for pose in posed.poses])
     assert "do not fit the pictures" in fail_poses(tmp_path)
     assert "even after they were refined" in fail_poses(tmp_path, "--given", "refine")
+
+
+def test_given_poses_of_a_turntable_need_its_masks(tmp_path: Path, posed: Posed) -> None:
+    """They are the poses relative to what turns; the still background contradicts them."""
+    size = (posed.cameras[0]["width"], posed.cameras[0]["height"])
+    mask = Image.new("L", size, 0)
+    ImageDraw.Draw(mask).ellipse((70, 40, 250, 232), fill=255)
+    background = Image.open(io.BytesIO(noise(0, size))).resize(size)
+    images = []
+    for data in posed.images:
+        encoded = io.BytesIO()
+        Image.composite(Image.open(io.BytesIO(data)), background, mask).save(encoded, "JPEG", quality=95)
+        images.append(encoded.getvalue())
+    turntable = posed._replace(images=images)
+    assert "do not fit the pictures" in fail_poses(store_posed(tmp_path, turntable))
+    summary = run_poses(store_posed(tmp_path, turntable, masks=dict.fromkeys(range(16), mask)))
+    assert (summary["given"], summary["masked_features"], summary["attempt"]) == ("used", True, "masked given poses")
 
 
 def test_a_distorted_given_camera_is_undistorted(tmp_path: Path, orbit: list[bytes], posed: Posed) -> None:
