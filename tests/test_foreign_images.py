@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from checkout import ROOT
+from checkout import ENGINES, ROOT
 from videomesh.staleness import find_imported
 
 COLMAP = {"numpy", "PIL"}
@@ -17,14 +17,11 @@ PYTORCH = COLMAP | {"torch"}
 PROGRAMS = {
     "scripts/frames.py": COLMAP,
     "scripts/poses.py": COLMAP,
-    "src/sdfgrid/train.py": PYTORCH,
-    "src/sdfgrid/extract.py": PYTORCH,
-    "src/neuralangelo_engine/train.py": PYTORCH,
-    "src/neuralangelo_engine/extract.py": PYTORCH,
+    **{f"src/{engine}/{command}.py": PYTORCH for engine in ENGINES for command in ("train", "extract")},
 }
 # Imported only where they are installed: pycolmap in place of COLMAP's program, numba in place of plain PyTorch.
 OPTIONAL = {"src/videomesh/poses/colmap_package.py": {"pycolmap"}, "src/sdfgrid/kernels.py": {"numba"}}
-OURS = {"videomesh", "sdfgrid", "neuralangelo_engine"}
+OURS = {"videomesh", *ENGINES}
 BUILTINS = {"dict", "frozenset", "list", "set", "tuple", "type"}
 
 

@@ -60,8 +60,8 @@ NOTHING_STALE = {
     "neuralangelo.source": "where the same programs come from; their checksum counts",
 }
 MILESTONES = "train.milestones"  # has rules of its own, below
-ENGINES = ("sdfgrid", "neuralangelo")
 LEAVES = find_leaves(read_schema("config"))
+ENGINES = LEAVES["engine"]["enum"]
 GLOBAL = [key for key, leaf in LEAVES.items() if not is_column(leaf)]
 
 
@@ -171,7 +171,8 @@ def test_every_key_has_its_stages_or_a_reason_why_it_has_none() -> None:
     without = [key for key in LEAVES if not get_used(key) and key not in (*NOTHING_STALE, "engine", MILESTONES)]
     assert without == []
     assert set(NOTHING_STALE) <= set(LEAVES)
-    assert all(rule in READERS for rules in USES.values() for rule in rules)
+    steps = {f"{engine}_{step}" for engine in ENGINES for step in ("config", "train", "mesh")}
+    assert steps.union(*USES.values(), *READERS.values()) - set(READERS) == set(), "rules without an entry in READERS"
 
 
 @pytest.fixture(scope="module")
@@ -310,9 +311,9 @@ def test_targets_by_name(two: Checkout) -> None:
     captures = two.planned("captures", "--forceall")
     assert {"frames", "poses", "gate_decision"} <= set(captures) and not engines & set(captures)
     meshes = two.planned("meshes", "--forceall")
-    assert engines <= set(meshes) and meshes["deliver"] == 2 and "deliver_preview" not in meshes
+    assert engines <= set(meshes) and meshes["deliver"] == len(ENGINES) and "deliver_preview" not in meshes
     previews = two.planned("previews", "--forceall")
-    assert previews["deliver_preview"] == 2 and "deliver" not in previews
+    assert previews["deliver_preview"] == len(ENGINES) and "deliver" not in previews
     assert set(two.planned_by_scene("deliver/sdfgrid/mesh.ply", "--forceall")) == {"sdfgrid"}
 
 
