@@ -83,7 +83,7 @@ def test_ruff_knows_that_it_is_python_3_8(program: str) -> None:
     patterns = [alternative for pattern in versions for alternative in expand(pattern)]
     for file in find_files(program):
         path = file.relative_to(ROOT).as_posix()
-        assert any(fnmatch.fnmatch(path, pattern) for pattern in patterns), path
+        assert any(fnmatch.fnmatch(path, pattern) for pattern in patterns), f"pyproject.toml lacks {path}"
 
 
 def expand(pattern: str) -> list[str]:
