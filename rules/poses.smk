@@ -5,11 +5,13 @@ rule poses:
     input:
         frames="results/{scene}/frames/frames.tar",
         summary="results/{scene}/frames/frames.json",
+        masks="results/{scene}/frames/masks.tar",
     output:
         images="results/{scene}/poses/images.tar",
         cameras="results/{scene}/poses/cameras.bin",
         image_poses="results/{scene}/poses/images.bin",
         points="results/{scene}/poses/points3D.bin",
+        masks="results/{scene}/poses/masks.tar",
         summary="results/{scene}/poses/poses.json",
     log:
         "results/{scene}/poses/poses.log",
@@ -20,6 +22,7 @@ rule poses:
     threads: 8
     params:
         container=get_container_in_use("colmap"),
+        given=get_setting("poses.given"),
         backend=get_setting("poses.backend"),
         min_registered=get_setting("poses.min_registered"),
         max_features=get_setting("poses.max_features"),
@@ -30,6 +33,8 @@ rule poses:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/poses.py"'
         " --frames {input.frames:q}"
         " --frames-json {input.summary:q}"
+        " --frame-masks {input.masks:q}"
+        " --given {params.given}"
         " --backend {params.backend:q}"
         " --min-registered {params.min_registered}"
         " --max-features {params.max_features}"
@@ -40,5 +45,6 @@ rule poses:
         " --cameras {output.cameras:q}"
         " --image-poses {output.image_poses:q}"
         " --points {output.points:q}"
+        " --masks {output.masks:q}"
         " --summary {output.summary:q}"
         " > {log:q} 2>&1"

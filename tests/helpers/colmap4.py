@@ -9,13 +9,15 @@ line of `colmap -h`.
 import json
 import os
 import sys
+from pathlib import Path
 
 import pycolmap
 
 COMMON = "default_random_seed log_target log_path log_level log_severity log_color project_path"
 OPTIONS = {
     "feature_extractor": """database_path image_path camera_mode image_list_path descriptor_normalization
-        ImageReader.mask_path ImageReader.camera_model ImageReader.single_camera ImageReader.single_camera_per_folder
+        ImageReader.mask_path ImageReader.camera_params ImageReader.camera_model
+        ImageReader.single_camera ImageReader.single_camera_per_folder
         ImageReader.single_camera_per_image ImageReader.default_focal_length_factor FeatureExtraction.type
         FeatureExtraction.num_threads FeatureExtraction.use_gpu FeatureExtraction.gpu_index
         FeatureExtraction.max_image_size SiftExtraction.max_num_features SiftExtraction.first_octave
@@ -29,6 +31,11 @@ OPTIONS = {
         Mapper.ba_global_points_ratio Mapper.ba_global_ignore_redundant_points3D Mapper.ba_use_gpu
         Mapper.init_min_num_inliers Mapper.init_min_tri_angle Mapper.abs_pose_min_num_inliers
         Mapper.abs_pose_min_inlier_ratio Mapper.image_list_path""",
+    "point_triangulator": """database_path image_path input_path output_path clear_points refine_intrinsics
+        Mapper.num_threads Mapper.random_seed Mapper.filter_max_reproj_error Mapper.tri_complete_max_reproj_error
+        Mapper.tri_merge_max_reproj_error""",
+    "bundle_adjuster": """input_path output_path BundleAdjustment.refine_focal_length
+        BundleAdjustment.refine_principal_point BundleAdjustmentCeres.max_num_iterations""",
     "image_undistorter": """image_path input_path output_path output_type image_list_path copy_policy blank_pixels
         max_image_size jpeg_quality num_threads""",
 }
@@ -69,10 +76,15 @@ def feature_extractor(given: dict) -> None:
     fill(options, "FeatureExtraction", given)
     fill(options.sift, "SiftExtraction", given)
     reader.camera_model = given["ImageReader.camera_model"]
+    reader.camera_params = given.get("ImageReader.camera_params", "")
+    if "ImageReader.mask_path" in given:
+        reader.mask_path = given["ImageReader.mask_path"]
+    names = Path(given["image_list_path"]).read_text().split() if "image_list_path" in given else []
     mode = pycolmap.CameraMode.SINGLE if given["ImageReader.single_camera"] == "1" else pycolmap.CameraMode.AUTO
     pycolmap.extract_features(
         given["database_path"],
         given["image_path"],
+        image_names=names,
         camera_mode=mode,
         reader_options=reader,
         extraction_options=options,
@@ -98,6 +110,24 @@ def mapper(given: dict) -> None:
         sys.exit("E20260101 00:00:00 1 sfm.cc:459] failed to create sparse model")
 
 
+def point_triangulator(given: dict) -> None:
+    assert (given["clear_points"], given["refine_intrinsics"]) == ("1", "0")
+    options = pycolmap.IncrementalPipelineOptions()
+    fill(options.mapper, "Mapper", given)
+    triangulation = {name.replace("Mapper.tri_", "Mapper."): value for name, value in given.items() if "tri_" in name}
+    fill(options.triangulation, "Mapper", triangulation)
+    model = pycolmap.Reconstruction(given["input_path"])
+    pycolmap.triangulate_points(
+        model, given["database_path"], given["image_path"], given["output_path"], options=options
+    ).write(given["output_path"])
+
+
+def bundle_adjuster(given: dict) -> None:
+    model = pycolmap.Reconstruction(given["input_path"])
+    pycolmap.bundle_adjustment(model)
+    model.write(given["output_path"])
+
+
 def image_undistorter(given: dict) -> None:
     pycolmap.undistort_images(given["output_path"], given["input_path"], given["image_path"])
 
@@ -106,6 +136,8 @@ COMMANDS = {
     "feature_extractor": feature_extractor,
     "matches_importer": matches_importer,
     "mapper": mapper,
+    "point_triangulator": point_triangulator,
+    "bundle_adjuster": bundle_adjuster,
     "image_undistorter": image_undistorter,
 }
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,8 +21,9 @@ from PIL import Image
 
 from checkout import ROOT
 from programs import call
+from videomesh.files import add_to_tar
 
-OUTPUTS = ["cameras.bin", "images.bin", "images.tar", "points3D.bin", "poses.json"]
+OUTPUTS = ["cameras.bin", "images.bin", "images.tar", "masks.tar", "points3D.bin", "poses.json"]
 # How a shell script that stands for `colmap` begins.
 BANNER = 'if [ "$*" = -h ]; then echo "COLMAP 3.8 (Commit Unknown without CUDA)"; exit; fi\n'
 HELP = 'if [ "$2" = -h ]; then exit; fi\n'
@@ -48,25 +49,60 @@ def noise(seed: int, size: tuple[int, int] = (320, 240)) -> bytes:
     return encoded.getvalue()
 
 
-def store(folder: Path, images: Sequence[bytes], source: str = "video") -> Path:
-    """frames.tar and frames.json as the frames stage writes them; returns the folder."""
+def store(
+    folder: Path, images: Sequence[bytes], source: str = "video", masks: Mapping[int, Image.Image] = {}, **changes: Any
+) -> Path:
+    """frames.tar, frames.json and masks.tar as the frames stage writes them; returns the folder.
+
+    Frames of one size have one camera. masks: by the place of their frame. changes: lists by frame for the keys of
+    the frames (clip=[0, 0, 1], given=[...]), anything for keys at the top.
+    """
     folder.mkdir(exist_ok=True)
     names = [f"{index:06d}.jpg" for index in range(len(images))]
     with tarfile.open(folder / "frames.tar", "w") as tar:
         for name, data in zip(names, images, strict=True):
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    width, height = Image.open(io.BytesIO(images[0])).size if images else (0, 0)
-    frames = [{"name": name, "video_frame": index} for index, name in enumerate(names)]
-    content = {"source": source, "width": width, "height": height, "frames": frames}
+            add_to_tar(tar, name, data)
+    with tarfile.open(folder / "masks.tar", "w") as tar:
+        for index, mask in masks.items():
+            encoded = io.BytesIO()
+            mask.save(encoded, "PNG")
+            add_to_tar(tar, f"{index:06d}.png", encoded.getvalue())
+    sizes = [Image.open(io.BytesIO(data)).size if data[:1] == b"\xff" else (320, 240) for data in images]
+    different = sorted(set(sizes), key=lambda size: -sizes.count(size))
+    frames = [
+        {"name": name, "video_frame": index, "camera": different.index(size), "clip": 0, "given": None, "source": name}
+        for index, (name, size) in enumerate(zip(names, sizes, strict=True))
+    ]
+    content = {
+        "source": source,
+        "width": different[0][0] if images else 0,
+        "height": different[0][1] if images else 0,
+        "cameras": [{"width": width, "height": height, "given": None} for width, height in different],
+        "frames": frames,
+        "metric": False,
+        "left_out": [],
+        "rejected": [],
+    }
+    for key, value in changes.items():
+        if key in ("clip", "given", "camera"):
+            for frame, own in zip(frames, value, strict=True):
+                frame[key] = own
+        else:
+            content[key] = value
     (folder / "frames.json").write_text(json.dumps(content))
     return folder
 
 
 def get_arguments(folder: Path, *flags: str, out: str = "out") -> list[str]:
     """For frames.tar and frames.json in the folder, writing to folder/out. Flags are added to usual ones."""
-    usual = ["--backend=auto", "--min-registered=0.8", "--max-features=700", "--max-image-size=1600", "--seed=0"]
+    usual = [
+        "--given=use",
+        "--backend=auto",
+        "--min-registered=0.8",
+        "--max-features=700",
+        "--max-image-size=1600",
+        "--seed=0",
+    ]
     return [
         f"--frames={folder}/frames.tar",
         f"--frames-json={folder}/frames.json",
@@ -74,8 +110,10 @@ def get_arguments(folder: Path, *flags: str, out: str = "out") -> list[str]:
         f"--cameras={folder}/{out}/cameras.bin",
         f"--image-poses={folder}/{out}/images.bin",
         f"--points={folder}/{out}/points3D.bin",
+        f"--frame-masks={folder}/masks.tar",
+        f"--masks={folder}/{out}/masks.tar",
         f"--summary={folder}/{out}/poses.json",
-        *(*usual, "--threads=2", *flags),
+        *(*usual, "--given=use", "--threads=2", *flags),
     ]
 
 

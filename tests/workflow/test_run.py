@@ -21,6 +21,7 @@ STAGES = {
     "poses/cameras.bin",
     "poses/images.bin",
     "poses/points3D.bin",
+    "poses/masks.tar",
     "poses/poses.json",
     "region/transforms.json",
     "region/region.json",

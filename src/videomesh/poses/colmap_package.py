@@ -2,11 +2,13 @@
 
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Mapping, Sequence, Tuple
+from typing import Iterator, Mapping, Optional, Sequence, Tuple
 
 import pycolmap
 
 from videomesh.errors import UserError
+from videomesh.poses.backend import FIRST_OCTAVE, FIRST_OCTAVE_MASKED
+from videomesh.poses.frames import Group
 
 
 class Pycolmap:
@@ -23,23 +25,35 @@ class Pycolmap:
         pycolmap.set_random_seed(seed)
         pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value  # what goes wrong comes back as exceptions
 
-    def extract(self, max_image_size: int, max_features: int) -> None:
-        reader = pycolmap.ImageReaderOptions()
-        reader.camera_model = "SIMPLE_RADIAL"
+    def extract(self, groups: Sequence[Group], max_image_size: int, max_features: int, masks: Optional[Path]) -> None:
         options = pycolmap.FeatureExtractionOptions()
         options.num_threads = self._threads
         options.max_image_size = max_image_size
         options.sift.max_num_features = max_features
-        options.sift.first_octave = 0  # the image as it is; -1 doubles it and takes three times as long
+        options.sift.first_octave = FIRST_OCTAVE_MASKED if masks else FIRST_OCTAVE
         single = pycolmap.CameraMode.SINGLE
+        self._database.unlink(missing_ok=True)
         with _errors("feature extraction"):
             pycolmap.Database.open(self._database).close()  # creates it
             # Images get their ids here, in the order of their names. extract_features alone numbers them in the order
             # in which its threads finish, and the models would differ from run to run.
-            pycolmap.import_images(self._database, self._frames, camera_mode=single, options=reader)
-            pycolmap.extract_features(
-                self._database, self._frames, camera_mode=single, reader_options=reader, extraction_options=options
-            )
+            for group in groups:
+                reader = pycolmap.ImageReaderOptions()
+                reader.camera_model = group.given.model if group.given else "SIMPLE_RADIAL"
+                reader.camera_params = ",".join(map(repr, group.given.params)) if group.given else ""
+                if masks:
+                    reader.mask_path = masks
+                pycolmap.import_images(
+                    self._database, self._frames, camera_mode=single, image_names=group.names, options=reader
+                )
+                pycolmap.extract_features(
+                    self._database,
+                    self._frames,
+                    image_names=group.names,
+                    camera_mode=single,
+                    reader_options=reader,
+                    extraction_options=options,
+                )
 
     def match(self, pairs: Sequence[Tuple[str, str]]) -> None:
         self._pairs.write_text("".join(f"{first} {second}\n" for first, second in pairs))
@@ -57,14 +71,48 @@ class Pycolmap:
                 verification_options=verification,
             )
 
-    def map(self, models: Path, options: Mapping[str, float]) -> None:
+    def map(self, models: Path, options: Mapping[str, float], start: Optional[Path] = None) -> None:
         pipeline = pycolmap.IncrementalPipelineOptions()
         pipeline.random_seed = self._seed
         pipeline.num_threads = self._threads
         for name, value in options.items():
             setattr(pipeline if hasattr(pipeline, name) else pipeline.mapper, name, value)
+        pipeline.fix_existing_frames = start is not None
+        if start:  # then COLMAP writes no numbered folder but to the output itself
+            models = models / "0"
+            models.mkdir()
         with _errors("mapping"):
-            pycolmap.incremental_mapping(self._database, self._frames, models, options=pipeline)
+            pycolmap.incremental_mapping(self._database, self._frames, models, options=pipeline, input_path=start or "")
+
+    def triangulate(self, model: Path, output: Path, options: Mapping[str, float]) -> None:
+        pipeline = pycolmap.IncrementalPipelineOptions()
+        pipeline.random_seed = self._seed
+        pipeline.num_threads = self._threads
+        for name, value in options.items():
+            if name.startswith("tri_"):
+                setattr(pipeline.triangulation, name[4:], value)
+            else:
+                setattr(pipeline.mapper, name, value)
+        with _errors("triangulation"):
+            reconstruction = pycolmap.Reconstruction(model)
+            pycolmap.triangulate_points(
+                reconstruction, self._database, self._frames, output, clear_points=True, options=pipeline
+            ).write(output)
+
+    def adjust(self, model: Path, output: Path) -> None:
+        with _errors("bundle adjustment"):
+            reconstruction = pycolmap.Reconstruction(model)
+            options = pycolmap.BundleAdjustmentOptions()
+            options.print_summary = False
+            options.ceres.solver_options.num_threads = self._threads
+            config = pycolmap.BundleAdjustmentConfig()
+            for image_id in reconstruction.reg_image_ids():
+                config.add_image(image_id)
+            config.fix_gauge(pycolmap.BundleAdjustmentGauge.TWO_CAMS_FROM_WORLD)
+            # pycolmap.bundle_adjustment does the same, but sets the level of the log back.
+            pycolmap.create_default_bundle_adjuster(options, config, reconstruction).solve()
+            reconstruction.update_point_3d_errors()
+            reconstruction.write(output)
 
     def undistort(self, model: Path, output: Path) -> None:
         with _errors("undistortion"):

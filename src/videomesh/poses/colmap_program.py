@@ -9,9 +9,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List, Mapping, Sequence, Tuple, Union
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from videomesh.errors import UserError
+from videomesh.poses.backend import FIRST_OCTAVE, FIRST_OCTAVE_MASKED
+from videomesh.poses.frames import Group
 
 # Options that COLMAP renamed: each value is given under every name that the program's help lists.
 # 3.8 names: `colmap COMMAND -h`; 4.x names: src/colmap/controllers/{base_,}option_manager.cc at tag 4.1.1.
@@ -22,6 +24,7 @@ RENAMED: Dict[str, Tuple[str, ...]] = {
     "Extraction.max_image_size": ("SiftExtraction.max_image_size", "FeatureExtraction.max_image_size"),
     "Matching.use_gpu": ("SiftMatching.use_gpu", "FeatureMatching.use_gpu"),
     "Matching.num_threads": ("SiftMatching.num_threads", "FeatureMatching.num_threads"),
+    "Mapper.fix_existing_frames": ("Mapper.fix_existing_images", "Mapper.fix_existing_frames"),
     "Mapper.ba_global_frames_ratio": ("Mapper.ba_global_images_ratio", "Mapper.ba_global_frames_ratio"),
 }
 
@@ -40,6 +43,7 @@ class Colmap:
         self._frames = folder / "frames"
         self._database = folder / "database.db"
         self._pairs = folder / "pairs.txt"
+        self._list = folder / "frames.txt"
         self._log = folder / "colmap.log"
         self._threads = threads
         self._seed = seed
@@ -54,30 +58,43 @@ class Colmap:
         # Builds without CUDA say "without CUDA" at the same place.
         self._gpu = "with CUDA" in banner and has_gpu()
 
-    def extract(self, max_image_size: int, max_features: int) -> None:
+    def extract(self, groups: Sequence[Group], max_image_size: int, max_features: int, masks: Optional[Path]) -> None:
         try:
-            self._extract(max_image_size, max_features)
+            self._extract(groups, max_image_size, max_features, masks)
         except UserError as error:
             if not self._gpu:
                 raise
             print(f"COLMAP cannot use this machine's GPU and goes on without it ({error})", file=sys.stderr, flush=True)
             self._gpu = False
-            self._database.unlink(missing_ok=True)
-            self._extract(max_image_size, max_features)
+            self._extract(groups, max_image_size, max_features, masks)
 
-    def _extract(self, max_image_size: int, max_features: int) -> None:
-        self._run(
-            "feature_extractor",
-            {"database_path": self._database, "image_path": self._frames, "ImageReader.camera_model": "SIMPLE_RADIAL"},
-            {
-                "ImageReader.single_camera": 1,
-                "Extraction.max_image_size": max_image_size,
-                "SiftExtraction.max_num_features": max_features,
-                "SiftExtraction.first_octave": 0,  # the image as it is; -1 doubles it and takes three times as long
-                "Extraction.use_gpu": int(self._gpu),
-                "Extraction.num_threads": self._threads,
-            },
-        )
+    def _extract(self, groups: Sequence[Group], max_image_size: int, max_features: int, masks: Optional[Path]) -> None:
+        self._database.unlink(missing_ok=True)
+        for group in groups:
+            paths: Dict[str, Union[str, Path]] = {
+                "database_path": self._database,
+                "image_path": self._frames,
+                "ImageReader.camera_model": group.given.model if group.given else "SIMPLE_RADIAL",
+            }
+            if len(groups) > 1:
+                self._list.write_text("".join(f"{name}\n" for name in group.names))
+                paths["image_list_path"] = self._list
+            if group.given:
+                paths["ImageReader.camera_params"] = ",".join(map(repr, group.given.params))
+            if masks:
+                paths["ImageReader.mask_path"] = masks
+            self._run(
+                "feature_extractor",
+                paths,
+                {
+                    "ImageReader.single_camera": 1,
+                    "Extraction.max_image_size": max_image_size,
+                    "SiftExtraction.max_num_features": max_features,
+                    "SiftExtraction.first_octave": FIRST_OCTAVE_MASKED if masks else FIRST_OCTAVE,
+                    "Extraction.use_gpu": int(self._gpu),
+                    "Extraction.num_threads": self._threads,
+                },
+            )
 
     def match(self, pairs: Sequence[Tuple[str, str]]) -> None:
         self._pairs.write_text("".join(f"{first} {second}\n" for first, second in pairs))
@@ -87,18 +104,37 @@ class Colmap:
             {"Matching.use_gpu": int(self._gpu), "Matching.num_threads": self._threads},
         )
 
-    def map(self, models: Path, options: Mapping[str, float]) -> None:
+    def map(self, models: Path, options: Mapping[str, float], start: Optional[Path] = None) -> None:
         values: Dict[str, float] = {f"Mapper.{name}": value for name, value in options.items()}
         values["Mapper.num_threads"] = self._threads
+        paths = {"database_path": self._database, "image_path": self._frames, "output_path": models}
+        if start:
+            # Then COLMAP writes no numbered folder but to the output itself.
+            paths.update({"input_path": start, "output_path": models / "0"})
+            (models / "0").mkdir()
+            values["Mapper.fix_existing_frames"] = 1
         try:
-            self._run(
-                "mapper",
-                {"database_path": self._database, "image_path": self._frames, "output_path": models},
-                values,
-            )
+            self._run("mapper", paths, values)
         except UserError:
             if "failed to create sparse model" not in self._log.read_text(errors="replace"):
                 raise
+
+    def triangulate(self, model: Path, output: Path, options: Mapping[str, float]) -> None:
+        values: Dict[str, float] = {f"Mapper.{name}": value for name, value in options.items()}
+        values.update({"clear_points": 1, "refine_intrinsics": 0, "Mapper.num_threads": self._threads})
+        self._run(
+            "point_triangulator",
+            {
+                "database_path": self._database,
+                "image_path": self._frames,
+                "input_path": model,
+                "output_path": output,
+            },
+            values,
+        )
+
+    def adjust(self, model: Path, output: Path) -> None:
+        self._run("bundle_adjuster", {"input_path": model, "output_path": output}, {})
 
     def undistort(self, model: Path, output: Path) -> None:
         output.mkdir()

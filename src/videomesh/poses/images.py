@@ -7,35 +7,10 @@ from typing import Dict, List, Sequence, Tuple
 
 from PIL import Image, UnidentifiedImageError
 
-from videomesh.errors import UserError
 from videomesh.files import add_to_tar
 from videomesh.poses.model import read_cameras
 
 Image.MAX_IMAGE_PIXELS = None  # the frames are this workflow's own files
-
-
-def check_camera(archive: Path, undistorted: Path, names: Sequence[str]) -> None:
-    """Later steps know one pinhole camera for all images. UserError if COLMAP made anything else."""
-    cameras = read_cameras(undistorted / "sparse" / "cameras.bin")
-    problem = ""
-    if [camera.model for camera in cameras] != ["PINHOLE"]:
-        problem = f"cameras {[camera.model for camera in cameras]} instead of one PINHOLE"
-    else:
-        width, height = cameras[0].width, cameras[0].height
-        fx, fy, cx, cy = cameras[0].params
-        if abs(fx - fy) > 0.02 * fx:
-            problem = f"focal lengths {fx:.0f} and {fy:.0f} px differ by more than 2 %"
-        elif abs(cx / width - 0.5) > 0.1 or abs(cy / height - 0.5) > 0.1:
-            problem = f"principal point {cx:.0f}, {cy:.0f} is not near the centre of {width}x{height} px"
-        for name in names:
-            with Image.open(undistorted / "images" / name) as image:
-                if image.size != (width, height):
-                    problem = f"{name} has {image.size[0]}x{image.size[1]} px, the camera {width}x{height}"
-    if problem:
-        raise UserError(
-            f"{archive}: the camera could not be calibrated: {problem}. Use one camera at one zoom, without cropping "
-            "or electronic image stabilisation"
-        )
 
 
 def pack_images(folder: Path, names: Sequence[str], archive: Path) -> None:

@@ -3,11 +3,12 @@
 import time
 from itertools import combinations
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Set, Tuple
+from typing import Dict, List, NamedTuple, Sequence, Set, Tuple
 
 import numpy as np
 
 from videomesh.poses.backend import Backend
+from videomesh.poses.database import read_motion
 from videomesh.poses.frames import Frames
 from videomesh.poses.model import Points, read_images, read_points
 from videomesh.poses.progress import timed
@@ -15,6 +16,7 @@ from videomesh.poses.progress import timed
 Pairs = Set[Tuple[int, int]]  # (i, j) with i < j: places in the list of frames
 OVERLAP, WIDE_OVERLAP = 6, 20  # so many following frames are matched with each
 KEY_FRAME_STEP, MAX_KEY_FRAMES = 5, 30
+MIN_KEY_FRAMES = 5  # of each of several clips: what joins them
 MAX_EXHAUSTIVE = 300  # frames; that is 44,850 pairs
 # Mapper options as COLMAP's command line names them; programs that lack one do without it. The ratios, by which a model
 # grows between two adjustments of the whole, are COLMAP's own for video (ModifyForVideoData in option_manager.cc; else
@@ -64,43 +66,48 @@ class Attempt(NamedTuple):
         return len(self.models[0].names) if self.models else 0
 
 
-def match_and_map(backend: Backend, folder: Path, frames: Frames, min_registered: float) -> List[Attempt]:
+def match_and_map(backend: Backend, folder: Path, frames: Frames, min_registered: float, prefix: str) -> List[Attempt]:
     """Match and map with rising effort until enough frames have a pose. All attempts, in their order; at least one.
 
-    min_registered: the share of the frames that is enough, 0 to 1.
+    min_registered: the share of the frames that is enough, 0 to 1. prefix: of the names of the attempts.
     """
     count = len(frames.names)
     matched: Pairs = set()
     attempts: List[Attempt] = []
-    for effort in list_efforts(count, frames.ordered):
+    for effort in list_efforts(frames.clips, frames.ordered):
         new = effort.pairs - matched
         if not new and effort.mapper is MAPPER:
             continue  # a small scene: the effort before has matched all these
         start = time.monotonic()
+        name = prefix + effort.name
         if new:
-            with timed(f"matching {len(new)} pairs ({effort.name})"):
+            with timed(f"matching {len(new)} pairs ({name})"):
                 backend.match([(frames.names[i], frames.names[j]) for i, j in sorted(new)])
             matched |= new
-        models_folder = folder / f"models{len(attempts)}"
+        models_folder = folder / f"{prefix.strip() or 'all'}-models{len(attempts)}"
         models_folder.mkdir()
         with timed("mapping"):
             backend.map(models_folder, effort.mapper)
         models = read_models(models_folder)
-        attempts.append(Attempt(effort.name, len(matched), models, time.monotonic() - start))
+        attempts.append(Attempt(name, len(matched), models, time.monotonic() - start))
         registered = attempts[-1].registered
         if registered and registered / count >= min_registered:
             break
-        print(f"{effort.name}: {registered} of {count} frames in the largest of {len(models)} models", flush=True)
+        print(f"{name}: {registered} of {count} frames in the largest of {len(models)} models", flush=True)
+        if not registered and read_motion(folder / "database.db", frames.sizes).stands:
+            break  # every pair shows the same view: more pairs show it, too
     return attempts
 
 
-def list_efforts(count: int, ordered: bool) -> List[Effort]:
-    """The efforts for so many frames. Features stay; each matches only the pairs that those before did not."""
+def list_efforts(clips: Sequence[Sequence[int]], ordered: bool) -> List[Effort]:
+    """The efforts for the frames of these clips. Each matches only the pairs that those before did not."""
+    count = sum(map(len, clips))
     efforts = []
     if ordered or count > MAX_EXHAUSTIVE:
-        key_frames = key_frame_pairs(count)
-        efforts.append(Effort("sequential", sequential_pairs(count, OVERLAP) | key_frames, MAPPER))
-        efforts.append(Effort("wider", sequential_pairs(count, WIDE_OVERLAP) | key_frames, MAPPER))
+        key_frames = key_frame_pairs(clips)
+        for name, overlap in (("sequential", OVERLAP), ("wider", WIDE_OVERLAP)):
+            pairs = {(clip[i], clip[j]) for clip in clips for i, j in sequential_pairs(len(clip), overlap)}
+            efforts.append(Effort(name, pairs | key_frames, MAPPER))
     if count <= MAX_EXHAUSTIVE:
         efforts.append(Effort("exhaustive", set(combinations(range(count), 2)), MAPPER))
     return [*efforts, Effort("lower threshold", set(), {**MAPPER, **LOWER_THRESHOLD})]
@@ -114,16 +121,23 @@ def sequential_pairs(count: int, overlap: int) -> Pairs:
     return {(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]}
 
 
-def key_frame_pairs(count: int) -> Pairs:
-    """All pairs of evenly spaced frames: joins the turns of a capture that goes round several times."""
-    keys = np.linspace(0, count - 1, min(count // KEY_FRAME_STEP, MAX_KEY_FRAMES)).round().astype(int)
-    return set(combinations(keys.tolist(), 2))
+def key_frame_pairs(clips: Sequence[Sequence[int]]) -> Pairs:
+    """All pairs of evenly spaced frames, also of different clips: joins the clips, and the turns of a capture that goes
+    round several times."""
+    keys: Set[int] = set()
+    least = MIN_KEY_FRAMES if len(clips) > 1 else 0
+    for clip in clips:
+        wanted = max(min(len(clip) // KEY_FRAME_STEP, MAX_KEY_FRAMES // len(clips)), min(least, len(clip)))
+        keys |= {clip[place] for place in np.linspace(0, len(clip) - 1, wanted).round().astype(int).tolist()}
+    return set(combinations(sorted(keys), 2))
 
 
 def read_models(folder: Path) -> List[Model]:
     """All models that the mapper wrote, most frames first: COLMAP's numbers say nothing about size."""
-    models = [
-        Model(path.parent, [image.name for image in read_images(path)], read_points(path.parent / "points3D.bin"))
-        for path in sorted(folder.glob("*/images.bin"))
-    ]
+    models = [read_model(path.parent) for path in sorted(folder.glob("*/images.bin"))]
     return sorted(models, key=lambda model: (-len(model.names), -len(model.points.xyz)))
+
+
+def read_model(folder: Path) -> Model:
+    names = [image.name for image in read_images(folder / "images.bin")]
+    return Model(folder, names, read_points(folder / "points3D.bin"))

@@ -6,7 +6,7 @@ also runs inside COLMAP's own image, which has no pycolmap.
 
 import struct
 from pathlib import Path
-from typing import BinaryIO, Dict, List, NamedTuple, Tuple
+from typing import BinaryIO, Callable, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
@@ -26,6 +26,8 @@ CAMERA_MODELS: Dict[int, Tuple[str, int]] = {
     9: ("RADIAL_FISHEYE", 5),
     10: ("THIN_PRISM_FISHEYE", 12),
 }
+PARAMETERS = dict(CAMERA_MODELS.values())
+Move = Callable[[int, np.ndarray], np.ndarray]  # an image's camera id, (n, 2) pixels -> pixels in another camera
 
 
 class Camera(NamedTuple):
@@ -119,3 +121,75 @@ def _read(file: BinaryIO, size: int) -> bytes:
 def _unpack(file: BinaryIO, fields: str) -> Tuple:
     fields = "<" + fields
     return struct.unpack(fields, _read(file, struct.calcsize(fields)))
+
+
+def write_cameras(path: Path, cameras: List[Camera]) -> None:
+    ids = {name: number for number, (name, _) in CAMERA_MODELS.items()}
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", len(cameras)))
+        for camera in cameras:
+            file.write(struct.pack("<IiQQ", camera.id, ids[camera.model], camera.width, camera.height))
+            file.write(struct.pack(f"<{len(camera.params)}d", *camera.params))
+
+
+def move_observations(
+    source: Path, target: Path, move: Callable[[int, np.ndarray], np.ndarray], camera_id: int
+) -> None:
+    """Copy an images.bin: all images get this camera, and their points new pixels."""
+    with _open(source) as file, open(target, "wb") as output:
+        (count,) = _unpack(file, "Q")
+        output.write(struct.pack("<Q", count))
+        for _ in range(count):
+            head = _read(file, 60)  # id, quaternion, translation
+            (before,) = _unpack(file, "I")
+            name = b"".join(iter(lambda: _read(file, 1), b"\0"))
+            (length,) = _unpack(file, "Q")
+            fields = [("pixel", "<f8", 2), ("point", "<u8")]
+            observations = np.frombuffer(bytearray(_read(file, 24 * length)), fields)
+            observations["pixel"] = move(before, observations["pixel"])
+            output.write(head + struct.pack("<I", camera_id) + name + b"\0" + struct.pack("<Q", length))
+            output.write(observations.tobytes())
+
+
+def move_world(folder: Path, scale: float, rotation: np.ndarray, translation: np.ndarray) -> None:
+    """Change the world of images.bin and points3D.bin in the folder to x -> scale * rotation @ x + translation."""
+    images = bytearray((folder / "images.bin").read_bytes())
+    with _open(folder / "images.bin") as file:
+        for _ in range(_unpack(file, "Q")[0]):
+            place = file.tell()
+            _, *pose = _unpack(file, "I7d")
+            cam_from_world = _pose(np.array(pose[:4]), np.array(pose[4:]))
+            turned = cam_from_world[:3, :3] @ rotation.T
+            shifted = scale * cam_from_world[:3, 3] - turned @ translation
+            struct.pack_into("<7d", images, place + 4, *to_quaternion(turned), *shifted)
+            _read(file, 4)
+            while _read(file, 1) != b"\0":
+                pass
+            _read(file, 24 * _unpack(file, "Q")[0])
+    (folder / "images.bin").write_bytes(images)
+    points = bytearray((folder / "points3D.bin").read_bytes())
+    with _open(folder / "points3D.bin") as file:
+        for _ in range(_unpack(file, "Q")[0]):
+            place = file.tell() + 8
+            _, *rest = _unpack(file, "Q3d3Bd")
+            struct.pack_into("<3d", points, place, *(scale * rotation @ rest[:3] + translation))
+            _read(file, 8 * _unpack(file, "Q")[0])
+    (folder / "points3D.bin").write_bytes(points)
+    for name in ("frames.bin", "rigs.bin"):  # of COLMAP 4, which reads poses from there, and from images.bin without
+        if (folder / name).exists():
+            (folder / name).unlink()
+
+
+def to_quaternion(rotation: np.ndarray) -> np.ndarray:
+    """(w, x, y, z), w >= 0, of a 3 x 3 rotation: the eigenvector of Bar-Itzhack's matrix (J. Guidance 23:6, 2000)."""
+    r = rotation
+    lower = np.array(
+        [
+            [r[0, 0] - r[1, 1] - r[2, 2], 0, 0, 0],
+            [r[1, 0] + r[0, 1], r[1, 1] - r[0, 0] - r[2, 2], 0, 0],
+            [r[2, 0] + r[0, 2], r[2, 1] + r[1, 2], r[2, 2] - r[0, 0] - r[1, 1], 0],
+            [r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1], r[0, 0] + r[1, 1] + r[2, 2]],
+        ]
+    )
+    x, y, z, w = np.linalg.eigh(lower)[1][:, -1]  # eigh reads the lower triangle
+    return np.array([w, x, y, z]) * (1 if w >= 0 else -1)

@@ -2,10 +2,13 @@
 
 import io
 import json
+import os
 import shutil
 import sys
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
+from unittest import mock
 
 import pycolmap
 import pytest
@@ -14,6 +17,9 @@ from PIL import Image
 from checkout import ROOT
 from poses_program import BANNER, HELP, fail_poses, hide_pycolmap, needs_colmap, noise, program, run_poses, store
 from videomesh.poses import colmap_program
+from videomesh.poses.database import read_ids
+from videomesh.poses.frames import Given, Group
+from videomesh.poses.mapping import LOWER_THRESHOLD, read_model
 
 
 @needs_colmap
@@ -88,6 +94,43 @@ def test_colmap_4_gets_its_own_option_names(tmp_path: Path, orbit: list[bytes], 
     assert {"Mapper.init_min_num_inliers=50", "Mapper.abs_pose_min_num_inliers=15"} <= set(steps[5])
 
 
+def test_colmap_4_gets_cameras_masks_and_poses(tmp_path: Path, orbit: list[bytes], colmap4: Mapping[str, str]) -> None:
+    """The steps that only such captures need. What is right is tested with the other backends."""
+    images = orbit[:24:2]
+    (tmp_path / "frames").mkdir()
+    names = [f"{index:06d}.jpg" for index in range(len(images))]
+    for name, data in zip(names, images, strict=True):
+        (tmp_path / "frames" / name).write_bytes(data)
+    (tmp_path / "masks").mkdir()
+    for name in names:
+        Image.new("L", (320, 240), 0 if name == names[-1] else 255).save(tmp_path / "masks" / f"{name}.png")
+    given = Given("PINHOLE", [302.0, 302.0, 160.0, 120.0])
+    with mock.patch.dict(os.environ, colmap4):
+        backend = colmap_program.Colmap(tmp_path, threads=2, seed=0)
+        backend.extract(
+            [Group(names[:5], (320, 240), given), Group(names[5:], (320, 240), given)], 1600, 700, tmp_path / "masks"
+        )
+        backend.match(list(combinations(names, 2)))
+        (tmp_path / "models").mkdir()
+        backend.map(tmp_path / "models", LOWER_THRESHOLD)
+        for step in ("triangulated", "adjusted"):
+            (tmp_path / step).mkdir()
+        limits = {"filter_max_reproj_error": 8.0, "tri_complete_max_reproj_error": 8.0}
+        backend.triangulate(tmp_path / "models" / "0", tmp_path / "triangulated", limits)
+        backend.adjust(tmp_path / "triangulated", tmp_path / "adjusted")
+    first, second, *_, triangulator, adjuster = calls(tmp_path)
+    for step in (first, second):
+        assert f"ImageReader.mask_path={tmp_path}/masks" in step and "SiftExtraction.first_octave=-1" in step
+        assert (
+            "ImageReader.camera_params=302.0,302.0,160.0,120.0" in step and "ImageReader.camera_model=PINHOLE" in step
+        )
+    assert {"Mapper.filter_max_reproj_error=8.0", "Mapper.tri_complete_max_reproj_error=8.0"} <= set(triangulator)
+    assert adjuster[0] == "bundle_adjuster"
+    model = read_model(tmp_path / "adjusted")
+    assert len(model.names) == 11 and model.reprojection_error < 1
+    assert len({camera for _, camera in read_ids(tmp_path / "database.db").values()}) == 2
+
+
 @needs_colmap
 def test_the_installed_colmap_knows_every_option_it_is_given(tmp_path: Path, orbit: list[bytes]) -> None:
     """Options that no name in the help stands for are left out without a word, so they are counted here."""
@@ -116,7 +159,7 @@ def test_a_gpu_that_fails_is_done_without(
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "0.jpg").write_bytes(orbit[0])
     backend = colmap_program.Colmap(tmp_path, threads=2, seed=0)
-    backend.extract(max_image_size=1600, max_features=700)
+    backend.extract([Group(["0.jpg"], (320, 240), None)], 1600, 700, None)
     assert ["FeatureExtraction.use_gpu=1" in step for step in calls(tmp_path)] == [True, False]
     backend.match([("0.jpg", "0.jpg")])
     assert "FeatureMatching.use_gpu=0" in calls(tmp_path)[-1]

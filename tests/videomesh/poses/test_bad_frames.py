@@ -10,13 +10,18 @@ from poses_program import fail_poses, noise, store
 
 
 def without_name(folder: Path) -> None:
-    (folder / "frames.json").write_text('{"source": "video", "width": 1, "height": 1, "frames": [{"index": 3}]}')
+    with_frames(folder, lambda frames: [{"index": 3}])
 
 
 def with_frames(folder: Path, change: Callable[[list], list]) -> None:
     content = json.loads((folder / "frames.json").read_text())
     content["frames"] = change(content["frames"])
     (folder / "frames.json").write_text(json.dumps(content))
+
+
+def with_cameras(folder: Path, cameras: object) -> None:
+    content = json.loads((folder / "frames.json").read_text())
+    (folder / "frames.json").write_text(json.dumps({**content, "cameras": cameras}))
 
 
 def cut(path: Path, share: float) -> None:
@@ -35,7 +40,7 @@ BAD_INPUTS: dict[str, tuple[Callable[[Path, list[bytes]], object], list[str]]] =
     "other json": (lambda folder, _: (folder / "frames.json").write_text("[1]"), ["not written by the frames stage"]),
     "json without names": (lambda folder, _: without_name(folder), ["frames.json", "'name'", "frames stage"]),
     "escaping name": (
-        lambda folder, _: with_frames(folder, lambda frames: [*frames, {"name": "../evil.jpg"}]),
+        lambda folder, _: with_frames(folder, lambda frames: [*frames, {**frames[0], "name": "../evil.jpg"}]),
         ["../evil.jpg", "expected digits and .jpg"],
     ),
     "no frames": (lambda folder, _: store(folder, []), ["frames.json: 0 frames", "at least 3"]),
@@ -44,7 +49,7 @@ BAD_INPUTS: dict[str, tuple[Callable[[Path, list[bytes]], object], list[str]]] =
     "not a tar": (lambda folder, _: (folder / "frames.tar").write_text("x" * 2000), ["frames.tar", "not a tar"]),
     "empty tar": (lambda folder, _: (folder / "frames.tar").write_text(""), ["frames.tar", "not a tar"]),
     "frame not in the tar": (
-        lambda folder, _: with_frames(folder, lambda frames: [*frames, {"name": "000099.jpg"}]),
+        lambda folder, _: with_frames(folder, lambda frames: [*frames, {**frames[0], "name": "000099.jpg"}]),
         ["000099.jpg", "is not in it", "again"],
     ),
     "no image": (
@@ -55,10 +60,12 @@ BAD_INPUTS: dict[str, tuple[Callable[[Path, list[bytes]], object], list[str]]] =
         lambda folder, images: store(folder, replaced(images, images[3][:-500])),
         ["frames.tar: 000003.jpg is not a whole image", "truncated"],
     ),
-    "mixed sizes": (
-        lambda folder, images: store(folder, replaced(images, noise(0, (240, 320)))),
-        ["000003.jpg has 240x320 pixels", "320x240", "one camera", "one scene of each"],
+    "size of another run": (
+        lambda folder, images: with_cameras(store(folder, images), [{"width": 240, "height": 320, "given": None}]),
+        ["000000.jpg has 320x240 pixels", "frames.json says 240x320", "frames stage again"],
     ),
+    "no cameras": (lambda folder, images: with_cameras(folder, None), ["not written by the frames stage"]),
+    "no masks": (lambda folder, images: (folder / "masks.tar").unlink(), ["masks.tar: no such file"]),
     "nothing matches": (
         lambda folder, images: store(folder, [noise(seed) for seed in range(6)]),
         ["frames.tar: no two of the 6 frames match", "blur", "texture", "jumps"],

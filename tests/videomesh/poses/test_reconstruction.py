@@ -120,13 +120,13 @@ def test_every_effort_is_made_and_the_best_attempt_wins(tmp_path: Path, orbit: l
 
 def test_which_efforts_are_made() -> None:
     def names(count: int, ordered: bool) -> list[str]:
-        return [effort.name for effort in list_efforts(count, ordered)]
+        return [effort.name for effort in list_efforts([range(count)], ordered)]
 
     assert names(300, True) == ["sequential", "wider", "exhaustive", "lower threshold"]
     assert names(301, True) == ["sequential", "wider", "lower threshold"]
     assert names(300, False) == ["exhaustive", "lower threshold"]
     assert names(301, False) == ["sequential", "wider", "lower threshold"]
-    sequential, wider, exhaustive, _ = (effort.pairs for effort in list_efforts(150, True))
+    sequential, wider, exhaustive, _ = (effort.pairs for effort in list_efforts([range(150)], True))
     assert {(0, 1), (0, 6), (0, 12), (0, 18), (0, 149), (0, 132), (0, 144)} <= sequential
     assert not {(0, 7), (0, 20), (0, 60)} & sequential
     keys = np.linspace(0, 149, 30).round().astype(int).tolist()
@@ -137,7 +137,19 @@ def test_which_efforts_are_made() -> None:
     assert all(i < j for i, j in sequential | wider)
 
 
+def test_clips_are_joined_by_their_key_frames(tmp_path: Path, orbit: list[bytes]) -> None:
+    """The second clip goes back to where the first one began: no neighbours in the list connect them."""
+    clips = [range(20), range(20, 40)]
+    sequential = list_efforts(clips, True)[0].pairs
+    assert {(0, 1), (0, 19), (20, 39), (20, 21)} <= sequential and not {(18, 21), (1, 38)} & sequential
+    joined = [pair for pair in sequential if pair[0] < 20 <= pair[1]]
+    assert len(joined) == 25
+    images = [*orbit[:24:2], *orbit[1:24:2]]
+    summary = run_poses(store(tmp_path, images, clip=[0] * 12 + [1] * 12))
+    assert (summary["registered"], summary["attempt"]) == (24, "sequential")
+
+
 @pytest.mark.parametrize("count", range(3, 60))
 def test_few_frames_give_no_impossible_pairs(count: int) -> None:
-    for effort in list_efforts(count, True):
+    for effort in list_efforts([range(count)], True):
         assert effort.pairs <= set(combinations(range(count), 2))
