@@ -54,17 +54,17 @@ def find_files(folder: Path) -> Iterator[Path]:
             except OSError:  # a link to nowhere
                 folders.remove(name)
                 continue
-            if (status.st_dev, status.st_ino) in seen or _holds(folder, os.path.join(root, name)):
+            path = os.path.join(root, name)
+            if (status.st_dev, status.st_ino) in seen or (os.path.islink(path) and _holds(path, folder)):
                 folders.remove(name)
             seen.add((status.st_dev, status.st_ino))
         yield from (path for path in (Path(root, name) for name in names) if path.is_file())
 
 
-def _holds(folder: Path, below: str) -> bool:
-    """Whether a folder that was found below another is that one, or around it: a loop of links."""
-    inner = os.path.realpath(folder)
-    outer = os.path.realpath(below)
-    return os.path.commonpath([inner, outer]) == outer
+def _holds(link: str, folder: Path) -> bool:
+    """Whether a link below a folder leads to that folder or to one around it: a loop."""
+    outer = os.path.realpath(link)
+    return os.path.commonpath([outer, os.path.realpath(folder)]) == outer
 
 
 def natural_key(name: str) -> List[Tuple[bool, int, str]]:

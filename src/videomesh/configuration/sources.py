@@ -1,13 +1,15 @@
 """The `video` cell of a row: whether footage can be where it says. What is behind an address is not looked at here."""
 
+import itertools
 import os
 import re
 from pathlib import Path
 
 from videomesh.configuration.words import suggest_file, where_paths_begin
 from videomesh.errors import suggest
-from videomesh.photos import ARCHIVE_SUFFIXES, PHOTO_SUFFIXES, find_files, is_photo
+from videomesh.photos import ARCHIVE_SUFFIXES, find_files, is_photo
 
+MAX_LOOKED_AT = 5000  # files of a folder; one that holds so many others first is no folder of photos
 KINDS = (
     "the path of a video or of a folder or archive of photos, or an address that begins with https://, http://, "
     "s3://BUCKET/ or gdrive://"
@@ -53,10 +55,10 @@ def check_path(path: Path) -> str:
     if not os.access(path, os.R_OK):
         return "you may not read it. Change its permissions with chmod, or copy it."
     if path.is_dir():
-        if any(is_photo(file.name) for file in find_files(path)):
+        if any(is_photo(file.name) for file in itertools.islice(find_files(path), MAX_LOOKED_AT)):
             return ""
-        suffixes = ", ".join(PHOTO_SUFFIXES)
-        return f"there is no photo ({suffixes}) in this folder. Write the path of one with photos, or of a video."
+        kinds = ".jpg, .heic, .png, .cr2 and others"
+        return f"there is no photo ({kinds}) in this folder. Write the path of one with photos, or of a video."
     if is_photo(path.name) and path.suffix.lower() != ".gif":  # which may be a film
         return "this is a single photo. Write the path of the folder that holds all photos of the scene."
     return "" if path.stat().st_size else "this file is empty. Copy or download it again."

@@ -1,4 +1,4 @@
-"""Which photos come from one camera, how their pixels are turned so that they fit it, and given cameras at that size."""
+"""Which photos come from one camera, how their pixels are turned so that they fit it, and given cameras for them."""
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -55,10 +55,8 @@ def read_camera(image: Image.Image) -> Tuple[str, ...]:
         exif = image.getexif()
         inner = exif.get_ifd(EXIF_IFD)
         numbers = [str(round(float(inner[tag]), 2)) if tag in inner else "" for tag in LENS_TAGS[:2]]
-        words = [
-            str(value).strip("\0 ") for value in (exif.get(MAKE, ""), exif.get(MODEL, ""), inner.get(LENS_TAGS[2], ""))
-        ]
-        return (words[0], words[1], *numbers, words[2])
+        words = (exif.get(MAKE, ""), exif.get(MODEL, ""), inner.get(LENS_TAGS[2], ""))
+        return (*(str(word).strip("\0 ") for word in words), *numbers)
     except Exception:  # Pillow has many ways to say that EXIF is broken; viewers ignore it then
         return ("", "", "", "", "")
 
@@ -78,7 +76,9 @@ def place_photos(headers: Sequence[Header], given: Sequence[Optional[int]], size
     turns: Dict[int, int] = {}
     for members in groups.values():
         turns.update(turn_alike([headers[index] for index in members], members))
-    known = {}  # camera by EXIF -> the one given camera of its photos; -1 if there are several
+    known: Dict[
+        Tuple[Any, ...], Optional[int]
+    ] = {}  # camera by EXIF -> the one given camera of its photos; -1 if there are several
     for index, header in enumerate(headers):
         if given[index] is not None:
             turns[index] = 0 if sizes[given[index] or 0] != header.size else SENSOR_TURNS.get(header.orientation, 0)
@@ -110,7 +110,7 @@ def turn_alike(headers: Sequence[Header], indices: Sequence[int]) -> Dict[int, i
 
 def turn(upright: Image.Image, degrees: int) -> Image.Image:
     """The picture turned clockwise."""
-    ways = {90: 4, 180: 3, 270: 2}  # Image.Transpose.ROTATE_270 and so on, which old versions of Pillow do not have
+    ways: Dict[int, Any] = {90: 4, 180: 3, 270: 2}  # Image.Transpose.ROTATE_270 ..., which old versions do not have
     return upright.transpose(ways[degrees]) if degrees else upright
 
 

@@ -181,7 +181,8 @@ def add_damaged(left_out: List[Dict[str, Any]], names: List[str]) -> List[Dict[s
     """What ingest left out, with the photos that proved to be damaged."""
     if not names:
         return left_out
-    known = next((entry for entry in left_out if entry["reason"] == DAMAGED), {"count": 0, "names": []})
+    none: Dict[str, Any] = {"count": 0, "names": []}
+    known = next((entry for entry in left_out if entry["reason"] == DAMAGED), none)
     damaged = {
         "reason": DAMAGED,
         "count": known["count"] + len(names),

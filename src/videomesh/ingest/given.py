@@ -224,7 +224,7 @@ def same_camera(camera: Camera) -> Callable[[Size], Camera]:
 
 
 def read_transforms(files: list[File], pictures: list[Picture]) -> Poses | None:
-    """Nerfstudio's, Instant-NGP's, or that of a phone's app. NeRF's first data sets have three, for train, val, test."""
+    """Nerfstudio's, Instant-NGP's, or a phone's app's. NeRF's first data sets have three, for train, val, test."""
     found = [file for file in files if re.fullmatch(r"transforms(_\w+)?\.json", file.parts[-1], re.IGNORECASE)]
     first = shallowest(file for file in found if file.parts[-1].lower() == "transforms.json") or shallowest(found)
     if not first:
@@ -393,8 +393,9 @@ def read_record3d_frames(file: File, content: dict[str, Any], pictures: list[Pic
     indices = [int(picture.file.parts[-1].split(".")[0]) for picture in numbered]
     if max(indices, default=0) >= len(poses):
         if len(indices) != len(poses):
+            last = numbered[-1].path
             raise UserError(
-                f"{file.path}: it has {len(poses)} poses, but {numbered[-1].path} would be number {indices[-1]}; {IGNORE}"
+                f"{file.path}: it has {len(poses)} poses, but {last} would be number {indices[-1]}; {IGNORE}"
             )
         indices = list(range(len(poses)))
     frames = []

@@ -89,7 +89,7 @@ def is_hidden(parts: tuple[str, ...]) -> bool:
 
 
 def list_source(path: Path, source: str, output: Path, stack: contextlib.ExitStack) -> list[File]:
-    """All files in a folder, a zip or a tar but hidden ones, sorted by path. Archives stay open as long as the stack."""
+    """All files in a folder, a zip or a tar but hidden ones, sorted. Archives stay open as long as the stack."""
     files = list_folder(path) if path.is_dir() else list_archive(path, source, output, stack)
     return sorted((file for file in files if not is_hidden(file.parts)), key=lambda file: file.parts)
 

@@ -5,6 +5,7 @@ import contextlib
 import hashlib
 import io
 import json
+import re
 import tarfile
 from itertools import takewhile
 from pathlib import Path
@@ -31,6 +32,8 @@ PHOTOS_END = ".tar"  # of an --output for photos
 MASK_SETTINGS = ("auto", "ignore")  # else a path
 GIVEN_SETTINGS = ("read", "ignore")
 DAMAGED = "damaged photos"
+# What programs add to the name of a copy: IMG_1 (2), IMG_1 copy.
+COPY = re.compile(r"^copy of |[ _-]*\(\d+\)$|[ _-]+(copy|copia|copie|kopie)([ _-]?\(?\d+\)?)?$")
 
 
 def ingest_photos(source: str, output: Path, progress: Progress, masks: str = "auto", given: str = "read") -> None:
@@ -81,7 +84,7 @@ def choose_photos(files: list[File], left_out: LeftOut, with_poses: bool) -> tup
 
 
 def give_masks(photos: list[Picture], source: str, output: Path, stack: contextlib.ExitStack) -> None:
-    """Give photos the masks of a folder or an archive by name, in place of any that they have. UserError if none fits."""
+    """Give photos the masks of a folder or an archive, by name, in place of their own. UserError if none fits."""
     try:
         files = list_source(local_path(source), source, output, stack)
     except UserError as error:
@@ -119,7 +122,7 @@ class Writer:
 
     def write(self, tar: tarfile.TarFile) -> None:
         flat = name_flat(self.photos)
-        contents: set[bytes] = set()
+        contents: set[tuple[bytes, str]] = set()
         copies: list[Picture] = []
         empty: list[Picture] = []
         for photo in sorted(self.photos, key=lambda photo: natural_key(flat[photo.path])):
@@ -129,11 +132,11 @@ class Writer:
             except DamagedPhoto as error:
                 self.problems[photo.path] = str(error)
                 continue
-            checksum = hashlib.sha256(data).digest()
-            if checksum in contents and not (self.given and photo.path in self.given.frames):
+            content = hashlib.sha256(data).digest(), COPY.sub("", photo.base)
+            if content in contents and not (self.given and photo.path in self.given.frames):
                 copies.append(photo)
                 continue
-            contents.add(checksum)
+            contents.add(content)
             if mask is not None and not mask.getbbox():
                 empty.append(photo)
                 continue

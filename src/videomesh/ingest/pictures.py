@@ -24,23 +24,21 @@ WORDS = {
     "preview": "preview|previews|thumb|thumbnail|thumbnails|thumbs",
 }
 KINDS = {word: kind for kind, words in WORDS.items() for word in words.split("|")}
-IMAGE_WORDS = set(
-    [
-        "color",
-        "colors",
-        "colour",
-        "frames",
-        "image",
-        "images",
-        "img",
-        "imgs",
-        "input",
-        "photo",
-        "photos",
-        "pictures",
-        "rgb",
-    ]
-)
+IMAGE_WORDS = {  # of folders
+    "color",
+    "colors",
+    "colour",
+    "frames",
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "input",
+    "photo",
+    "photos",
+    "pictures",
+    "rgb",
+}
 ANY_WORD = "|".join(KINDS)
 BEFORE = re.compile(rf"({ANY_WORD})(?:[ _.-]+|(?=\d))(.+)", re.IGNORECASE)
 AFTER = re.compile(rf"(.+?)(?:[ _.-]+|(?<=\d))({ANY_WORD})(?:[ _.-]?(\d{{1,4}}))?", re.IGNORECASE)

@@ -234,8 +234,8 @@ def find_same_shots(pictures: list[Picture]) -> Iterable[tuple[str, Picture]]:
                     yield RAW_BESIDE if picture.is_raw else reason, picture
     # RAW files often have a folder of their own.
     raws = [picture for picture in pictures if picture.is_raw]
-    others = Counter(picture.base for picture in pictures if not picture.is_raw)
-    yield from ((RAW_BESIDE, picture) for picture in raws if others[picture.base] == 1)
+    names = Counter(picture.base for picture in pictures if not picture.is_raw)
+    yield from ((RAW_BESIDE, picture) for picture in raws if names[picture.base] == 1)
 
 
 def group_shots(shots: list[list[Picture]]) -> Iterable[list[list[Picture]]]:
@@ -271,10 +271,8 @@ def find_same_folders(pictures: list[Picture]) -> Iterable[tuple[str, Picture]]:
             shared = [base for base in folders[worse] if base in folders[better]]
             if better in dropped or len(shared) < max(3, SHARED * min(len(folders[worse]), len(folders[better]))):
                 continue
-            pairs = [
-                (picture, folders[better][picture.base]) for picture in sample([folders[worse][b] for b in shared])
-            ]
-            if all(one.shows_the_same(other) for one, other in pairs):
+            looked = sample([folders[worse][base] for base in shared])
+            if all(picture.shows_the_same(folders[better][picture.base]) for picture in looked):
                 dropped.add(worse)
                 yield from ((OTHER_VERSIONS, folders[worse][base]) for base in shared)
                 break
