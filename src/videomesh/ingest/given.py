@@ -122,6 +122,7 @@ class Finder:
 
     def __init__(self, pictures: list[Picture], folder: tuple[str, ...]) -> None:
         self.folder = folder
+        pictures = [picture for picture in pictures if not picture.is_raw]  # whose size is not known yet
         self.by_path = {picture.file.parts: picture for picture in pictures}
         self.by_stem: dict[str, list[Picture]] = defaultdict(list)
         for picture in pictures:

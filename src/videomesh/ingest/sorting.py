@@ -153,7 +153,8 @@ def match_masks(masks: list[Picture], photos: list[Picture], left_out: LeftOut) 
         for mask in masks:
             matches = (by_key[key] for key in get_keys(mask) if len(by_key.get(key, [])) == 1)
             for photo in next(matches, []):
-                found.setdefault(photo.path, []).append(mask)
+                if get_keys is get_names or mask.base.isdigit() or photo.base.isdigit():
+                    found.setdefault(photo.path, []).append(mask)
         if found:
             break
     used: set[str] = set()
