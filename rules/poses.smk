@@ -20,6 +20,7 @@ rule poses:
     threads: 8
     params:
         container=get_container_in_use("colmap"),
+        given=get_setting("poses.given"),
         backend=get_setting("poses.backend"),
         min_registered=get_setting("poses.min_registered"),
         max_features=get_setting("poses.max_features"),

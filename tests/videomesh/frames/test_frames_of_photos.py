@@ -136,7 +136,7 @@ def test_other_tars_are_refused(tmp_path: Path, photos: Path) -> None:
     refuse(pack(photos), says=["only 2 of 2", "take more photos"])
 
 
-# --- cameras, turns, masks, poses --------------------------------------------------------------------------------------
+# --- cameras, turns, masks, poses -------------------------------------------------------------------------------------
 
 
 def pack_folder(folder: Path, tmp_path: Path, *options: str) -> Path:
