@@ -13,7 +13,10 @@ from videomesh.ingest.pictures import Picture
 SAMPLES = 3  # pictures of a set that are looked at
 SHARED = 0.5  # of the names of two folders: from there on they may hold the same photos
 PREVIEWS = "small previews"
+DEPTH = "pictures of depth, normals and the like"
 MASKS = "masks (used)"
+NO_MASKS = "pictures that are called masks, but are none"
+OTHER_FOLDERS = "pictures in other folders than the photos with poses"
 SMALLER = "smaller versions of photos"
 EDITED = "edited versions of photos"
 OTHER_VERSIONS = "other versions of photos"
@@ -37,15 +40,15 @@ def sort_pictures(pictures: list[Picture], named: set[str], left_out: LeftOut) -
 
     named: paths of those that a file with poses names, which are photos in any case.
     """
-    pictures = leave_out_previews(pictures, named, left_out)
+    pictures = leave_out_kind("preview", PREVIEWS, pictures, named, left_out)
     pictures, masks = take_masks(pictures, named, left_out)
-    pictures = leave_out_depth(pictures, named, left_out)
+    pictures = leave_out_kind("depth", DEPTH, pictures, named, left_out)
     for picture in pictures:
         picture.base = picture.stem.casefold()
     if named:
         folders = {picture.folder for picture in pictures if picture.path in named}
         others = [picture for picture in pictures if picture.folder not in folders]
-        left_out.add("pictures in other folders than the photos with poses", (picture.file for picture in others))
+        left_out.add(OTHER_FOLDERS, (picture.file for picture in others))
         pictures = [picture for picture in pictures if picture.folder in folders]
     steps: list[Callable[[list[Picture]], Iterable[tuple[str, Picture]]]] = [
         find_smaller_folders,
@@ -78,26 +81,22 @@ def sample(pictures: list[Picture]) -> list[Picture]:
 # --- what is no photo -------------------------------------------------------------------------------------------------
 
 
-def leave_out_previews(pictures: list[Picture], named: set[str], left_out: LeftOut) -> list[Picture]:
-    return leave_out_kind("preview", lambda _: PREVIEWS, pictures, named, left_out)
-
-
-def leave_out_depth(pictures: list[Picture], named: set[str], left_out: LeftOut) -> list[Picture]:
-    return leave_out_kind("depth", lambda _: "pictures of depth, normals and the like", pictures, named, left_out)
-
-
 def leave_out_kind(
-    kind: str, reason: Callable[[Picture], str], pictures: list[Picture], named: set[str], left_out: LeftOut
+    kind: str, reason: str, pictures: list[Picture], named: set[str], left_out: LeftOut
 ) -> list[Picture]:
     """Pictures without those whose folder or name says the kind, if others remain that they belong to."""
     found = [picture for picture in pictures if picture.kind == kind and picture.path not in named]
     others = [picture for picture in pictures if picture.kind != kind or picture.path in named]
-    bases = {get_number(picture.base) for picture in others} | {picture.base for picture in others}
-    belonging = [picture for picture in found if picture.base in bases or get_number(picture.base) in bases]
-    if len(belonging) < SHARED * len(found):
+    if 2 * count_belonging(found, others) < len(found):
         return pictures
-    left_out.add(reason(found[0]) if found else "", (picture.file for picture in found))
+    left_out.add(reason, (picture.file for picture in found))
     return others
+
+
+def count_belonging(pictures: list[Picture], photos: list[Picture]) -> int:
+    """How many pictures have the name, or the number, of a photo."""
+    names = {photo.base for photo in photos} | {get_number(photo.base) for photo in photos} - {""}
+    return sum(picture.base in names or get_number(picture.base) in names for picture in pictures)
 
 
 def get_number(base: str) -> str:
@@ -114,6 +113,7 @@ def take_masks(pictures: list[Picture], named: set[str], left_out: LeftOut) -> t
     photos = [picture for picture in pictures if picture.path in named]
     masks: list[Picture] = []
     masked: list[list[Picture]] = []
+    unmasked: list[Picture] = []
     others = (picture for picture in pictures if picture.path not in named)
     for members in group(others, lambda picture: (picture.folder, picture.kind, picture.file.suffix)).values():
         kind = members[0].kind
@@ -121,18 +121,16 @@ def take_masks(pictures: list[Picture], named: set[str], left_out: LeftOut) -> t
             masked.append(members)
         else:
             photos += members
-    bases = {picture.base for picture in photos} | {get_number(picture.base) for picture in photos}
     for members in masked:
-        shared = sum(picture.base in bases or get_number(picture.base) in bases for picture in members)
-        if shared >= SHARED * len(members):
+        if 2 * count_belonging(members, photos) >= len(members):
             masks += members
         else:
-            photos += members
+            unmasked += members
+    photos += unmasked
     called = [picture for picture in photos if picture.kind == "mask" and picture.path not in named]
     rest = [picture for picture in photos if picture.kind != "mask" or picture.path in named]
-    bases = {picture.base for picture in rest}
-    if called and sum(picture.base in bases for picture in called) >= SHARED * len(called):
-        left_out.add("pictures that are called masks, but are none", (picture.file for picture in called))
+    if called and 2 * count_belonging(called, rest) >= len(called):
+        left_out.add(NO_MASKS, (picture.file for picture in called))
         photos = rest
     return sorted(photos, key=lambda picture: picture.file.parts), masks
 
