@@ -26,7 +26,7 @@ ROTATION_ERROR = 1e-2  # of a matrix from an app, whose numbers are often rounde
 IGNORE = "correct it or export it again, or set poses.given: ignore, which finds the poses anew"
 # Words in a transforms.json that tell of a program that measures in metres.
 METRIC_WORDS = r"arkit|arcore|kiri|nerfcapture|polycam|record3d|scaniverse|spectacular"
-MISSING = "photos that {} names, but that are not there"
+MISSING = "photos named in {}, but missing"
 
 Size = tuple[int, int]
 

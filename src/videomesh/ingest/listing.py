@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import lzma
 import os
+import re
 import shutil
 import tarfile
 import unicodedata
@@ -73,9 +74,17 @@ class LeftOut:
     def __str__(self) -> str:
         """In one line. Where there are few files of a kind, the line has their names."""
         return ", ".join(
-            f"{len(names)} {reason}" + (f" ({', '.join(sorted(names))})" if len(names) <= 3 else "")
+            f"{len(names)} {reason if len(names) > 1 else make_singular(reason)}"
+            + (f" ({', '.join(sorted(names))})" if len(names) <= 3 else "")
             for reason, names in self.names.items()
         )
+
+
+def make_singular(reason: str) -> str:
+    """1 damaged photo, not 1 damaged photos: the first word that is a plural."""
+    plurals = {"copies": "copy", "files": "file", "masks": "mask", "photos": "photo", "pictures": "picture"}
+    plurals |= {"previews": "preview", "versions": "version"}
+    return re.sub(rf"\b({'|'.join(plurals)})\b", lambda match: plurals[match[1]], reason, count=1)
 
 
 def split_path(path: str) -> tuple[str, ...]:

@@ -45,7 +45,6 @@ AFTER = re.compile(rf"(.+?)(?:[ _.-]+|(?<=\d))({ANY_WORD})(?:[ _.-]?(\d{{1,4}}))
 # What Pillow and archives raise where a file is damaged.
 DAMAGE = (OSError, ValueError, SyntaxError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error)
 LOOK = 256  # pixels of the long side at which the content of a picture is looked at
-SAME = 0.9  # correlation of two pictures beyond which they show the same
 SAME_SIDE = 24  # pixels of a side at which they are compared
 
 
@@ -127,17 +126,21 @@ class Picture:
     @functools.cached_property
     def signature(self) -> np.ndarray:
         """Its brightness (24, 24) when upright, with mean 0 and length 1; zeros if it is plain or damaged."""
-        if self.look is None:
+        try:
+            with self.file.open() as file:
+                image = open_photo(file, self.path)
+                image.draft("L", (LOOK, LOOK))
+                upright = ImageOps.exif_transpose(to_8_bits(image)).convert("RGB").convert("L")
+                values = np.asarray(upright.resize((SAME_SIDE, SAME_SIDE), Image.Resampling.BOX), float)
+        except (UserError, *DAMAGE):
             return np.zeros((SAME_SIDE, SAME_SIDE))
-        upright = ImageOps.exif_transpose(to_8_bits(self.look))
-        small = upright.convert("RGB").convert("L").resize((SAME_SIDE, SAME_SIDE), Image.Resampling.BOX)
-        values = np.asarray(small, float)
         values = values - values.mean()
         length = float(np.linalg.norm(values))
         return values / length if length > SAME_SIDE else values * 0
 
-    def shows_the_same(self, other: "Picture") -> bool:
-        return float((self.signature * other.signature).sum()) > SAME
+    def shows_the_same(self, other: "Picture", least: float) -> bool:
+        """Whether the correlation with another picture is at least so high."""
+        return float((self.signature * other.signature).sum()) >= least
 
 
 def list_pictures(files: list[File]) -> list[Picture]:

@@ -11,11 +11,14 @@ from videomesh.ingest.listing import LeftOut
 from videomesh.ingest.pictures import Picture
 
 SAMPLES = 3  # pictures of a set that are looked at
+# Correlation of two pictures, averaged to 24 x 24 pixels, from which on they are of one shot. Edited ones may differ
+# more. A smaller version has above 0.9999; photos that follow each other closely reach 0.991 (Instant-NGP's fox).
+SAME_SHOT, SAME_PICTURE = 0.9, 0.998
 SHARED = 0.5  # of the names of two folders: from there on they may hold the same photos
 PREVIEWS = "small previews"
 DEPTH = "pictures of depth, normals and the like"
 MASKS = "masks (used)"
-NO_MASKS = "pictures that are called masks, but are none"
+NO_MASKS = "pictures called masks, but unlike masks"
 OTHER_FOLDERS = "pictures in other folders than the photos with poses"
 SMALLER = "smaller versions of photos"
 EDITED = "edited versions of photos"
@@ -167,9 +170,9 @@ def match_masks(masks: list[Picture], photos: list[Picture], left_out: LeftOut) 
             used.add(fitting[0].path)
     matched = {mask.path for own in found.values() for mask in own}
     left_out.add(MASKS, (mask.file for mask in masks if mask.path in used))
-    several = "masks beside others of the same photo (one mask a photo can be used)"
+    several = "masks of photos with several masks (join them to one)"
     left_out.add(several, (mask.file for mask in masks if mask.path in matched - used))
-    left_out.add("masks without a photo of their name", (mask.file for mask in masks if mask.path not in matched))
+    left_out.add("masks without a photo", (mask.file for mask in masks if mask.path not in matched))
 
 
 def get_names(picture: Picture) -> list[Hashable]:
@@ -225,7 +228,9 @@ def find_same_shots(pictures: list[Picture]) -> Iterable[tuple[str, Picture]]:
     for here in group_shots(shots):
         looked = [here[index] for index in sorted({0, len(here) // 2, len(here) - 1})]
         pairs = [(shot[0], second) for shot in looked for second in shot[1:]]
-        same = [first.shows_the_same(second) for first, second in pairs if not (first.is_raw or second.is_raw)]
+        same = [
+            first.shows_the_same(second, SAME_SHOT) for first, second in pairs if not (first.is_raw or second.is_raw)
+        ]
         if 2 * sum(same) >= len(same):
             for best, *others in here:
                 for picture in others:
@@ -253,7 +258,7 @@ def find_edited(pictures: list[Picture]) -> Iterable[tuple[str, Picture]]:
             original = originals.get((picture.folder, match["before"] + match["after"])) if match else None
             if original and reason == EDITED:
                 yield EDITED, picture
-            elif original and picture.shows_the_same(original):
+            elif original and picture.shows_the_same(original, SAME_SHOT):
                 yield SMALLER, min(picture, original, key=lambda version: version.size)
 
 
@@ -271,7 +276,7 @@ def find_same_folders(pictures: list[Picture]) -> Iterable[tuple[str, Picture]]:
             if better in dropped or len(shared) < max(3, SHARED * min(len(folders[worse]), len(folders[better]))):
                 continue
             looked = sample([folders[worse][base] for base in shared])
-            if all(picture.shows_the_same(folders[better][picture.base]) for picture in looked):
+            if all(picture.shows_the_same(folders[better][picture.base], SAME_PICTURE) for picture in looked):
                 dropped.add(worse)
                 yield from ((OTHER_VERSIONS, folders[worse][base]) for base in shared)
                 break

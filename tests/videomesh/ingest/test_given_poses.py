@@ -229,7 +229,7 @@ def test_photos_that_are_missing_are_named(folder: Path, photos: Path) -> None:
     write(folder, "images/{:d}.jpg", 3)
     write_transforms(folder, fl_x=90)
     said = fetch(folder, photos)
-    assert "left out: 1 photos that transforms.json names, but that are not there (images/3.jpg)" in said
+    assert "left out: 1 photo named in transforms.json, but missing (images/3.jpg)" in said
     assert len(Stored(photos).given["frames"]) == 3
 
 

@@ -82,7 +82,7 @@ def test_photos_without_a_mask_stay_and_those_with_an_empty_one_go(folder: Path,
     stored = Stored(photos)
     assert stored.photos == [f"{number}.jpg" for number in (0, 1, 2, 4, 5)]
     assert list(stored.masks) == [f"{number}.jpg" for number in (0, 1, 2, 4)]
-    assert "1 photos whose mask is empty (black) (images/3.jpg)" in said and "4 of 5 photos have one" in said
+    assert "1 photo whose mask is empty (black) (images/3.jpg)" in said and "4 of 5 photos have one" in said
 
 
 def test_masks_that_are_all_black_are_refused(folder: Path, photos: Path) -> None:
@@ -126,5 +126,5 @@ def test_pictures_that_are_called_masks_but_are_none(folder: Path, photos: Path)
     write(folder, "masked/{:d}.jpg", 3, first=20)
     write(folder, "mask/{:d}.jpg", 3, first=20)
     said = fetch(folder, photos)
-    assert "3 pictures that are called masks, but are none (mask/0.jpg" in said
+    assert "3 pictures called masks, but unlike masks (mask/0.jpg" in said
     assert not Stored(photos).masks
