@@ -173,9 +173,9 @@ def raw_in_a_folder_of_its_own(folder: Path) -> dict[str, int]:
 
 
 def converted_in_another_folder(folder: Path) -> dict[str, int]:
-    write(folder, "originals/{:d}.jpg")
     for number in range(COUNT):
-        save(picture(number, (WIDTH // 3, HEIGHT // 3)), folder / "for the web" / f"{number}.jpg")
+        save(picture(number, (4 * WIDTH, 4 * HEIGHT)), folder / "originals" / f"{number}.jpg")
+        save(picture(number), folder / "for the web" / f"{number}.jpg")
     return {"other versions of photos": 6}
 
 
@@ -254,7 +254,8 @@ def test_each_photo_is_taken_once(layout: Callable[[Path], dict[str, int]], tmp_
     stored = Stored(photos)
     assert stored.left_out == expected, said
     assert len(stored.photos) == COUNT, said
-    assert all(stored.open(name).size[0] in (WIDTH, 2 * WIDTH // 2) for name in stored.photos)
+    largest = 4 * WIDTH if layout is converted_in_another_folder else WIDTH
+    assert {stored.open(name).size[0] for name in stored.photos} == {largest}
     for reason, count in expected.items():
         assert f"{count} {reason if count > 1 else make_singular(reason)}" in said
 
