@@ -100,7 +100,7 @@ def give_masks(photos: list[Picture], source: str, output: Path, stack: contextl
     if not any(photo.masks for photo in photos):
         example = photos[0].path if photos else "no photo"
         raise UserError(
-            f"masks: {source}: none of the {len(pictures)} pictures in it has the name of a photo, such as {example}; "
+            f"masks: {source}: no picture in it is called like a photo, such as {example}; "
             "rename them, or set masks: ignore"
         )
 

@@ -109,7 +109,7 @@ def test_a_folder_of_masks_that_a_setting_names(folder: Path, photos: Path, tmp_
     assert list(Stored(photos).masks) == [f"IMG_{number}.jpg" for number in range(3)]
     write_masks(tmp_path / "wrong", "other_{:d}x.png", 1)
     photos.unlink()
-    says = ["none of the 1 pictures in it has the name of a photo, such as IMG_0.jpg", "masks: ignore"]
+    says = ["no picture in it is called like a photo, such as IMG_0.jpg", "masks: ignore"]
     refuse(folder, photos, says, f"--masks={tmp_path / 'wrong'}")
     refuse(folder, photos, ["nowhere: no such file or folder"], f"--masks={tmp_path / 'nowhere'}")
 
