@@ -21,7 +21,7 @@ from videomesh import staleness
 from videomesh.configuration.files import check_files
 from videomesh.configuration.load import find_unused_regions, load_scenes
 from videomesh.errors import ConfigurationError
-from videomesh.photos import PHOTO_SUFFIXES
+from videomesh.photos import ARCHIVE_SUFFIXES, find_files, is_ingested
 
 
 def stop_on_errors(function, *arguments):
@@ -108,16 +108,20 @@ def get_scenes_of(engine):
 
 
 def get_source_files(wildcards):
-    """The files that ingest reads: none for a download, all photos of a folder, else the one file."""
+    """The files that ingest reads: none for a download, photos, masks and poses of a folder, else the one file."""
     source = SCENES[wildcards.scene]["video"]
     if source.startswith("s3://"):
         return storage.s3(source)
     if "://" in source:
         return []
-    if Path(source).is_dir():
-        photos = sorted(path for path in Path(source).rglob("*") if path.suffix.lower() in PHOTO_SUFFIXES)
-        return [local(str(path)) for path in photos]
-    return local(source)
+    return list_local(source)
+
+
+def list_local(path):
+    """A file, or those files of a folder that ingest reads."""
+    if not Path(path).is_dir():
+        return local(path)
+    return [local(str(file)) for file in sorted(find_files(Path(path))) if is_ingested(file.name)]
 
 
 def get_source_argument(wildcards, input):
@@ -129,12 +133,31 @@ def get_source_argument(wildcards, input):
     return input.source if source.startswith("s3://") else source
 
 
+def has_photos(scene):
+    """Whether the scene's source is a folder or an archive of photos, not a video."""
+    source = SCENES[scene]["video"]
+    name = urlsplit(source).path if "://" in source else source  # an address may go on with ?...
+    return Path(source).is_dir() or name.lower().endswith(ARCHIVE_SUFFIXES)
+
+
 def get_footage(wildcards):
     """What ingest makes of the scene's source: one video, or a tar of photos."""
-    source = SCENES[wildcards.scene]["video"]
-    name = urlsplit(source).path if "://" in source else source  # an address may go on with ?...
-    photos = Path(source).is_dir() or name.lower().endswith((".zip", ".tar"))
-    return f"resources/videos/{wildcards.scene}/{'photos.tar' if photos else 'video.mp4'}"
+    return f"resources/videos/{wildcards.scene}/{'photos.tar' if has_photos(wildcards.scene) else 'video.mp4'}"
+
+
+def get_mask_files(wildcards):
+    """The masks that the setting names; none if they come with the photos."""
+    masks = SCENES[wildcards.scene]["masks"]
+    return list_local(masks) if has_photos(wildcards.scene) and masks not in ("auto", "ignore") else []
+
+
+def get_photo_arguments(wildcards):
+    """Flags of ingest.py for photos. A video has neither masks nor poses beside it."""
+    if not has_photos(wildcards.scene):
+        return []
+    settings = SCENES[wildcards.scene]
+    given = "ignore" if settings["poses"]["given"] == "ignore" else "read"
+    return [f"--masks={settings['masks']}", f"--given={given}"]
 
 
 def get_selection_arguments(wildcards):

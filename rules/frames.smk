@@ -6,6 +6,7 @@ rule frames:
         footage=get_footage,
     output:
         frames="results/{scene}/frames/frames.tar",
+        masks="results/{scene}/frames/masks.tar",
         summary="results/{scene}/frames/frames.json",
     log:
         "results/{scene}/frames/frames.log",
@@ -26,5 +27,6 @@ rule frames:
         " --max-size {params.max_size}"
         " --threads {threads}"
         " --frames {output.frames:q}"
+        " --masks {output.masks:q}"
         " --summary {output.summary:q}"
         " > {log:q} 2>&1"

@@ -4,6 +4,7 @@
 rule ingest_video:
     input:
         source=get_source_files,
+        masks=get_mask_files,
     output:
         footage="resources/videos/{scene}/video.mp4",
     log:
@@ -14,12 +15,14 @@ rule ingest_video:
     params:
         source=get_setting("video"),
         argument=get_source_argument,
+        photos=get_photo_arguments,
         code=get_code("scripts/ingest.py"),
     shell:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/ingest.py"'
         " --scene {wildcards.scene:q}"
         " --source {params.argument:q}"
         " --output {output.footage:q}"
+        " {params.photos:q}"
         " > {log:q} 2>&1"
 
 

@@ -1,8 +1,9 @@
-"""Turn a video, or a tar of photos, into the frames that the next steps use: frames.tar and frames.json.
+"""Turn a video, or a tar of photos, into the frames that the next steps use: frames.tar, masks.tar and frames.json.
 
 A video is sampled. `--target N` cuts its time into N equal lengths and keeps the sharpest frame of each, because
 blurred frames cost poses and detail (Neuralangelo's FAQ names motion blur first). `--downsample N` keeps frames 0, N,
-2N ... as Neuralangelo's own script does. Photos are all kept. Every frame ends as an 8-bit sRGB JPEG, upright.
+2N ... as Neuralangelo's own script does. Photos are all kept. Every frame ends as an 8-bit sRGB JPEG, upright; only
+photos of one camera that was held both ways are turned, so that they fit this camera.
 
 It needs ffmpeg 4.2 or newer. It uses only Python 3.8, numpy and pillow, because it also runs inside COLMAP's own image.
 """
@@ -20,8 +21,9 @@ from videomesh.frames.options import Options
 
 def main() -> None:
     args = parse_arguments()
-    with outputs(args.frames, args.summary) as (frames, summary):
-        result = store_frames(args.source, frames, Options(args.target, args.downsample, args.max_size, args.threads))
+    with outputs(args.frames, args.masks, args.summary) as (frames, masks, summary):
+        options = Options(args.target, args.downsample, args.max_size, args.threads)
+        result = store_frames(args.source, frames, masks, options)
         write_json(summary, result)
     print(f"{args.source}: kept {len(result['frames'])} of {result['source_frames']} frames", flush=True)
 
@@ -42,6 +44,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=at_least(1), required=True, help="threads that decode the video")
     parser.add_argument("--frames", type=Path, required=True, help="the tar of JPEGs to write, named by video frame")
+    parser.add_argument("--masks", type=Path, required=True, help="the tar of PNGs to write: masks of frames")
     parser.add_argument("--summary", type=Path, required=True, help="the JSON to write about each frame")
     return parser.parse_args()
 

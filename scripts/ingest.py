@@ -1,7 +1,7 @@
 """Bring a scene's video, or its photos, into the workflow. The source is copied, never linked, and checked on arrival.
 
 A source is a path on this machine, an address (https:// or http://) or gdrive://ID. If --output ends in .tar, the
-source holds photos: a folder, a .zip or an uncompressed .tar. Anything else has to be a video.
+source holds photos: a folder, a .zip or a .tar, with masks and poses if there are any. Anything else has to be a video.
 """
 
 import argparse
@@ -10,16 +10,19 @@ from pathlib import Path
 from videomesh.download import Progress
 from videomesh.errors import run
 from videomesh.files import outputs
-from videomesh.ingest.photos import PHOTOS_END, ingest_photos
+from videomesh.ingest.photos import GIVEN_SETTINGS, PHOTOS_END, ingest_photos
 from videomesh.ingest.sources import named_in_errors
 from videomesh.ingest.video import ingest_video
 
 
 def main() -> None:
     args = parse_arguments()
-    ingest = ingest_photos if args.output.name.endswith(PHOTOS_END) else ingest_video
+    progress = Progress(args.scene)
     with named_in_errors(args.scene, args.source), outputs(args.output) as (part,):
-        ingest(args.source, part, Progress(args.scene))
+        if args.output.name.endswith(PHOTOS_END):
+            ingest_photos(args.source, part, progress, args.masks, args.given)
+        else:
+            ingest_video(args.source, part, progress)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -27,6 +30,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--scene", required=True, help="the name of the scene, for messages")
     parser.add_argument("--source", required=True, help="a path, https://..., http://... or gdrive://ID")
     parser.add_argument("--output", type=Path, required=True, help="the file to write; photos if it ends in .tar")
+    parser.add_argument(
+        "--masks",
+        default="auto",
+        help="of photos: auto takes masks that come with them, ignore takes none, else a folder or archive of masks",
+    )
+    parser.add_argument(
+        "--given", choices=GIVEN_SETTINGS, default="read", help="of photos: whether to read poses that come with them"
+    )
     return parser.parse_args()
 
 

@@ -24,7 +24,8 @@ def get_arguments(footage: Path, *options: str) -> list[str]:
     usual = ["--max-size=1920", "--threads=2"]
     if not {"--target", "--downsample"} & given:
         usual.append("--target=150")
-    return [f"--source={footage}", f"--frames={out}/frames.tar", f"--summary={out}/frames.json", *usual, *options]
+    files = [f"--frames={out}/frames.tar", f"--masks={out}/masks.tar", f"--summary={out}/frames.json"]
+    return [f"--source={footage}", *files, *usual, *options]
 
 
 def keep(footage: Path, *options: str) -> tuple[dict[str, Any], dict[str, Image.Image]]:
@@ -36,8 +37,16 @@ def keep(footage: Path, *options: str) -> tuple[dict[str, Any], dict[str, Image.
         pictures = {member.name: Image.open(io.BytesIO(tar.extractfile(member).read())) for member in tar}  # type: ignore[union-attr]
     summary = json.loads((out / "frames.json").read_text())
     assert [frame["name"] for frame in summary["frames"]] == list(pictures)
-    assert {image.size for image in pictures.values()} == {(summary["width"], summary["height"])}
+    sizes = [(camera["width"], camera["height"]) for camera in summary["cameras"]]
+    assert [image.size for image in pictures.values()] == [sizes[frame["camera"]] for frame in summary["frames"]]
+    assert sizes[0] == (summary["width"], summary["height"])
     return summary, pictures
+
+
+def read_masks(footage: Path) -> dict[str, Image.Image]:
+    """The pictures of masks.tar, of a run that succeeded."""
+    with tarfile.open(footage.parent / "out" / "masks.tar", "r:") as tar:
+        return {member.name: Image.open(io.BytesIO(tar.extractfile(member).read())) for member in tar}  # type: ignore[union-attr]
 
 
 def refuse(footage: Path, *options: str, says: list[str]) -> None:

@@ -16,12 +16,12 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return media.write_video(tmp_path_factory.mktemp("made") / "made.mp4", [media.picture(n) for n in range(30)])
 
 
-def test_both_files_and_a_line_of_what_was_kept(video: Path) -> None:
+def test_all_files_and_a_line_of_what_was_kept(video: Path) -> None:
     done = run_process("frames", *get_arguments(video, "--target=20"))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{video}: kept 20 of 30 frames\n"
     out = video.parent / "out"
-    assert sorted(path.name for path in out.iterdir()) == ["frames.json", "frames.tar"]
+    assert sorted(path.name for path in out.iterdir()) == ["frames.json", "frames.tar", "masks.tar"]
     with tarfile.open(out / "frames.tar", "r:") as tar:
         assert tar.getnames() == [frame["name"] for frame in json.loads((out / "frames.json").read_text())["frames"]]
 
@@ -41,6 +41,6 @@ def test_outputs_that_cannot_be_written(video: Path) -> None:
 
 
 def test_a_number_that_makes_no_sense_is_refused(video: Path) -> None:
-    done = run_process("frames", *get_arguments(video, "--target=19"))
+    done = run_process("frames", *get_arguments(video, "--target=2"))
     assert done.returncode == 2
-    assert done.stderr.endswith("error: argument --target: 19 is too small; it must be 20 or more\n")
+    assert done.stderr.endswith("error: argument --target: 2 is too small; it must be 3 or more\n")

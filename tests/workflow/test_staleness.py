@@ -56,6 +56,7 @@ USES = {
 NOTHING_STALE = {
     "scenes": "where the table is says nothing of what stands in it",
     "frames.target": "has no effect with frames.downsample, and is tried with it in a row of its own",
+    "masks": "a video has none; photos are tried in a test of their own",
     "neuralangelo.stall_minutes": "how long to wait for a sign of life changes no result",
     "neuralangelo.source": "where the same programs come from; their checksum counts",
 }
@@ -142,6 +143,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A scene for each key, as if all of them had been run to their end."""
     checkout = Checkout.make(tmp_path_factory.mktemp("many") / "checkout")
     (checkout.folder / "film.mp4").write_text("a film")
+    (checkout.folder / "masks").mkdir()
     (checkout.folder / "programs").mkdir()
     (checkout.folder / "programs" / "train.py").write_text("")
     checkout.configure([get_row(scene, engine) for scene, (_, engine, _) in CHANGES.items()], neuralangelo=SOURCE)
@@ -210,6 +212,28 @@ def test_a_key_for_all_scenes(two: Checkout) -> None:
     settings = yaml.safe_load((two.folder / "settings.yaml").read_text())
     (two.folder / "settings.yaml").write_text(yaml.safe_dump({**settings, "scenes": "other.tsv"}))
     assert two.planned() == {}
+
+
+def test_masks_of_photos(tmp_path: Path) -> None:
+    """Another setting, mask or file of poses: the photos are ingested again. A note beside them is none of that."""
+    checkout = Checkout.make(tmp_path / "checkout")
+    for file in ("photos/a.jpg", "photos/deep/b.png", "photos/notes.md", "masks/a.png"):
+        (checkout.folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (checkout.folder / file).write_text(file)
+    row = {"scene": "lamp", "video": "photos", "masks": "masks"}
+    checkout.configure([row])
+    pretend(checkout)
+    (checkout.folder / "photos/notes.md").write_text("other words")
+    assert checkout.planned() == {}
+    for file in ("photos/deep/b.png", "masks/a.png", "photos/transforms.json"):
+        (checkout.folder / file).write_text(f"another {file}")
+        assert {"ingest_photos", "frames", "poses", "deliver"} <= set(checkout.planned()), file
+        assert checkout.accept().returncode == 0
+    for cells in ({"masks": "ignore"}, {"poses.given": "ignore"}):
+        checkout.configure([{**row, **cells}])
+        assert "ingest_photos" in checkout.planned(), cells
+    checkout.configure([{**row, "poses.given": "refine"}])
+    assert "ingest_photos" not in checkout.planned()
 
 
 def test_an_image_counts_where_it_is_used(two: Checkout, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from videomesh.configuration.overrides import check_overrides
 from videomesh.configuration.schema import read_schema
-from videomesh.configuration.sources import check_source
+from videomesh.configuration.sources import check_masks, check_source
 from videomesh.configuration.values import INVALID, Setting, Settings
 from videomesh.configuration.words import show
 
@@ -21,16 +21,17 @@ def check_meaning(settings: Settings) -> list[str]:
         if "worse" in check:
             rule = functools.partial(check_thresholds, check["worse"])
             rules.append((rule, f"gate.{name}.warn", f"gate.{name}.fail"))
-    errors = check_video(settings["video"]) + check_neuralangelo(settings["neuralangelo.overrides"])
+    errors = check_text(settings["video"], check_source) + check_text(settings["masks"], check_masks)
+    errors += check_neuralangelo(settings["neuralangelo.overrides"])
     for apply, first, second in rules:
         if INVALID not in (settings[first].value, settings[second].value):
             errors += apply(settings[first], settings[second])
     return errors
 
 
-def check_video(video: Setting) -> list[str]:
-    problem = "" if video.value is INVALID else check_source(video.value)
-    return [f"{video.place}: {show(video.value)}: {problem}"] if problem else []
+def check_text(setting: Setting, check: Callable[[str], str]) -> list[str]:
+    problem = "" if setting.value is INVALID else check(setting.value)
+    return [f"{setting.place}: {show(setting.value)}: {problem}"] if problem else []
 
 
 def check_neuralangelo(overrides: Setting) -> list[str]:

@@ -1,13 +1,15 @@
 """The `video` cell of a row: whether footage can be where it says. What is behind an address is not looked at here."""
 
+import itertools
 import os
 import re
 from pathlib import Path
 
 from videomesh.configuration.words import suggest_file, where_paths_begin
 from videomesh.errors import suggest
-from videomesh.photos import PHOTO_SUFFIXES
+from videomesh.photos import ARCHIVE_SUFFIXES, find_files, is_photo
 
+MAX_LOOKED_AT = 5000  # files of a folder; one that holds so many others first is no folder of photos
 KINDS = (
     "the path of a video or of a folder or archive of photos, or an address that begins with https://, http://, "
     "s3://BUCKET/ or gdrive://"
@@ -53,10 +55,23 @@ def check_path(path: Path) -> str:
     if not os.access(path, os.R_OK):
         return "you may not read it. Change its permissions with chmod, or copy it."
     if path.is_dir():
-        if any(file.suffix.lower() in PHOTO_SUFFIXES for file in path.iterdir()):
+        if any(is_photo(file.name) for file in itertools.islice(find_files(path), MAX_LOOKED_AT)):
             return ""
-        suffixes = ", ".join(PHOTO_SUFFIXES)
-        return f"there is no photo ({suffixes}) in this folder. Write the path of one with photos, or of a video."
-    if path.suffix.lower() in PHOTO_SUFFIXES:
+        kinds = ".jpg, .heic, .png, .cr2 and others"
+        return f"there is no photo ({kinds}) in this folder. Write the path of one with photos, or of a video."
+    if is_photo(path.name) and path.suffix.lower() != ".gif":  # which may be a film
         return "this is a single photo. Write the path of the folder that holds all photos of the scene."
     return "" if path.stat().st_size else "this file is empty. Copy or download it again."
+
+
+def check_masks(masks: str) -> str:
+    """What is wrong with the setting masks. Empty if nothing is."""
+    if masks in ("auto", "ignore"):
+        return ""
+    path = Path(masks).expanduser()
+    if not path.exists():
+        near = suggest_file(path) or suggest(masks, ("auto", "ignore")).strip() or where_paths_begin()
+        return f"there is no such folder. Write auto, ignore or the path of a folder of masks. {near}"
+    if path.is_dir() or path.name.lower().endswith(ARCHIVE_SUFFIXES):
+        return ""
+    return "this is no folder. Write auto, ignore or the path of a folder of masks."

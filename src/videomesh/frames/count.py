@@ -1,11 +1,11 @@
-"""Whether there are enough frames."""
+"""Whether there are frames at all. Whether they are enough, the gate decides."""
 
 from pathlib import Path
 from typing import Any, Dict
 
 from videomesh.errors import UserError
 
-MIN_FRAMES = 20  # with fewer, neither the poses nor the surface can come out
+MIN_FRAMES = 3  # with fewer, COLMAP finds no poses
 
 
 def check_count(footage: Path, summary: Dict[str, Any]) -> None:
@@ -18,7 +18,7 @@ def check_count(footage: Path, summary: Dict[str, Any]) -> None:
     elif total < MIN_FRAMES:
         remedy = "film for longer"
     elif summary["select"] == "every":
-        remedy = f"set frames.downsample to {total // MIN_FRAMES} or less"
+        remedy = f"set frames.downsample to {max(1, total // MIN_FRAMES)} or less"
     else:
         remedy = "film again, moving steadily round the scene"
     raise UserError(f"{footage}: only {kept} of {total} frames can be used, but {MIN_FRAMES} are needed; {remedy}")

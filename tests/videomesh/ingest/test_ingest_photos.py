@@ -1,5 +1,6 @@
 """Folders and archives of photos, and what is said of those that cannot be used."""
 
+import gzip
 import io
 import tarfile
 import zipfile
@@ -14,8 +15,9 @@ from web_server import serve
 
 
 def names(path: Path) -> list[str]:
+    """Of the photos."""
     with tarfile.open(path, "r:") as tar:
-        return tar.getnames()
+        return [name for name in tar.getnames() if name != "ingest.json" and "/" not in name]
 
 
 def test_a_folder_of_photos(tmp_path: Path, photos: Path) -> None:
@@ -34,7 +36,9 @@ def test_a_folder_of_photos(tmp_path: Path, photos: Path) -> None:
 
 def test_photos_in_several_folders_get_names_of_their_own(tmp_path: Path, photos: Path) -> None:
     media.write_photos(tmp_path / "DCIM" / "100APPLE", 12)
-    media.write_photos(tmp_path / "DCIM" / "101APPLE", 12)
+    for number in range(12):
+        (tmp_path / "DCIM" / "101APPLE").mkdir(exist_ok=True)
+        (tmp_path / "DCIM" / "101APPLE" / f"IMG_{number}.jpg").write_bytes(photo(number + 30))
     fetch(tmp_path / "DCIM", photos)
     expected = [f"{folder}_IMG_{n}.jpg" for folder in ("100APPLE", "101APPLE") for n in range(12)]
     assert names(photos) == expected
@@ -105,25 +109,37 @@ def test_sources_without_photos(tmp_path: Path, photos: Path, video: Path) -> No
     refuse(tmp_path / "nowhere", photos, ["no such file or folder"])
     empty = tmp_path / "empty"
     empty.mkdir()
-    refuse(empty, photos, ["no photos in it", "at least 20", "found: nothing"])
+    refuse(empty, photos, ["no photos in it", "at least 3"])
     for name in ("a.CR3", "b.cr3", "c.mov"):
         (empty / name).write_bytes(b"raw")
-    refuse(empty, photos, ["no photos in it", "2 .cr3, 1 .mov", "can be used end in", ".jpg"])
-    few = media.write_photos(tmp_path / "few", 19)
-    refuse(few, photos, ["19 photos in it", "at least 20"])
-    refuse(video, photos, ["neither a folder, a zip nor an uncompressed tar"])
+    refuse(empty, photos, ["2 of 2 photos cannot be used", "a.CR3: not a RAW photo", "b.cr3"])
+    few = media.write_photos(tmp_path / "few", 2)
+    refuse(few, photos, ["2 photos in it", "at least 3"])
+    refuse(video, photos, ["neither a folder, a zip nor a tar"])
     nested = write_zip(tmp_path / "nested.zip", {"photos.zip": b"PK"})
-    refuse(nested, photos, ["no photos in it", "found: 1 .zip"])
-    packed = write_tar(tmp_path / "photos.tar.gz", PHOTOS, "w:gz")
-    refuse(packed, photos, ["uncompressed tar", "a gzip archive", "unpack it"])
+    refuse(nested, photos, ["no photos in it", "left out: 1 .zip"])
+    packed = tmp_path / "photos.tar.gz"
+    packed.write_bytes(gzip.compress(b"a text"))
+    refuse(packed, photos, ["a gzip archive", "unpack it"])
 
 
-def test_bad_photos_are_named(tmp_path: Path, photos: Path) -> None:
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_compressed_tar(tmp_path: Path, photos: Path, mode: str) -> None:
+    fetch(write_tar(tmp_path / f"photos.tar.{mode[2:]}", PHOTOS, mode), photos)
+    assert names(photos) == [f"IMG_{n}.jpg" for n in range(20)]
+
+
+def test_a_few_damaged_photos_are_left_out_and_many_named_all_at_once(tmp_path: Path, photos: Path) -> None:
     folder = media.write_photos(tmp_path / "photos", 20)
     (folder / "IMG_7.jpg").write_text("<html>not found</html>")
-    refuse(folder, photos, ["IMG_7.jpg: not a photo", "export it as JPEG"])
-    (folder / "IMG_7.jpg").write_bytes(b"")
-    refuse(folder, photos, ["IMG_7.jpg: not a photo"])
+    (folder / "IMG_9.jpg").write_bytes(b"")
+    said = fetch(folder, photos)
+    assert "left out: 2 damaged photos (IMG_7.jpg, IMG_9.jpg)" in said and "IMG_9.jpg: not a photo" in said
+    assert len(names(photos)) == 18
+    photos.unlink()
+    (folder / "IMG_3.jpg").write_bytes(b"")
+    every = [f"IMG_{number}.jpg: not a photo that can be read" for number in (3, 7, 9)]
+    refuse(folder, photos, ["3 of 20 photos cannot be used", *every, "export them as JPEG"])
 
 
 def test_damaged_and_locked_archives(tmp_path: Path, photos: Path) -> None:
@@ -132,7 +148,8 @@ def test_damaged_and_locked_archives(tmp_path: Path, photos: Path) -> None:
     middle = whole.index(PHOTOS["my photos/IMG_5.jpg"]) + len(PHOTOS["my photos/IMG_5.jpg"]) - 10
     whole[middle] ^= 255
     archive.write_bytes(whole)
-    refuse(archive, photos, ["IMG_5.jpg: damaged in the archive", "download the archive again"])
+    assert "IMG_5.jpg: damaged (Bad CRC-32" in fetch(archive, photos)
+    photos.unlink()
     archive.write_bytes(whole[: len(whole) // 2])
     refuse(archive, photos, ["neither a folder, a zip", "a zip archive", "copy the archive again"])
     locked = bytearray(write_zip(archive, PHOTOS).read_bytes())

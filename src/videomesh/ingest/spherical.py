@@ -1,0 +1,54 @@
+"""Photos of 360 degrees are recognised. COLMAP and the engines know no such camera."""
+
+import numpy as np
+from PIL import Image
+
+from videomesh.errors import UserError
+from videomesh.frames.opening import open_photo
+from videomesh.ingest.pictures import DAMAGE, Picture
+
+MIN_WIDTH = 1024  # pixels; smaller pictures of this shape are no photos of a 360 degree camera
+SEAM = 0.25  # of the usual difference of columns far apart: the left and the right edge show the same
+POLE = 0.35  # of the usual spread: the first and the last row show one point each
+ADVICE = (
+    "cut flat views out of them, for example with "
+    "ffmpeg -i IN.jpg -vf v360=e:flat:h_fov=90:v_fov=90:yaw=0 OUT.jpg for yaw 0, 90, 180 and 270, or with the app of "
+    "the camera, and name the folder of the views"
+)
+
+
+def check_spherical(photos: list[Picture]) -> list[Picture]:
+    """The 360 degree photos among few others. UserError if most photos are of that kind."""
+    found = [photo for photo in photos if is_spherical(photo)]
+    if found and 2 * len(found) >= len(photos):
+        raise UserError(
+            f"{len(found)} of {len(photos)} photos, such as {found[0].path}, show 360 degrees (equirectangular), which "
+            f"cannot be used as they are; {ADVICE}"
+        )
+    return found
+
+
+def is_spherical(photo: Picture) -> bool:
+    """A picture twice as wide as high that says so, or whose edges meet and whose poles are single points."""
+    width, height = photo.upright_size
+    if width != 2 * height or photo.is_raw:
+        return False
+    try:
+        with photo.file.open() as file:
+            image = open_photo(file, photo.path)
+            said = image.info.get("xmp") or b""
+            said = said if isinstance(said, bytes) else str(said).encode()
+            if b"equirectangular" in said.lower():
+                return True
+            if width < MIN_WIDTH:
+                return False
+            image.draft("RGB", (512, 256))
+            small = image.convert("RGB").resize((512, 256), Image.Resampling.BOX)
+    except (UserError, *DAMAGE):
+        return False
+    pixels = np.asarray(small).astype(float)
+    usual = np.abs(pixels - np.roll(pixels, 256, axis=1)).mean()
+    seam = np.abs(pixels[:, 0] - pixels[:, -1]).mean()
+    spread = pixels.std(axis=1).mean()
+    poles = max(pixels[0].std(axis=0).mean(), pixels[-1].std(axis=0).mean())
+    return bool(usual > 0 and seam < SEAM * usual and poles < POLE * spread)
