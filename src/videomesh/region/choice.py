@@ -9,7 +9,7 @@ from videomesh.errors import UserError
 from videomesh.region.override import Override
 from videomesh.region.subject import Region, SceneType, Subject, guess_scene_type
 from videomesh.region.upstream import Upstream
-from videomesh.region.views import Cloud, Focus, Views, good_points, up_direction
+from videomesh.region.views import Cloud, Focus, Views, good_points
 
 
 class Choice(NamedTuple):
@@ -72,10 +72,10 @@ def summarize(
     upstream: Upstream | None,
     views: Views,
     cloud: Cloud,
+    up_from: str,
 ) -> dict[str, Any]:
     """region.json: the region, how it was found, and upstream's for comparison."""
     region, plane = choice.region, subject.plane
-    up = plane.normal if plane else up_direction(views)
     good = good_points(cloud)
     inside = _inside(cloud.xyz, region)
     return {
@@ -86,6 +86,7 @@ def summarize(
             "used": used,
             "guess": guess_scene_type(focus),
             "looking_at_center": focus.looking_at_center,
+            "center_in_picture": focus.in_picture,
             "looking_out": focus.looking_out,
             "one_way": focus.one_way,
             "points_between": focus.between,
@@ -103,9 +104,10 @@ def summarize(
             "subject_inside": int((subject.mask & inside).sum()),
         },
         "meeting_point": None if focus.point is None else focus.point.tolist(),
+        "meeting_point_from": focus.rule,
         "plane": None if plane is None else {"normal": plane.normal.tolist(), "point": plane.point.tolist()},
-        "up": up.tolist(),
-        "up_from": "plane" if plane else "cameras",
+        "up": [0.0, 0.0, 1.0],
+        "up_from": up_from,
         "upstream": _upstream_summary(upstream),
     }
 

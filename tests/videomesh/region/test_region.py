@@ -10,7 +10,11 @@ import pytest
 from PIL import Image
 
 import synthetic_captures as made
+from videomesh.region.subject import Region, enclosing_ball, find_subject, guess_scene_type
+from videomesh.region.together import Masks
+from videomesh.region.views import find_focus, lens_from, up_direction, views_from
 
+LENS = lens_from(made.WIDTH, made.HEIGHT, (made.FOCAL, made.FOCAL), (made.WIDTH / 2, made.HEIGHT / 2))
 IDEAL_CENTER, IDEAL_RADIUS = np.array([0, 0, 0.4]), 0.6403  # ball round the box of object_on_table
 
 
@@ -50,26 +54,98 @@ def capture_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 # ------------------------------------------------------------------------------------------------------ robust rule
 
 
-@pytest.mark.parametrize(
-    "capture",
-    [
-        made.object_on_table(),
-        made.object_on_table(degrees=180),
-        made.object_on_table(degrees=90, count=30),
-        made.object_on_table(plane=False),
-        made.two_objects(),
-    ],
-    ids=["orbit", "half", "quarter", "no_plane", "two_objects"],
-)
-def test_the_robust_sphere_holds_the_object_and_little_else(tmp_path: Path, capture: made.Capture) -> None:
-    transforms, summary = region(tmp_path, capture)
-    assert summary["scene_type"]["used"] == "object"
-    assert np.linalg.norm(np.array(transforms["sphere_center"]) - IDEAL_CENTER) < 0.05
-    assert IDEAL_RADIUS < transforms["sphere_radius"] < 1.12 * IDEAL_RADIUS
-    corners = np.array([(x, y, z) for x in (-0.4, 0.4) for y in (-0.3, 0.3) for z in (0, 0.8)])
-    distance = np.linalg.norm(corners - transforms["sphere_center"], axis=1)
-    assert (distance < transforms["sphere_radius"]).all()
-    assert np.dot(summary["up"], made.UP) > 0.99
+ROUND = {
+    "orbit": made.textured_object,
+    "half": lambda: made.textured_object(180),
+    "quarter": lambda: made.textured_object(90, 30),
+    "eighth": lambda: made.textured_object(35, 17),
+    "no_ground": lambda: made.textured_object(ground=False),
+    "plain": made.plain_object,
+    "plain_half": lambda: made.plain_object(180),
+    "several": made.several_objects,
+    "tall": made.tall_object,
+    "low": made.low_object,
+    "close_and_far": made.close_and_far,
+    "relief": made.relief,
+    "relief_of_few_degrees": lambda: made.relief(30),
+}
+OTHERS = {
+    "facade": ("outdoor", lambda: made.inside(made.facade())),
+    "street": ("outdoor", lambda: made.inside(made.street())),
+    "drone": ("outdoor", made.drone),
+    "room_outward": ("indoor", lambda: made.inside(made.room())),
+    "room_across": ("indoor", lambda: made.inside(made.room(outward=False))),
+}
+KINDS = {name: ("object", make) for name, make in ROUND.items()} | OTHERS
+
+
+def find_region(truth: made.Truth) -> tuple[str, Region]:
+    """Scene type and region as the program finds them, with its defaults."""
+    views, cloud = views_from(truth.capture.world_from_cam), made.get_cloud(truth.capture)
+    focus = find_focus(views, cloud, LENS)
+    scene_type = guess_scene_type(focus)
+    subject = find_subject(views, cloud, LENS, scene_type, focus, up_direction(views), made.MARGIN, None)
+    return scene_type, subject.region
+
+
+def assert_holds(truth: made.Truth, region: Region) -> None:
+    """All of the visible subject, and little else."""
+    away = np.linalg.norm(truth.subject - region.center, axis=1)
+    assert (away < region.radius).all(), f"{(away < region.radius).mean():.3f} inside"
+    assert region.radius <= 1.6 * enclosing_ball(truth.subject)[1]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", KINDS)
+def test_the_region_holds_all_of_the_visible_subject_and_little_else(name: str, seed: int) -> None:
+    kind, make = KINDS[name]
+    truth = made.moved(make(), seed)
+    scene_type, found = find_region(truth)
+    assert scene_type == kind
+    assert_holds(truth, found)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_tenth_of_wrong_points_changes_little(name: str) -> None:
+    kind, make = KINDS[name]
+    truth = made.moved(made.with_outliers(make()), seed=3)
+    scene_type, found = find_region(truth)
+    assert scene_type == kind
+    assert_holds(truth, found)
+
+
+@pytest.mark.parametrize("name", ["orbit", "half", "quarter", "eighth", "several", "tall", "low"])
+def test_without_any_point_the_region_is_what_most_pictures_show(name: str) -> None:
+    truth = made.moved(made.without_points(ROUND[name]()), seed=4)
+    scene_type, found = find_region(truth)
+    assert scene_type == "object"
+    assert_holds(truth, found)
+
+
+def test_what_few_cameras_look_at_is_left_out(tmp_path: Path) -> None:
+    """Another thing on the same table, behind the subject."""
+    first = made.textured_object()
+    cameras = first.capture.world_from_cam
+    both = [((-0.4, -0.3, 0), (0.4, 0.3, 0.8)), ((1.8, -0.2, 0), (2.2, 0.2, 0.5))]
+    truth = made.with_truth(cameras, both, ground=made.table(np.random.default_rng(1), 1000, 2.5))
+    assert_holds(first, find_region(truth._replace(subject=first.subject))[1])
+
+
+def test_masks_are_what_the_subject_is() -> None:
+    """A plain thing among others that are not in the masks, on a ground with no pattern."""
+    cameras = made.orbit(24)
+    box = ((-0.3, -0.2, 0), (0.3, 0.2, 0.5))
+    other = ((0.45, -0.2, 0), (0.75, 0.2, 0.4))
+    truth = made.with_truth(cameras, [other], [box])
+    surface = made.box(np.random.default_rng(0), 400, *box)
+    views, cloud = views_from(cameras), made.get_cloud(truth.capture)
+    focus = find_focus(views, cloud, LENS)
+    masks = Masks(np.arange(24), made.draw_masks(cameras, box))
+    subject = find_subject(views, cloud, LENS, "object", focus, made.UP, made.MARGIN, masks)
+    away = np.linalg.norm(surface - subject.region.center, axis=1)
+    assert (away < subject.region.radius).all()
+    assert subject.region.radius < 1.35 * enclosing_ball(surface)[1]
+    assert "masks" in subject.region.rule
 
 
 def test_the_ground_is_found_and_left_out(tmp_path: Path) -> None:
