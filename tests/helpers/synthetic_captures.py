@@ -201,7 +201,7 @@ def drone(rows: int = 5, columns: int = 8) -> Truth:
     random = np.random.default_rng(17)
     x, y = np.meshgrid(np.linspace(-40, 40, columns), np.linspace(-40, 40, rows))
     places = np.stack([x.ravel(), y.ravel(), np.full(x.size, 60.0)], axis=1)
-    cameras = np.stack([look(place, place + (0, 35, -60)) for place in places])
+    cameras = np.stack([look(place, place + np.array([0, 35, -60])) for place in places])
     houses = [((a, b, 0), (a + 8, b + 10, 6)) for a in (-40, -10, 20) for b in (-30, 0, 30, 60)]
     field = np.concatenate([random.uniform(-150, 150, (6000, 2)), random.normal(0, 0.1, (6000, 1))], axis=1)
     made = with_truth(cameras, houses, ground=field, count=60)

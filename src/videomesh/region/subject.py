@@ -13,6 +13,7 @@ from videomesh.region.together import (
     Sight,
     count_rays,
     find_sight,
+    half_a_cell,
     in_masks,
     make_cells,
     share_of_cameras,
@@ -24,7 +25,7 @@ SCENE_TYPES: tuple[SceneType, ...] = ("object", "indoor", "outdoor")
 MIN_POINTS = 30  # fewer points say nothing about the extent of a subject
 FEW = 8  # points together that may be a mistake
 NEIGHBOURS = 6
-FILLED = 0.66  # of the ball that fits the pictures: people leave some room round what they film
+FILLED = 0.64  # of the ball that fits the pictures: people leave some room round what they film
 
 
 class Plane(NamedTuple):
@@ -117,7 +118,8 @@ def _object_subject(
         if len(space):
             chosen = candidates[_dense(cloud.xyz[candidates])]
             points = np.concatenate([space, cloud.xyz[chosen]])
-            return _round(points, chosen, views, cloud, margin, None, "what most masks call the subject")
+            rule = "what most masks call the subject"
+            return _round(points, chosen, views, cloud, margin, None, rule, half_a_cell(1.1 * sight.wide))
 
     plane = _ground_plane(views, cloud.xyz[candidates], center, scale, up)
     rule = f"what most pictures show, near {focus.rule}"
@@ -139,8 +141,8 @@ def _object_subject(
         footprint = _footprint(cloud.xyz[above], plane, 0.15 * scale)
     space = _space_not_empty(views, cloud, lens, sight, plane)
     points = np.concatenate([cloud.xyz[above], footprint, space])
-    if not len(above):
-        rule += "; no points are on it"
+    if len(above) < MIN_POINTS:
+        rule += "; too few points are on it to tell more"
     return _round(points, above, views, cloud, margin, plane, rule)
 
 
@@ -152,8 +154,10 @@ def _round(
     margin: float,
     plane: Plane | None,
     rule: str,
+    more: float = 0.0,
 ) -> Subject:
     middle, least = enclosing_ball(points)
+    least += more
     radius = least * margin
     # Engines learn from cameras outside of the sphere more surely, but never shall that cut the subject. A camera much
     # nearer than the others may be a stray.

@@ -58,6 +58,11 @@ def make_cells(sight: Sight, half: float) -> np.ndarray:
     return np.stack(np.meshgrid(ticks, ticks, ticks, indexing="ij"), -1).reshape(-1, 3) + sight.center
 
 
+def half_a_cell(half: float) -> float:
+    """From the middle of a cell to its corner."""
+    return float(np.sqrt(3)) * half / CELLS
+
+
 def count_rays(views: Views, cloud: Cloud, rows: np.ndarray, sight: Sight, half: float) -> np.ndarray:
     """(CELLS ** 3,) how many lines of sight from cameras to points pass each cell: what they pass is empty."""
     point, column = np.nonzero(cloud.observers[rows] >= 0)

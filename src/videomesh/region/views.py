@@ -166,11 +166,10 @@ def find_focus(views: Views, cloud: Cloud, lens: Lens) -> Focus:
     """Measure how the cameras look at, or away from, a common centre (NA-12)."""
     point, convergence = meeting_point(views)
     rule = "the point where the axes of the cameras meet"
-    # What lies twice as far as the things a camera sees is not what it looks at: such axes are as good as parallel.
-    share = (
-        float(looks_at(views, point, 2 * median_depth(views, cloud)).mean()) if convergence >= MIN_CONVERGENCE else 0.0
-    )
-    in_picture = float((place_in_pictures(views, lens, point[None]) < 1).mean()) if share else 0.0
+    share, in_picture = 0.0, 0.0
+    # Without points there is nothing better than axes that hardly converge.
+    if convergence >= (MIN_CONVERGENCE if len(cloud.xyz) else 0.1 * MIN_CONVERGENCE):
+        share, in_picture = (float(part.mean()) for part in _look_at(views, cloud, lens, point))
     if min(share, in_picture) < TOGETHER:  # a short arc, or photos that show a thing at many places of the picture
         seen = middle_of_pictures(views, cloud, lens)
         if seen is not None:
@@ -188,6 +187,8 @@ def find_focus(views: Views, cloud: Cloud, lens: Lens) -> Focus:
 
 
 def _look_at(views: Views, cloud: Cloud, lens: Lens, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) which cameras look at a point, and which have it in their picture."""
+    # What lies twice as far as the things a camera sees is not what it looks at: such axes are as good as parallel.
     looking = looks_at(views, point, 2 * median_depth(views, cloud))
     return looking, place_in_pictures(views, lens, point[None])[0] < 1
 
