@@ -192,6 +192,35 @@ def describe_scene(scene: Scene, times: Sequence[dict[str, Any]]) -> dict[str, A
     }
 
 
+# --- region.json ------------------------------------------------------------------------------------------------------
+
+
+class SubjectCrop(NamedTuple):
+    """What the automatic crop keeps: what stands on the ground within a ball; all if there is no ground."""
+
+    center: np.ndarray  # (3,)
+    radius: float
+    plane: tuple[np.ndarray, np.ndarray, float] | None  # point and normal (3,) of the ground, and its thickness
+
+
+def read_crop(path: Path) -> SubjectCrop:
+    """The key crop of region.json. Raises UserError if it is missing or broken."""
+    content = read_json(path)
+    crop = content.get("crop") if isinstance(content, dict) else None
+    plane = crop.get("plane") if isinstance(crop, dict) else None
+    numbers = [(crop, "center", (3,)), (crop, "radius", ())]
+    if plane is not None:
+        numbers += [(plane, "point", (3,)), (plane, "normal", (3,)), (plane, "thickness", ())]
+    for part, key, shape in numbers:
+        if not isinstance(part, dict) or not is_finite(part.get(key), shape):
+            raise UserError(f"{path}: crop has no {key}, or not as numbers; {AGAIN}")
+    assert crop is not None
+    ground = None
+    if plane is not None:
+        ground = (np.array(plane["point"], float), np.array(plane["normal"], float), float(plane["thickness"]))
+    return SubjectCrop(np.array(crop["center"], float), float(crop["radius"]), ground)
+
+
 # --- images -----------------------------------------------------------------------------------------------------------
 
 
