@@ -19,7 +19,7 @@ from videomesh.region.reading import OBSERVERS
 from videomesh.region.views import Cloud
 
 WIDTH, HEIGHT, FOCAL = 64, 48, 60.0
-MARGIN = 1.12  # the default of region.margin
+MARGIN = 1.06  # the default of region.margin
 UP = np.array([0.0, 0.0, 1.0])
 
 

@@ -25,7 +25,7 @@ SCENE_TYPES: tuple[SceneType, ...] = ("object", "indoor", "outdoor")
 MIN_POINTS = 30  # fewer points say nothing about the extent of a subject
 FEW = 8  # points together that may be a mistake
 NEIGHBOURS = 6
-FILLED = 0.64  # of the ball that fits the pictures: people leave some room round what they film
+FILLED = 0.67  # of the ball that fits the pictures: people leave some room round what they film
 
 
 class Plane(NamedTuple):
@@ -127,7 +127,8 @@ def _object_subject(
     if plane is not None:
         height = (cloud.xyz[candidates] - plane.point) @ plane.normal
         above = candidates[height > plane.thickness]
-        if len(above) < 2 * MIN_POINTS and _is_bare(cloud.xyz[candidates], plane, sight):
+        flat = candidates[np.abs(height) <= plane.thickness]
+        if len(above) < MIN_POINTS and _is_bare(cloud.xyz[flat], plane, sight):
             above = candidates[share_of_cameras(views, lens, sight, cloud.xyz[candidates], 0.8) >= 0.5]
             rule += ", with the ground, since nothing stands on it"
         else:
@@ -140,7 +141,7 @@ def _object_subject(
     if plane is not None:
         footprint = _footprint(cloud.xyz[above], plane, 0.15 * scale)
     space = _space_not_empty(views, cloud, lens, sight, plane)
-    points = np.concatenate([cloud.xyz[above], footprint, space])
+    points = np.concatenate([_widen(cloud.xyz[above]), footprint, space])
     if len(above) < MIN_POINTS:
         rule += "; too few points are on it to tell more"
     return _round(points, above, views, cloud, margin, plane, rule)
@@ -207,7 +208,7 @@ def _surroundings(views: Views, cloud: Cloud, margin: float, with_cameras: bool)
     distance = np.linalg.norm(cloud.xyz[chosen] - np.median(cloud.xyz[chosen], axis=0), axis=1)
     chosen = chosen[distance <= 3 * np.median(distance)]
     chosen = chosen[_dense(cloud.xyz[chosen])]
-    points = cloud.xyz[chosen]
+    points = _widen(cloud.xyz[chosen])
     rule = "points that are not alone"
     if with_cameras:
         points, rule = np.concatenate([points, views.center]), rule + ", and the cameras"
@@ -275,6 +276,15 @@ def _is_bare(points: np.ndarray, plane: Plane, sight: Sight) -> bool:
     away = np.linalg.norm(level, axis=1) / sight.narrow
     inner, outer = (away < 0.3).sum() / 0.3**2, ((away >= 0.3) & (away < 0.85)).sum() / (0.85**2 - 0.3**2)
     return bool(inner >= 0.5 * outer)
+
+
+def _widen(points: np.ndarray) -> np.ndarray:
+    """Points moved outwards by their usual distance from each other: so far a surface may go on beyond the last one."""
+    if len(points) < 2:
+        return points
+    offset = points - enclosing_ball(points)[0]
+    spacing = float(np.median(np.asarray(cKDTree(points).query(points, k=[2])[0])))
+    return points + spacing * offset / np.maximum(np.linalg.norm(offset, axis=1, keepdims=True), 1e-12)
 
 
 def _distance_to_neighbours(points: np.ndarray) -> np.ndarray:
