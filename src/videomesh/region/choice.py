@@ -86,7 +86,6 @@ def summarize(
             "used": used,
             "guess": guess_scene_type(focus),
             "looking_at_center": focus.looking_at_center,
-            "center_in_picture": focus.in_picture,
             "looking_out": focus.looking_out,
             "one_way": focus.one_way,
             "points_between": focus.between,

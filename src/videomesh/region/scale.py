@@ -7,7 +7,7 @@ import numpy as np
 from videomesh.errors import UserError, suggest
 from videomesh.poses.model import Camera, Image
 
-MISS = 0.004  # of the picture's long side: rays that miss the marks by more do not show one place; 8 px of 1920
+MISS = 0.005  # of the picture's long side: rays that miss the marks by more do not show one place; 10 px of 1920
 MIN_ANGLE = np.radians(2)  # between the rays to a place; below it, its depth is noise
 
 
@@ -73,12 +73,12 @@ def find_place(key: str, marks: list[Mark], camera: Camera, images: list[Image])
         shown = local[:, :2] / local[:, 2:] * [fx, fy] + [cx, cy]
     miss = np.linalg.norm(shown - [[mark.x, mark.y] for mark in marks], axis=1)
     miss[local[:, 2] <= 0] = np.inf
-    limit = max(3.0, MISS * max(camera.width, camera.height))
+    limit = MISS * max(camera.width, camera.height)
     if miss.max() > limit:
         worst = marks[int(miss.argmax())]
-        away = f"{miss.max():.0f} px" if np.isfinite(miss.max()) else "far"
+        away = f"{miss.max():.3g} px" if np.isfinite(miss.max()) else "far"
         raise UserError(
             f"{key}: the rays miss each other. The place that they come nearest to is {away} away from the mark in "
-            f"{worst.name}; at most {limit:.0f} px are right. See whether all marks are on the same spot"
+            f"{worst.name}; at most {limit:.3g} px are right. See whether all marks are on the same spot"
         )
     return place

@@ -54,8 +54,7 @@ class Focus(NamedTuple):
 
     point: np.ndarray | None  # (3,) what the cameras look at; None if it is no one place
     rule: str  # how it was found, in words
-    looking_at_center: float  # share of cameras that look at it
-    in_picture: float  # share of cameras in whose picture it is
+    looking_at_center: float  # share of cameras that look at it and have it in their picture
     looking_out: float  # share of cameras that look away from the middle of all cameras
     one_way: float  # length of the mean viewing direction: 1 all look the same way, 0 all round
     between: float  # share of good points nearer to the meeting point than the cameras are (median); 1 without any
@@ -166,16 +165,14 @@ def find_focus(views: Views, cloud: Cloud, lens: Lens) -> Focus:
     """Measure how the cameras look at, or away from, a common centre (NA-12)."""
     point, convergence = meeting_point(views)
     rule = "the point where the axes of the cameras meet"
-    share, in_picture = 0.0, 0.0
     # Without points there is nothing better than axes that hardly converge.
-    if convergence >= (MIN_CONVERGENCE if len(cloud.xyz) else 0.1 * MIN_CONVERGENCE):
-        share, in_picture = (float(part.mean()) for part in _look_at(views, cloud, lens, point))
-    if min(share, in_picture) < TOGETHER:  # a short arc, or photos that show a thing at many places of the picture
+    enough = convergence >= (MIN_CONVERGENCE if len(cloud.xyz) else 0.1 * MIN_CONVERGENCE)
+    share = _share_that_looks_at(views, cloud, lens, point) if enough else 0.0
+    if share < TOGETHER:  # a short arc, or photos that show a thing at many places of the picture
         seen = middle_of_pictures(views, cloud, lens)
         if seen is not None:
-            share, in_picture = (float(part.mean()) for part in _look_at(views, cloud, lens, seen))
+            share = _share_that_looks_at(views, cloud, lens, seen)
             point, rule = seen, "the point that is in the middle of the pictures"
-    found = min(share, in_picture) >= TOGETHER
 
     outward = views.center - views.center.mean(0)
     away = (outward * views.forward).sum(1) > 0.5 * np.linalg.norm(outward, axis=1)  # within 60 degrees
@@ -183,14 +180,15 @@ def find_focus(views: Views, cloud: Cloud, lens: Lens) -> Focus:
     ring = np.median(np.linalg.norm(views.center - point, axis=1))
     between = float((np.linalg.norm(good - point, axis=1) < ring).mean()) if len(good) else 1.0
     one_way = float(np.linalg.norm(views.forward.mean(0)))
-    return Focus(point if found else None, rule, share, in_picture, float(away.mean()), one_way, between)
+    found = share >= TOGETHER
+    return Focus(point if found else None, rule, share, float(away.mean()), one_way, between)
 
 
-def _look_at(views: Views, cloud: Cloud, lens: Lens, point: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n,) which cameras look at a point, and which have it in their picture."""
+def _share_that_looks_at(views: Views, cloud: Cloud, lens: Lens, point: np.ndarray) -> float:
+    """Share of the cameras that look at a point and have it in their picture."""
     # What lies twice as far as the things a camera sees is not what it looks at: such axes are as good as parallel.
     looking = looks_at(views, point, 2 * median_depth(views, cloud))
-    return looking, place_in_pictures(views, lens, point[None])[0] < 1
+    return float((looking & (place_in_pictures(views, lens, point[None])[0] < 1)).mean())
 
 
 def middle_of_pictures(views: Views, cloud: Cloud, lens: Lens) -> np.ndarray | None:
