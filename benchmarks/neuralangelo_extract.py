@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 from neuralangelo_engine import dense, field
 from neuralangelo_engine.scratch import Scratch, copy, unpack
 from videomesh.devices import choose_device
+from videomesh.meshing.crop import EDGE
 from videomesh.meshing.extract import extract_preview, extract_surface, region_bounds
 from videomesh.meshing.sparse_mesh import Mesh
 from videomesh.scene import read_scene
 
 BLOCK = 128
-CROP = 0.98
 WITHIN = 0.97  # vertices that are compared; farther out both are cut, each in its own way
 SAME = 0.01  # voxels
 
@@ -64,9 +64,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--resolutions", type=int, nargs="+", default=[512, 1024, 2048])
     parser.add_argument("--compare", type=int, nargs="*", default=[512, 1024], help="those of which upstream makes all")
     parser.add_argument("--measure", nargs=3, metavar=("WHAT", "RESOLUTION", "OUT"), help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    args.crop = CROP
-    return args
+    return parser.parse_args()
 
 
 def run(args: argparse.Namespace, what: str, resolution: int, out: Path) -> dict[str, Any]:
@@ -106,7 +104,7 @@ def measure_sparse(
     trained: field.Field, bounds: list[tuple[float, float]], resolution: int, device: torch.device
 ) -> tuple[Mesh, dict[str, Any]]:
     started = now()
-    mesh, _ = extract_surface(trained, bounds, resolution, CROP, device)
+    mesh, _ = extract_surface(trained, bounds, resolution, EDGE, device)
     extracted = now()
     trained.colour(mesh.vertices.float(), mesh.vertices)
     return mesh, {"geometry": extracted - started, "colours": now() - extracted}

@@ -75,7 +75,7 @@ def measure(args: argparse.Namespace, run: str) -> list[Any]:
     how = [
         f"--resolution={args.resolution}",
         "--extractor=sparse",
-        "--crop=0.98",
+        "--crop=none",
         "--min-component=0.01",
         "--threads=8",
     ]

@@ -186,6 +186,29 @@ def get_region_arguments(wildcards):
     ]
 
 
+def get_scale_arguments(wildcards):
+    """Flags of region.py for a distance that is known."""
+    scale = SCENES[wildcards.scene]["scale"]
+    if scale["distance"] is None:
+        return []
+    return [
+        f"--scale-distance={scale['distance']}",
+        f"--scale-from={scale['from']}",
+        f"--scale-to={scale['to']}",
+    ]
+
+
+def get_crop_arguments(wildcards):
+    """Flags of an engine's extract that say what to keep: only those that have an effect make the mesh stale."""
+    crop = SCENES[wildcards.scene]["crop"]
+    arguments = [f"--crop={crop['method']}"]
+    if crop["method"] == "sphere":
+        arguments += [f"--crop-center={','.join(map(str, crop['center']))}", f"--crop-radius={crop['radius']}"]
+    if crop["method"] == "box":
+        arguments += [f"--crop-box={json.dumps(crop['box'])}"]
+    return arguments
+
+
 def get_gate_thresholds(wildcards):
     gate = SCENES[wildcards.scene]["gate"]
     return json.dumps({name: limits for name, limits in gate.items() if name != "mode"})

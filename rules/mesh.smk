@@ -5,7 +5,6 @@
 rule web_mesh:
     input:
         mesh="results/{scene}/mesh/{iteration}/mesh.ply",
-        region="results/{scene}/region/region.json",
     output:
         mesh="results/{scene}/mesh/{iteration}/mesh.glb",
     log:
@@ -19,7 +18,6 @@ rule web_mesh:
     shell:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/web_mesh.py"'
         " --mesh {input.mesh:q}"
-        " --region {input.region:q}"
         " --faces {params.faces}"
         " --output {output.mesh:q}"
         " > {log:q} 2>&1"

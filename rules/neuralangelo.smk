@@ -113,6 +113,7 @@ rule neuralangelo_mesh:
         checkpoint="results/{scene}/train/{iteration}/checkpoint.pt",
         images="results/{scene}/poses/images.tar",
         transforms="results/{scene}/region/transforms.json",
+        region="results/{scene}/region/region.json",
     output:
         mesh="results/{scene}/mesh/{iteration}/mesh.ply",
         summary="results/{scene}/mesh/{iteration}/mesh.json",
@@ -127,7 +128,7 @@ rule neuralangelo_mesh:
         container=get_container_in_use("neuralangelo"),
         extractor=get_setting("neuralangelo.extractor"),
         resolution=get_setting("mesh.resolution"),
-        crop=get_setting("mesh.crop"),
+        crop=get_crop_arguments,
         min_component=get_setting("mesh.min_component"),
         code=get_code("src/neuralangelo_engine/__main__.py", "src/neuralangelo_engine/extract.py", *STANDINS),
     shell:
@@ -139,7 +140,8 @@ rule neuralangelo_mesh:
         " --images {input.images:q}"
         " --extractor {params.extractor:q}"
         " --resolution {params.resolution}"
-        " --crop {params.crop}"
+        " --region {input.region:q}"
+        " {params.crop:q}"
         " --min-component {params.min_component}"
         " --threads {threads}"
         " --mesh {output.mesh:q}"

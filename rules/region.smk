@@ -7,6 +7,7 @@ rule region:
         image_poses="results/{scene}/poses/images.bin",
         points3d="results/{scene}/poses/points3D.bin",
         frames="results/{scene}/frames/frames.json",
+        poses="results/{scene}/poses/poses.json",
         override=get_region_override,
     output:
         transforms="results/{scene}/region/transforms.json",
@@ -23,6 +24,7 @@ rule region:
         method=get_setting("region.method"),
         margin=get_setting("region.margin"),
         explicit=get_region_arguments,
+        scale=get_scale_arguments,
         code=get_code("scripts/region.py"),
     shell:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/region.py"'
@@ -30,10 +32,12 @@ rule region:
         " --image-poses {input.image_poses:q}"
         " --points3d {input.points3d:q}"
         " --frames-json {input.frames:q}"
+        " --poses-json {input.poses:q}"
         " --scene-type {params.scene_type:q}"
         " --method {params.method:q}"
         " --margin {params.margin}"
         " {params.explicit:q}"
+        " {params.scale:q}"
         " --transforms {output.transforms:q}"
         " --summary {output.summary:q}"
         " --picture {output.picture:q}"

@@ -69,6 +69,7 @@ rule sdfgrid_mesh:
         checkpoint="results/{scene}/train/{iteration}/checkpoint.pt",
         images="results/{scene}/poses/images.tar",
         transforms="results/{scene}/region/transforms.json",
+        region="results/{scene}/region/region.json",
     output:
         mesh="results/{scene}/mesh/{iteration}/mesh.ply",
         summary="results/{scene}/mesh/{iteration}/mesh.json",
@@ -84,7 +85,7 @@ rule sdfgrid_mesh:
     params:
         container=get_container_in_use("pytorch"),
         resolution=get_setting("mesh.resolution"),
-        crop=get_setting("mesh.crop"),
+        crop=get_crop_arguments,
         min_component=get_setting("mesh.min_component"),
         code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/extract.py"),
     shell:
@@ -93,7 +94,8 @@ rule sdfgrid_mesh:
         " --transforms {input.transforms:q}"
         " --images {input.images:q}"
         " --resolution {params.resolution}"
-        " --crop {params.crop}"
+        " --region {input.region:q}"
+        " {params.crop:q}"
         " --min-component {params.min_component}"
         " --threads {threads}"
         " --mesh {output.mesh:q}"

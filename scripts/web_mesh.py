@@ -1,7 +1,7 @@
 """Make a small mesh for web pages: mesh.ply with fewer faces as binary glTF (GLB), vertex colours and normals included.
 
-The vertices keep the axes and the unit of transforms.json's world. In glTF the y axis points up. With --region the file
-tells viewers to turn the mesh upright, by a rotation of its node. Without it they show the world's axes as they are.
+The vertices keep the axes and the unit of transforms.json's world, where z is up. In glTF y is, so that the file tells
+viewers to turn the mesh by a rotation of its node.
 """
 
 import argparse
@@ -9,18 +9,17 @@ from pathlib import Path
 
 from videomesh.errors import run
 from videomesh.files import outputs
-from videomesh.meshing.web import glb, mean_colours, read_mesh, simplify, upright, vertex_normals
+from videomesh.meshing.web import glb, mean_colours, read_mesh, simplify, vertex_normals
 
 
 def main() -> None:
     args = parse_arguments()
     vertices, faces, colours = read_mesh(args.mesh)
-    rotation = upright(args.region)
     fewer_vertices, fewer_faces = simplify(vertices, faces, args.faces)
     fewer_colours = mean_colours(vertices, colours, fewer_vertices)
     normals = vertex_normals(fewer_vertices, fewer_faces)
     with outputs(args.output) as (part,):
-        part.write_bytes(glb(fewer_vertices, fewer_faces, normals, fewer_colours, rotation))
+        part.write_bytes(glb(fewer_vertices, fewer_faces, normals, fewer_colours))
         size = part.stat().st_size
     print(f"web mesh: {len(fewer_faces):,} of {len(faces):,} faces, {size / 1e6:.1f} MB")
 
@@ -28,7 +27,6 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mesh", type=Path, required=True, help="mesh.ply of the mesh stage")
-    parser.add_argument("--region", type=Path, help="region.json, whose up direction turns the mesh upright in viewers")
     parser.add_argument("--faces", type=int, required=True, help="faces at most")
     parser.add_argument("--output", type=Path, required=True, help="mesh.glb to write")
     return parser.parse_args()

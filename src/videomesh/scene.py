@@ -4,12 +4,15 @@ This is their only reader, and the writer of all but images.tar, which the poses
 
 transforms.json has Instant-NGP's format with the region added, as NVIDIA's Neuralangelo reads it. Its poses have
 OpenGL's camera axes (x right, y up, z backward). COLMAP and this workflow's own code use OpenCV's (x right, y down, z
-forward).
+forward). Its world is upright, z up: the region stage has turned COLMAP's by applied_transform and scaled it by
+applied_scale (nerfstudio's names).
 Python 3.8, NumPy and Pillow only: the engines run inside foreign images.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import math
 import tarfile
 from dataclasses import dataclass
@@ -24,6 +27,7 @@ from videomesh.files import read_json, write_json
 
 OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])  # and the other way round
 NUMBERS = ("fl_x", "fl_y", "cx", "cy", "w", "h", "sphere_radius")  # of which all but cx and cy are above 0
+UNITS = ("arbitrary", "m")
 AGAIN = "run the region stage again"
 DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2", "sk_x", "sk_y")
 BOX = 4  # Image.Resampling.BOX, Image.BOX before Pillow 9.1: each new pixel is the mean of those it covers
@@ -31,7 +35,7 @@ BOX = 4  # Image.Resampling.BOX, Image.BOX before Pillow 9.1: each new pixel is 
 
 @dataclass(frozen=True)
 class Scene:
-    """What transforms.json says. Lengths are in the world's unit, which is COLMAP's and arbitrary."""
+    """What transforms.json says. Lengths are in the world's unit, which may be arbitrary, as COLMAP's is."""
 
     path: Path  # for messages
     names: list[str]  # of the images, without a folder
@@ -44,6 +48,10 @@ class Scene:
     center: np.ndarray  # (3,) float64: of the region's sphere
     radius: float
     box: np.ndarray | None  # (3, 2): lowest and highest x, y, z of the region, if it has a box too
+    applied_transform: np.ndarray = dataclasses.field(default_factory=lambda: np.eye(3))  # rotation of COLMAP's world
+    applied_scale: float = 1.0  # of COLMAP's lengths
+    units: str = "arbitrary"  # of lengths: arbitrary, or m
+    masks: Sequence[str | None] = ()  # of each image the name of its mask in masks.tar, or None; () if none has one
 
 
 def read_scene(path: Path) -> Scene:
@@ -65,6 +73,13 @@ def read_scene(path: Path) -> Scene:
             raise UserError(f"{path}: {key} is {content[key]}; it must be a whole number of pixels")
     if not is_finite(content["sphere_center"], (3,)):
         raise UserError(f"{path}: sphere_center is {content['sphere_center']!r}, not 3 numbers")
+    if not is_finite(content.get("applied_transform", np.eye(3)), (3, 3)):
+        raise UserError(f"{path}: applied_transform is {content['applied_transform']!r}, not 3 x 3 numbers; {AGAIN}")
+    scale, units = content.get("applied_scale", 1.0), content.get("units", "arbitrary")
+    if not is_finite(scale, ()) or scale <= 0:
+        raise UserError(f"{path}: applied_scale is {scale!r}, not a number above 0; {AGAIN}")
+    if units not in UNITS:
+        raise UserError(f"{path}: units is {units!r}; it must be {' or '.join(UNITS)}; {AGAIN}")
     names, world_from_cam = read_poses(path, content["frames"], "run the poses stage again")
     if not names:
         raise UserError(f"{path}: holds no frames; {AGAIN}")
@@ -80,6 +95,10 @@ def read_scene(path: Path) -> Scene:
         center=np.array(content["sphere_center"], float),
         radius=float(content["sphere_radius"]),
         box=read_box(path, content),
+        applied_transform=np.array(content.get("applied_transform", np.eye(3)), float),
+        applied_scale=float(scale),
+        units=units,
+        masks=read_mask_names(path, content["frames"]),
     )
 
 
@@ -99,6 +118,14 @@ def read_poses(path: Path, frames: Any, remedy: str) -> tuple[list[str], np.ndar
             )
     poses = np.array([frame["transform_matrix"] for frame in frames], float).reshape(-1, 4, 4)
     return [get_name(frame["file_path"]) for frame in frames], poses @ OPENGL_FROM_OPENCV
+
+
+def read_mask_names(path: Path, frames: list[dict[str, Any]]) -> list[str | None]:
+    """Of each frame the name of its mask in masks.tar, or None."""
+    for index, frame in enumerate(frames):
+        if not isinstance(frame.get("mask_path", ""), str):
+            raise UserError(f"{path}: frame {index}: mask_path is {frame['mask_path']!r}, not a path; {AGAIN}")
+    return [get_name(frame["mask_path"]) if "mask_path" in frame else None for frame in frames]
 
 
 def read_box(path: Path, content: dict[str, Any]) -> np.ndarray | None:
@@ -130,6 +157,7 @@ def write_scene(path: Path, scene: Scene, times: Sequence[dict[str, Any]]) -> No
 
 
 def describe_scene(scene: Scene, times: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    masks = scene.masks or [None] * len(scene.names)
     box = scene.box if scene.box is not None else scene.center[:, None] + [-scene.radius, scene.radius]
     return {
         "camera_angle_x": 2 * math.atan(scene.width / (2 * scene.focal[0])),
@@ -148,16 +176,49 @@ def describe_scene(scene: Scene, times: Sequence[dict[str, Any]]) -> dict[str, A
         "aabb_range": box.tolist(),
         "sphere_center": scene.center.tolist(),
         "sphere_radius": scene.radius,
+        "applied_transform": scene.applied_transform.tolist(),
+        "applied_scale": scene.applied_scale,
+        "units": scene.units,
         "frames": [
             {
                 "file_path": f"images/{name}",
+                **({"mask_path": f"masks/{mask}"} if mask else {}),
                 "transform_matrix": (pose @ OPENGL_FROM_OPENCV).tolist(),
                 "video_frame": frame["video_frame"],
                 "time": frame["time"],
             }
-            for name, pose, frame in zip(scene.names, scene.world_from_cam, times)
+            for name, mask, pose, frame in zip(scene.names, masks, scene.world_from_cam, times)
         ],
     }
+
+
+# --- region.json ------------------------------------------------------------------------------------------------------
+
+
+class SubjectCrop(NamedTuple):
+    """What the automatic crop keeps: what stands on the ground within a ball; all if there is no ground."""
+
+    center: np.ndarray  # (3,)
+    radius: float
+    plane: tuple[np.ndarray, np.ndarray, float] | None  # point and normal (3,) of the ground, and its thickness
+
+
+def read_crop(path: Path) -> SubjectCrop:
+    """The key crop of region.json. Raises UserError if it is missing or broken."""
+    content = read_json(path)
+    crop = content.get("crop") if isinstance(content, dict) else None
+    plane = crop.get("plane") if isinstance(crop, dict) else None
+    numbers = [(crop, "center", (3,)), (crop, "radius", ())]
+    if plane is not None:
+        numbers += [(plane, "point", (3,)), (plane, "normal", (3,)), (plane, "thickness", ())]
+    for part, key, shape in numbers:
+        if not isinstance(part, dict) or not is_finite(part.get(key), shape):
+            raise UserError(f"{path}: crop has no {key}, or not as numbers; {AGAIN}")
+    assert crop is not None
+    ground = None
+    if plane is not None:
+        ground = (np.array(plane["point"], float), np.array(plane["normal"], float), float(plane["thickness"]))
+    return SubjectCrop(np.array(crop["center"], float), float(crop["radius"]), ground)
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
@@ -203,6 +264,58 @@ def _decode(file: Any, place: str, scene: Scene, size: tuple[int, int]) -> np.nd
         raise
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others on broken images
         raise UserError(f"{place}: cannot be decoded ({error}); run the poses stage again")
+
+
+# --- masks ------------------------------------------------------------------------------------------------------------
+
+SUBJECT, OUTSIDE, UNKNOWN = 255, 0, 128  # values of a mask's pixels
+NEAREST = 0  # Image.Resampling.NEAREST: a mean of the values above would mean something else
+
+
+def list_masks(path: Path) -> list[str]:
+    """Names of the masks in masks.tar."""
+    return list(_read_members(path))
+
+
+def read_masks(path: Path, scene: Scene, names: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+    """Masks (n, height, width) uint8 of images, at size (width, height), in the order of names.
+
+    255 is the subject, 0 is not, of 128 nothing is known. An image without a mask is all subject. Raises UserError
+    naming the mask on anything missing, broken or of another size.
+    """
+    masks = np.full((len(names), size[1], size[0]), SUBJECT, np.uint8)
+    mask_of = dict(zip(scene.names, scene.masks))
+    wanted = [(row, mask_of.get(name)) for row, name in enumerate(names)]
+    members = _read_members(path) if any(mask for _, mask in wanted) else {}
+    for row, mask in wanted:
+        if mask is None:
+            continue
+        if mask not in members:
+            raise UserError(f"{path}: lacks {mask}, which {scene.path} names; both must come from the same run")
+        place = f"{path}, mask {mask}"
+        try:
+            image = Image.open(io.BytesIO(members[mask])).convert("L")
+        except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError and others on broken images
+            raise UserError(f"{place}: cannot be decoded ({error}); run the poses stage again")
+        if image.size != (scene.width, scene.height):
+            raise UserError(
+                f"{place}: {image.size[0]} x {image.size[1]} px, but {scene.path} says {scene.width} x "
+                f"{scene.height} px"
+            )
+        masks[row] = np.array(image.resize(size, NEAREST))
+    return masks
+
+
+def _read_members(path: Path) -> dict[str, bytes]:
+    """The files of a tar by name: masks are small."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            files = {get_name(member.name): tar.extractfile(member) for member in tar if member.isfile()}
+            return {name: file.read() for name, file in files.items() if file}
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; the poses stage writes it")
+    except tarfile.TarError as error:
+        raise UserError(f"{path}: not a readable tar archive ({str(error).splitlines()[0]}); run the poses stage again")
 
 
 # --- points -----------------------------------------------------------------------------------------------------------

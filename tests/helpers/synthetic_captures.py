@@ -6,6 +6,7 @@ World: z up, lengths in metres. Every scene is deterministic.
 import json
 import struct
 import subprocess
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +15,18 @@ from unittest import mock
 import numpy as np
 
 from programs import call, load
+from videomesh.region.reading import OBSERVERS
+from videomesh.region.views import Cloud
 
 WIDTH, HEIGHT, FOCAL = 64, 48, 60.0
+MARGIN = 1.06  # the default of region.margin
 UP = np.array([0.0, 0.0, 1.0])
 
 
 class Capture(NamedTuple):
     world_from_cam: np.ndarray  # (n, 4, 4) OpenCV axes
     points: np.ndarray  # (m, 3)
+    seen: np.ndarray | None = None  # (m, n) which cameras see which points; None: those in whose picture they are
 
 
 def look(position: Any, target: Any, up: Any = UP) -> np.ndarray:
@@ -112,6 +117,176 @@ def turntable(count: int = 30) -> Capture:
     return Capture(np.stack([look(place, place + np.array([0, 3, -0.3])) for place in places]), wall)
 
 
+class Truth(NamedTuple):
+    """A capture, and what of its subject the cameras show."""
+
+    capture: Capture
+    subject: np.ndarray  # (k, 3) on the surface of the subject, each seen by two cameras or more
+
+
+def with_truth(
+    cameras: np.ndarray,
+    textured: Sequence[tuple[Any, Any]],
+    plain: Sequence[tuple[Any, Any]] = (),
+    ground: np.ndarray | None = None,
+    seed: int = 11,
+    count: int = 300,
+) -> Truth:
+    """Boxes (low, high) with points, and plain ones without; the boxes hide what is behind them."""
+    random = np.random.default_rng(seed)
+    boxes = [*textured, *plain]
+    points = [box(random, count, *part) for part in textured] + ([] if ground is None else [ground])
+    cloud = np.concatenate(points) if points else np.zeros((0, 3))
+    surface = np.concatenate([box(random, 400, *part) for part in boxes])
+    shown = find_seen(cameras, surface, boxes).sum(1) >= 2
+    seen = find_seen(cameras, cloud, boxes)
+    return Truth(Capture(cameras, cloud[seen.sum(1) >= 2], seen[seen.sum(1) >= 2]), surface[shown])
+
+
+def textured_object(degrees: float = 360.0, count: int = 36, ground: bool = True) -> Truth:
+    """The box of object_on_table, which hides what is behind it."""
+    floor = table(np.random.default_rng(1), 1000) if ground else None
+    return with_truth(orbit(count, degrees), [((-0.4, -0.3, 0), (0.4, 0.3, 0.8))], ground=floor)
+
+
+def plain_object(degrees: float = 360.0) -> Truth:
+    """A box without a point, on a patterned table."""
+    random = np.random.default_rng(12)
+    return with_truth(orbit(36, degrees), [], [((-0.4, -0.3, 0), (0.4, 0.3, 0.8))], table(random, 1500, 2.0))
+
+
+def several_objects() -> Truth:
+    """Three boxes on a table: the one on the right is plain."""
+    random = np.random.default_rng(13)
+    textured = [((-0.75, -0.2, 0), (-0.45, 0.2, 0.4)), ((-0.2, -0.3, 0), (0.1, 0.2, 0.6))]
+    return with_truth(
+        orbit(36, center=(0, 0, 0.2)), textured, [((0.4, -0.2, 0), (0.75, 0.2, 0.35))], table(random, 1500, 2.0)
+    )
+
+
+def tall_object() -> Truth:
+    random = np.random.default_rng(14)
+    cameras = orbit(36, radius=3.6, center=(0, 0, 0.95))
+    return with_truth(cameras, [((-0.1, -0.1, 0), (0.1, 0.1, 1.9))], ground=table(random, 1000, 2.0))
+
+
+def low_object() -> Truth:
+    """5 cm high on a table."""
+    random = np.random.default_rng(15)
+    cameras = orbit(36, radius=2.4, center=(0, 0, 0))
+    return with_truth(cameras, [((-0.5, -0.4, 0), (0.5, 0.4, 0.05))], ground=table(random, 1500))
+
+
+def relief(degrees: float = 80.0) -> Truth:
+    """A wall with a relief, seen from an arc in front of it. The subject is the relief with the wall next to it."""
+    random = np.random.default_rng(16)
+    angles = np.radians(np.linspace(-degrees / 2, degrees / 2, 24) - 90)
+    places = np.stack([3 * np.cos(angles), 3 * np.sin(angles), 1.2 + 0.3 * np.sin(5 * angles)], axis=1)
+    wall = np.stack([random.uniform(-2.5, 2.5, 900), random.normal(0, 0.003, 900), random.uniform(0, 2.6, 900)], 1)
+    cameras = np.stack([look(place, (0, 0, 1.2)) for place in places])
+    made = with_truth(cameras, [((-0.8, -0.25, 0.5), (0.8, 0, 1.9))], ground=wall)
+    beside = (np.abs(wall[:, 0]) < 1.1) & (np.abs(wall[:, 2] - 1.2) < 1)
+    return made._replace(subject=np.concatenate([made.subject, wall[beside]]))
+
+
+def close_and_far() -> Truth:
+    """A thing that only the pictures from farther away show whole."""
+    random = np.random.default_rng(19)
+    cameras = np.concatenate([orbit(16, radius=3.5), orbit(24, radius=1.7)])
+    return with_truth(cameras, [((-0.6, -0.5, 0), (0.6, 0.5, 0.9))], ground=table(random, 1000))
+
+
+def drone(rows: int = 5, columns: int = 8) -> Truth:
+    """A flight to and fro over houses, 60 m high, with a camera that looks down obliquely. The subject is the field."""
+    random = np.random.default_rng(17)
+    x, y = np.meshgrid(np.linspace(-40, 40, columns), np.linspace(-40, 40, rows))
+    places = np.stack([x.ravel(), y.ravel(), np.full(x.size, 60.0)], axis=1)
+    cameras = np.stack([look(place, place + np.array([0, 35, -60])) for place in places])
+    houses = [((a, b, 0), (a + 8, b + 10, 6)) for a in (-40, -10, 20) for b in (-30, 0, 30, 60)]
+    field = np.concatenate([random.uniform(-150, 150, (6000, 2)), random.normal(0, 0.1, (6000, 1))], axis=1)
+    made = with_truth(cameras, houses, ground=field, count=60)
+    often = made.capture.seen.sum(1) >= 3  # type: ignore[union-attr]
+    return Truth(made.capture, made.capture.points[often])
+
+
+def inside(capture: Capture) -> Truth:
+    """A capture whose points are all its subject: a room, a facade."""
+    return Truth(capture, capture.points[np.array([len(track) > 1 for track in _tracks(capture)])])
+
+
+def with_outliers(truth: Truth, share: float = 0.1) -> Truth:
+    """Wrong points far and near, each seen by three cameras."""
+    random = np.random.default_rng(18)
+    points, cameras = truth.capture.points, truth.capture.world_from_cam
+    seen = get_seen(truth.capture)
+    low, high = points.min(0), points.max(0)
+    count = int(share * len(points))
+    wrong = random.uniform(low - 0.5 * (high - low), high + 0.5 * (high - low), (count, 3))
+    observed = np.zeros((count, len(cameras)), bool)
+    for row in observed:
+        row[random.choice(len(cameras), 3, replace=False)] = True
+    return truth._replace(capture=Capture(cameras, np.concatenate([points, wrong]), np.concatenate([seen, observed])))
+
+
+def without_points(truth: Truth) -> Truth:
+    return truth._replace(capture=Capture(truth.capture.world_from_cam, np.zeros((0, 3)), None))
+
+
+def moved(truth: Truth, seed: int) -> Truth:
+    """In another world, as COLMAP chooses it: turned, scaled and shifted."""
+    random = np.random.default_rng(seed)
+    turn = np.linalg.qr(random.normal(size=(3, 3)))[0]
+    turn *= np.sign(np.linalg.det(turn))
+    scale, shift = 10 ** random.uniform(-2, 2), random.normal(0, 100, 3)
+    cameras = truth.capture.world_from_cam.copy()
+    cameras[:, :3, :3] = turn @ cameras[:, :3, :3]
+    cameras[:, :3, 3] = scale * cameras[:, :3, 3] @ turn.T + shift
+    capture = Capture(cameras, scale * truth.capture.points @ turn.T + shift, get_seen(truth.capture))
+    return Truth(capture, scale * truth.subject @ turn.T + shift)
+
+
+def find_seen(cameras: np.ndarray, points: np.ndarray, boxes: Sequence[tuple[Any, Any]]) -> np.ndarray:
+    """(m, n) whether a point is in the picture of a camera and no box is between them."""
+    offset = points[:, None] - cameras[:, :3, 3]
+    local = np.einsum("mni,nij->mnj", offset, cameras[:, :3, :3])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        seen = (np.abs(local[..., 0] / local[..., 2]) < WIDTH / 2 / FOCAL) & (local[..., 2] > 0.05)
+        seen &= np.abs(local[..., 1] / local[..., 2]) < HEIGHT / 2 / FOCAL
+        for low, high in boxes:
+            bounds = np.stack([np.array(low, float), np.array(high, float)])
+            hits = (bounds[:, None, None] - cameras[:, :3, 3]) / offset  # as shares of the way
+            enter, leave = hits.min(0).max(-1), hits.max(0).min(-1)
+            seen &= ~((enter < leave) & (enter < 1 - 1e-6) & (leave > 0))
+    return np.asarray(seen)
+
+
+def get_cloud(capture: Capture) -> Cloud:
+    """The points as the region reads them."""
+    seen = get_seen(capture)
+    observers = np.full((len(seen), OBSERVERS), -1, np.int32)
+    for row, cameras in zip(observers, seen, strict=True):
+        track = np.flatnonzero(cameras)
+        if len(track) > OBSERVERS:
+            track = track[np.linspace(0, len(track) - 1, OBSERVERS).astype(int)]
+        row[: len(track)] = track
+    return Cloud(capture.points, np.full(len(seen), 0.5), seen.sum(1).astype(np.int32), observers)
+
+
+def draw_masks(cameras: np.ndarray, part: tuple[Any, Any]) -> np.ndarray:
+    """(n, HEIGHT, WIDTH) masks of a box: 255 where the picture shows it."""
+    x, y = np.meshgrid(np.arange(WIDTH) + 0.5, np.arange(HEIGHT) + 0.5)
+    rays = np.stack([(x - WIDTH / 2) / FOCAL, (y - HEIGHT / 2) / FOCAL, np.ones_like(x)], -1).reshape(-1, 3)
+    masks = []
+    for camera in cameras:
+        free = find_seen(camera[None], camera[:3, 3] + 100 * rays @ camera[:3, :3].T, [part])
+        masks.append(np.where(free.reshape(HEIGHT, WIDTH), 0, 255))
+    return np.array(masks, np.uint8)
+
+
+def get_seen(capture: Capture) -> np.ndarray:
+    return find_seen(capture.world_from_cam, capture.points, []) if capture.seen is None else capture.seen
+
+
 def write(folder: Path, capture: Capture) -> dict[str, Path]:
     """Write a capture's files; points are seen by the cameras they project into. Returns the paths by option name."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -177,12 +352,7 @@ def write_points(path: Path, points: np.ndarray, tracks: list[list[int]], error:
 
 
 def _tracks(capture: Capture) -> list[list[int]]:
-    offset = capture.points[:, None] - capture.world_from_cam[:, :3, 3]
-    local = np.einsum("mni,nij->mnj", offset, capture.world_from_cam[:, :3, :3])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        inside = (np.abs(local[..., 0] / local[..., 2]) < WIDTH / 2 / FOCAL) & (local[..., 2] > 0.05)
-        inside &= np.abs(local[..., 1] / local[..., 2]) < HEIGHT / 2 / FOCAL
-    return [np.flatnonzero(row).tolist() for row in inside]
+    return [np.flatnonzero(row).tolist() for row in get_seen(capture)]
 
 
 def _quaternion(rotation: np.ndarray) -> np.ndarray:
@@ -219,6 +389,6 @@ def get_region_arguments(folder: Path, inputs: dict[str, Path], **changes: objec
         "picture": folder / "region.png",
         "points": folder / "points.npz",
     }
-    settings = {"scene-type": "auto", "method": "robust", "margin": 1.08}
+    settings = {"scene-type": "auto", "method": "robust", "margin": MARGIN}
     settings |= {name.replace("_", "-"): value for name, value in changes.items()}
-    return [f"--{name}={value}" for name, value in {**inputs, **outputs, **settings}.items() if name != "poses-json"]
+    return [f"--{name}={value}" for name, value in {**inputs, **outputs, **settings}.items()]

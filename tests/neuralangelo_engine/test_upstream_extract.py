@@ -59,7 +59,7 @@ def get_values(scene: Path, out: Path, **changes: object) -> dict[str, object]:
         "images": scene / "images.tar",
         "extractor": "sparse",
         "resolution": RESOLUTION,
-        "crop": 0.98,
+        "crop": "none",
         "min_component": 0.01,
         "block_res": 32,
         "mesh": out / "mesh.ply",

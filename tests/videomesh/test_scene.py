@@ -1,5 +1,6 @@
 """The contract between stages and engines: what is written is read again, and what is broken is named."""
 
+import dataclasses
 import io
 import json
 import tarfile
@@ -12,7 +13,17 @@ import pytest
 from PIL import Image
 
 from videomesh.errors import UserError
-from videomesh.scene import Scene, SparsePoints, read_images, read_points, read_scene, write_points, write_scene
+from videomesh.scene import (
+    Scene,
+    SparsePoints,
+    list_masks,
+    read_images,
+    read_masks,
+    read_points,
+    read_scene,
+    write_points,
+    write_scene,
+)
 
 NAMES = ["000000.jpg", "000003.jpg", "000006.jpg"]
 TIMES = [{"video_frame": 3 * k, "time": k / 10} for k in range(len(NAMES))]
@@ -264,3 +275,70 @@ def test_damaged_points_are_refused(tmp_path: Path, damage: Callable[[bytes], by
 def test_missing_points_are_named(tmp_path: Path) -> None:
     path = tmp_path / "points.npz"
     assert_refused(lambda: read_points(path, make_scene()), str(path), "no such file", "region stage writes it")
+
+
+# ------------------------------------------------------------------------------------------------- the world's pose
+
+
+def test_how_the_world_was_turned_and_scaled_is_kept(tmp_path: Path) -> None:
+    turn = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
+    scene = dataclasses.replace(make_scene(), applied_transform=turn, applied_scale=0.25, units="m")
+    write_scene(tmp_path / "transforms.json", scene, TIMES)
+    found = read_scene(tmp_path / "transforms.json")
+    assert (found.applied_transform == turn).all() and found.applied_scale == 0.25 and found.units == "m"
+
+
+def test_a_file_without_them_is_colmaps_world(transforms: Path) -> None:
+    edit(transforms, lambda content: [content.pop(key) for key in ("applied_transform", "applied_scale", "units")])
+    found = read_scene(transforms)
+    assert (found.applied_transform == np.eye(3)).all() and found.applied_scale == 1 and found.units == "arbitrary"
+    assert found.masks == [None] * 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("applied_transform", [[1]]), ("applied_scale", 0), ("applied_scale", "1"), ("units", "feet")]
+)
+def test_a_wrong_pose_of_the_world_is_named(transforms: Path, key: str, value: Any) -> None:
+    edit(transforms, lambda content: content.update({key: value}))
+    assert_refused(lambda: read_scene(transforms), str(transforms), key)
+
+
+# --------------------------------------------------------------------------------------------------------------- masks
+
+
+def write_masks(path: Path, masks: dict[str, np.ndarray]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, mask in masks.items():
+            data = io.BytesIO()
+            Image.fromarray(mask).save(data, "PNG")
+            member = tarfile.TarInfo(name)
+            member.size = data.tell()
+            data.seek(0)
+            tar.addfile(member, data)
+    return path
+
+
+def test_masks_are_read_at_another_size_and_images_without_one_are_all_subject(tmp_path: Path) -> None:
+    mask = np.zeros((6, 8), np.uint8)
+    mask[:, 4:], mask[3:] = 255, 128
+    path = write_masks(tmp_path / "masks.tar", {"000003.png": mask})
+    assert list_masks(path) == ["000003.png"]
+    write_scene(
+        tmp_path / "transforms.json", dataclasses.replace(make_scene(), masks=[None, "000003.png", None]), TIMES
+    )
+    scene = read_scene(tmp_path / "transforms.json")
+    assert scene.masks == [None, "000003.png", None]
+    assert "mask_path" not in json.loads((tmp_path / "transforms.json").read_text())["frames"][0]
+    found = read_masks(path, scene, NAMES, (4, 2))
+    assert (found[[0, 2]] == 255).all() and found[1].tolist() == [[0, 0, 255, 255], [128] * 4]
+
+
+def test_wrong_masks_are_named(tmp_path: Path) -> None:
+    scene = dataclasses.replace(make_scene(), masks=[None, "000003.png", None])
+    assert_refused(lambda: read_masks(tmp_path / "masks.tar", scene, NAMES, (8, 6)), "masks.tar", "no such file")
+    path = write_masks(tmp_path / "masks.tar", {"000000.png": np.zeros((6, 8), np.uint8)})
+    assert_refused(lambda: read_masks(path, scene, NAMES, (8, 6)), "masks.tar", "lacks 000003.png")
+    path = write_masks(tmp_path / "masks.tar", {"000003.png": np.zeros((8, 6), np.uint8)})
+    assert_refused(lambda: read_masks(path, scene, NAMES, (8, 6)), "000003.png", "6 x 8 px", "8 x 6 px")
+    path.write_text("no tar")
+    assert_refused(lambda: read_masks(path, scene, NAMES, (8, 6)), "masks.tar", "not a readable tar")

@@ -11,12 +11,20 @@ import yaml
 from checkout import DEMO, ROOT, Checkout
 from videomesh.configuration.schema import find_leaves, is_column, read_schema
 
+ENGINES = ("sdfgrid", "neuralangelo")
 # Rule -> those that read its outputs, so that they run after it. The verdict of the gate is for the order only.
 READERS = {
     "ingest_video": {"frames"},
     "frames": {"poses", "region", "gate", "neuralangelo_config"},
     "poses": {"region", "gate", "sdfgrid_train", "neuralangelo_train", "sdfgrid_mesh", "neuralangelo_mesh"},
-    "region": {"gate", "neuralangelo_config", "sdfgrid_train", "neuralangelo_train", "sdfgrid_mesh", "web_mesh"},
+    "region": {
+        "gate",
+        "neuralangelo_config",
+        "sdfgrid_train",
+        "neuralangelo_train",
+        "sdfgrid_mesh",
+        "neuralangelo_mesh",
+    },
     "gate": {"gate_decision"},
     "gate_decision": set(),
     "sdfgrid_config": {"sdfgrid_train"},
@@ -35,6 +43,7 @@ USES = {
     "frames": {"frames"},
     "poses": {"poses"},
     "region": {"region"},
+    "scale": {"region"},
     "gate": {"gate"},
     "gate.mode": {"gate_decision"},
     "train.iterations": {"sdfgrid_config", "neuralangelo_config"},
@@ -48,6 +57,7 @@ USES = {
     "neuralangelo.extractor": {"neuralangelo_mesh"},
     "neuralangelo.checksum": {"neuralangelo_source"},
     "mesh": {"sdfgrid_mesh", "neuralangelo_mesh"},
+    "crop": {"sdfgrid_mesh", "neuralangelo_mesh"},
     "mesh.web_faces": {"web_mesh"},
     "containers.colmap": {"frames", "poses"},
     "containers.pytorch": {"sdfgrid_train", "sdfgrid_mesh"},
@@ -113,6 +123,12 @@ def get_changes() -> dict[str, tuple[str, str, dict[str, Any]]]:
         cells = {key: get_other_value(key)}
         if key in ("region.center", "region.radius"):
             cells = {"region.center": "0.1,-0.2,1.5", "region.radius": 0.8}
+        if key in ("crop.center", "crop.radius"):
+            cells = {"crop.method": "sphere", "crop.center": "0.1,-0.2,1.5", "crop.radius": 0.8}
+        if key == "crop.box":
+            cells = {"crop.method": "box", key: "[[-0.5, 0.5], [-0.4, 0.4], [0, 1.2]]"}
+        if key.startswith("scale."):
+            cells = {f"scale.{name}": LEAVES[f"scale.{name}"]["examples"][0] for name in ("distance", "from", "to")}
         if key == "frames.select":
             cells |= {"frames.downsample": 2, key: "every"}
         section = key.split(".")[0]
@@ -316,7 +332,7 @@ def test_programs_count_by_what_they_do_through_real_imports(two: Checkout) -> N
 
 
 def test_results_are_accepted_by_stage_and_scene(two: Checkout) -> None:
-    rows = [get_row(engine, engine, **{"mesh.crop": 0.9, "frames.max_size": 800}) for engine in ENGINES]
+    rows = [get_row(engine, engine, **{"crop.method": "none", "frames.max_size": 800}) for engine in ENGINES]
     two.configure(rows, neuralangelo=SOURCE, train={"milestones": [500]})
     run = two.accept("--stages", "mesh", "frames", "--scenes", "sdfgrid")
     assert run.returncode == 0 and run.stdout.count("accepted (parameters)") == 3, run.stdout

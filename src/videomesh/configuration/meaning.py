@@ -7,7 +7,7 @@ from videomesh.configuration.overrides import check_overrides
 from videomesh.configuration.schema import read_schema
 from videomesh.configuration.sources import check_masks, check_source
 from videomesh.configuration.values import INVALID, Setting, Settings
-from videomesh.configuration.words import show
+from videomesh.configuration.words import join_words, show
 
 
 def check_meaning(settings: Settings) -> list[str]:
@@ -23,6 +23,7 @@ def check_meaning(settings: Settings) -> list[str]:
             rules.append((rule, f"gate.{name}.warn", f"gate.{name}.fail"))
     errors = check_text(settings["video"], check_source) + check_text(settings["masks"], check_masks)
     errors += check_neuralangelo(settings["neuralangelo.overrides"])
+    errors += check_crop(settings) + check_scale(settings)
     for apply, first, second in rules:
         if INVALID not in (settings[first].value, settings[second].value):
             errors += apply(settings[first], settings[second])
@@ -56,6 +57,34 @@ def check_sphere(center: Setting, radius: Setting) -> list[str]:
     return [
         f"{last_set(center, radius).place}: there is a region.{given} and no region.{missing}, but the sphere needs "
         f"both. Write region.{missing} too, or null for both."
+    ]
+
+
+def check_crop(settings: Settings) -> list[str]:
+    """A box or a sphere needs its numbers, and what they belong to has to be chosen."""
+    method, box = settings["crop.method"], settings["crop.box"]
+    sphere = [settings["crop.center"], settings["crop.radius"]]
+    if INVALID in [setting.value for setting in (method, box, *sphere)]:
+        return []
+    if method.value == "sphere" and any(setting.value is None for setting in sphere):
+        return [f"{method.place}: sphere needs crop.center and crop.radius. Write both, or write auto here."]
+    if method.value == "box" and box.value is None:
+        return [f"{method.place}: box needs crop.box. Write it, such as [[-0.5, 0.5], [-0.4, 0.4], [0, 1.2]], or auto."]
+    if box.value is not None and any(low >= high for low, high in box.value):
+        return [f"{box.place}: {show(box.value)} is not allowed. Write the lower number of each pair first."]
+    return []
+
+
+def check_scale(settings: Settings) -> list[str]:
+    parts = {name: settings[f"scale.{name}"] for name in ("distance", "from", "to")}
+    values = [setting.value for setting in parts.values()]
+    missing = [f"scale.{name}" for name, setting in parts.items() if setting.value is None]
+    if INVALID in values or len(missing) in (0, 3):
+        return []
+    place = last_set(*(setting for setting in parts.values() if setting.value is not None)).place
+    return [
+        f"{place}: the real size needs scale.distance, scale.from and scale.to. "
+        f"Write {join_words(missing, 'and')} too, or null for all."
     ]
 
 

@@ -47,6 +47,8 @@ def convert(raw: Any, leaf: Leaf) -> Any:
     if "object" in types:
         return read_object(raw) if isinstance(raw, str) else raw
     if "array" in types:
+        if isinstance(raw, str) and "array" in types_of(leaf["items"]):
+            raw = read_object(raw)
         if isinstance(raw, str):
             raw = raw.strip("[]() ").split(",") if raw.strip("[]() ") else []
         return [convert(item, leaf["items"]) for item in raw] if isinstance(raw, list) else raw
@@ -55,7 +57,7 @@ def convert(raw: Any, leaf: Leaf) -> Any:
 
 
 def read_object(text: str) -> Any:
-    """What a table cell like {name: value} stands for, or text itself."""
+    """What a table cell like {name: value} or [[0, 1], [2, 3]] stands for, or text itself."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:

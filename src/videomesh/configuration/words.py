@@ -9,7 +9,11 @@ from typing import Any
 
 from videomesh.configuration.schema import Leaf, types_of
 
-FORMATS = {"image": "the name of an image", "checksum": "64 hexadecimal digits"}
+FORMATS = {
+    "image": "the name of an image",
+    "checksum": "64 hexadecimal digits",
+    "marks": "NAME X Y for two pictures or more, separated by commas",
+}
 
 
 def allowed(leaf: Leaf) -> str:
@@ -21,6 +25,8 @@ def allowed(leaf: Leaf) -> str:
         return "names with their values in braces"
     if "string" in types:
         text = FORMATS.get(leaf.get("format", ""), "a path")
+    elif "array" in types and "array" in types_of(leaf["items"]):
+        text = "three pairs of numbers in brackets"
     elif "array" in types:
         count = "three numbers" if leaf.get("maxItems") == 3 else "different whole numbers"
         text = f"{count} {limits(leaf['items'])}, separated by commas"
@@ -34,7 +40,10 @@ def example(leaf: Leaf) -> str:
     value = leaf["examples"][0] if "examples" in leaf else leaf["default"]
     if "enum" in leaf or value is None:
         return ""
-    text = json.dumps(value) if isinstance(value, dict) else value
+    nested = isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], list))
+    text = json.dumps(value) if nested else value
+    if nested:
+        return f", for example {text}"
     return f", for example {','.join(map(str, value)) if isinstance(value, list) else text}"
 
 
@@ -52,8 +61,8 @@ def show(value: Any) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
-def join_words(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+def join_words(words: Sequence[str], last: str = "or") -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def show_path(path: Path) -> str:

@@ -16,7 +16,8 @@ from videomesh import checks
 from videomesh.checks import Entry, Finding, Limit
 from videomesh.errors import UserError
 from videomesh.files import outputs
-from videomesh.meshing import ply, sparse_mesh, surface
+from videomesh.meshing import crop, ply, sparse_mesh, surface
+from videomesh.meshing.crop import EDGE, Crop
 from videomesh.meshing.sparse_mesh import Mesh
 from videomesh.meshing.surface import Topology, Views
 from videomesh.scene import Scene, read_images
@@ -127,8 +128,9 @@ class Cleaned(NamedTuple):
 
     mesh: Mesh
     colours: Tensor  # (V, 3) in 0..1
-    components_found: int  # after the crop
-    unseen_share: float  # of the area
+    components_found: int  # in the region
+    unseen_share: float  # of the area in the region
+    cropped_share: float  # of the area that was seen
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -137,7 +139,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--transforms", type=Path, required=True, help="transforms.json that it was trained with")
     add("--images", type=Path, required=True, help="images.tar of the poses stage: the undistorted frames")
     add("--resolution", type=int, required=True, help="voxels across the region's sphere")
-    add("--crop", type=float, required=True, help="radius to keep, as a share of the region's")
+    crop.add_arguments(parser)
     add(
         "--min-component",
         type=float,
@@ -164,6 +166,7 @@ def make_mesh(
     """
     bounds = region_bounds(args, field, scene)
     photographs = read_photographs(args, field, scene)
+    chosen = crop.read(args, scene)
 
     preview = extract_preview(field, device)
     found = check_preview(preview, args.checkpoint, field)
@@ -174,7 +177,7 @@ def make_mesh(
     voxel = 2 / args.resolution
     raw = extract_raw(field, bounds, args, device)
     cleaning_started = time.perf_counter()
-    cleaned = clean(raw, field, photographs, args)
+    cleaned = clean(raw, field, photographs, args, chosen)
     world = Mesh(cleaned.mesh.vertices * field.radius + field.center.to(device), cleaned.mesh.faces)
     shape = surface.topology(world)
     found += check_mesh(cleaned, shape, photographs)
@@ -182,12 +185,13 @@ def make_mesh(
 
     summary = {
         **describe(world, shape, cleaned),
-        "unit": "arbitrary",
+        "units": scene.units,
         "extractor": raw.extractor,
         "iteration": field.iteration,
         "resolution": args.resolution,
         "voxel": voxel * field.radius,
-        "crop": args.crop,
+        "crop": chosen.words,
+        "cropped_share": round(cleaned.cropped_share, 4),
         "min_component": args.min_component,
         "evaluations": raw.evaluations,
         "seconds": {
@@ -248,7 +252,7 @@ def extract_preview(field: Field, device: torch.device) -> Mesh:
 
 
 def extract_sparse(field: Field, bounds: Bounds, args: argparse.Namespace, device: torch.device) -> Raw:
-    mesh, stats = extract_surface(field, bounds, args.resolution, args.crop, device)
+    mesh, stats = extract_surface(field, bounds, args.resolution, EDGE, device)
     return Raw(mesh, None, "sparse", stats.evaluations)
 
 
@@ -262,29 +266,29 @@ def extract_surface(
 
 
 def region_bounds(args: argparse.Namespace, field: Field, scene: Scene) -> Bounds:
-    """The lattice's extent in the unit sphere's frame: transforms.json's box, if any, within the cropped sphere."""
+    """The lattice's extent in the unit sphere's frame: transforms.json's box, if any, within the sphere."""
     if scene.box is None:
-        return [(-args.crop, args.crop)] * 3
-    unit = ((torch.tensor(scene.box) - field.center[:, None]) / field.radius).clamp(-args.crop, args.crop)
+        return [(-EDGE, EDGE)] * 3
+    unit = ((torch.tensor(scene.box) - field.center[:, None]) / field.radius).clamp(-EDGE, EDGE)
     if not bool((unit[:, 0] < unit[:, 1]).all()):
         raise UserError(
-            f"{args.transforms}: the box aabb_range {scene.box.tolist()} is empty or beyond {args.crop:g} of the "
+            f"{args.transforms}: the box aabb_range {scene.box.tolist()} is empty or beyond {EDGE:g} of the "
             "region's radius; draw it round the subject"
         )
     return [(low, high) for low, high in unit.tolist()]
 
 
-def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Namespace) -> Cleaned:
-    """Crop, drop small components and what no two photographs see, and colour the rest."""
+def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Namespace, chosen: Crop) -> Cleaned:
+    """Drop the region's edge, small components and what no two photographs see, colour the rest, and crop it."""
     painted = raw.mesh
     if raw.colours is not None:
         painted = Mesh(torch.cat([painted.vertices, raw.colours.to(painted.vertices)], 1), painted.faces)
-    painted = surface.crop_to_ball(painted, args.crop)
+    painted = surface.crop_to_ball(painted, EDGE)
     mesh = Mesh(painted.vertices[:, :3], painted.faces)
     if not len(mesh.faces):
         raise UserError(
-            f"{args.checkpoint}: no surface within {args.crop:g} of the region's radius and the box (aabb_range) of "
-            f"{args.transforms}; make mesh.crop larger or move the region"
+            f"{args.checkpoint}: no surface within {EDGE:g} of the region's radius and the box (aabb_range) of "
+            f"{args.transforms}; move the region"
         )
     large, components_found = surface.large_components(mesh, args.min_component)
     mesh, used = surface.keep_faces(mesh, large)
@@ -306,7 +310,12 @@ def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Names
     mesh, kept = surface.keep_faces(mesh, shown)
     large, _ = surface.large_components(mesh, args.min_component)  # the cut may have split some
     mesh, still_kept = surface.keep_faces(mesh, large)
-    return Cleaned(mesh, colours[kept][still_kept], components_found, unseen_share)
+    painted = Mesh(torch.cat([mesh.vertices, colours[kept][still_kept].to(mesh.vertices)], 1), mesh.faces)
+    painted, cropped_share = crop.apply(painted, chosen, 2 / args.resolution)
+    large, _ = surface.large_components(crop.bare(painted), args.min_component)
+    painted, _ = surface.keep_faces(painted, large)
+    vertices, colours = painted.vertices[:, :3], painted.vertices[:, 3:].float()
+    return Cleaned(Mesh(vertices, painted.faces), colours, components_found, unseen_share, cropped_share)
 
 
 # ---------------------------------------------------------------------------------------------------------- checks
@@ -382,6 +391,7 @@ def describe(world: Mesh, shape: Topology, cleaned: Cleaned) -> dict[str, Any]:
         "euler_number": shape.euler_number,
         "area": float(surface.face_areas(world).sum()),
         "bounding_box": [low.tolist(), high.tolist()],
+        "size": (high - low).tolist(),
     }
 
 
@@ -390,5 +400,10 @@ def report(summary: dict[str, Any]) -> str:
         f"mesh: {summary['vertices']:,} vertices, {summary['faces']:,} faces, {summary['components']} components in "
         f"{sum(summary['seconds'].values()):.1f} s; {checks.summarize(summary['checks'])}"
     )
+    size = " x ".join(f"{length:.3g}" for length in summary["size"])
+    unit = "m" if summary["units"] == "m" else "in a unit of no known length; scale.distance gives it one"
+    line += f"\nsize: {size} {unit}"
+    method, share = summary["crop"]["method"], 100 * summary["cropped_share"]
+    line += f"\ncrop: {method}, {share:.3g} % of the area cut off"
     warnings = checks.select(summary["checks"], "warn")
     return "\n".join([line, *(f"warning: {checks.describe(entry)}" for entry in warnings)])

@@ -42,11 +42,15 @@ def keep_faces(mesh: Mesh, keep: Tensor | slice) -> tuple[Mesh, Tensor]:
 
 
 def crop_to_ball(mesh: Mesh, radius: float) -> Mesh:
-    """The part within a ball about the origin. Faces across its surface are cut there, so that the rim is smooth.
+    """The part within a ball about the origin."""
+    return cut(mesh, mesh.vertices[:, :3].norm(dim=-1) - radius)
+
+
+def cut(mesh: Mesh, distance: Tensor) -> Mesh:
+    """The part whose vertices have a distance (V,) below 0. Faces across 0 are cut there, so that the rim is smooth.
 
     What vertices hold beyond their three coordinates (colours) is interpolated with them.
     """
-    distance = mesh.vertices[:, :3].norm(dim=-1) - radius
     inside = (distance < 0)[mesh.faces]  # (F, 3)
     count = inside.sum(-1)
     # turn each cut face so that the corner that is alone on its side comes first
@@ -59,11 +63,11 @@ def crop_to_ball(mesh: Mesh, radius: float) -> Mesh:
     key, number = torch.unique(ends[:, 0] * total + ends[:, 1], return_inverse=True)
     low, high = key // total, key % total
     share = (distance[low] / (distance[low] - distance[high]))[:, None]
-    on_ball = mesh.vertices[low] + share * (mesh.vertices[high] - mesh.vertices[low])
+    on_rim = mesh.vertices[low] + share * (mesh.vertices[high] - mesh.vertices[low])
     ab, ac, pq, pr = (number + total).split([len(a), len(a), len(p), len(p)])
     faces = [mesh.faces[count == 3]]
     faces += [torch.stack(corners, -1) for corners in ((a, ab, ac), (pq, q, r), (pq, r, pr))]
-    return keep_faces(Mesh(torch.cat([mesh.vertices, on_ball]), torch.cat(faces)), slice(None))[0]
+    return keep_faces(Mesh(torch.cat([mesh.vertices, on_rim]), torch.cat(faces)), slice(None))[0]
 
 
 def _roll(faces: Tensor, first: Tensor) -> Tensor:

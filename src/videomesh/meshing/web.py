@@ -11,11 +11,11 @@ import trimesh
 from scipy.spatial import cKDTree
 
 from videomesh.errors import UserError
-from videomesh.files import read_json
 
 # The library's error thresholds are absolute, 1e-9 x (step + 3)^7. On a mesh of size 1 or less its first steps pass
 # whatever they meet (50,000 faces of the demo: largest error 0.017, 0.013 at size 10); at 1000 it may stop early.
 SIMPLIFIED_SIZE = 10.0
+Y_UP = [-(0.5**0.5), 0.0, 0.0, 0.5**0.5]  # a quarter turn about x, as a quaternion (x, y, z, w): z becomes y
 FLOAT, UINT16, UINT32 = 5126, 5123, 5125  # glTF component types
 VERTICES, INDICES = 34962, 34963  # glTF buffer targets
 
@@ -36,26 +36,6 @@ def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if not np.isfinite(vertices).all() or faces.min() < 0 or faces.max() >= len(vertices):
         raise UserError(f"{path}: vertices are not finite, or faces name vertices it lacks; run the mesh step again")
     return vertices, faces, colours
-
-
-def upright(region: Path | None) -> list[float] | None:
-    """The shortest rotation that turns the region's up direction to glTF's +y, as a quaternion (x, y, z, w)."""
-    if region is None:
-        return None
-    summary = read_json(region)
-    given = summary.get("up") if isinstance(summary, dict) else None
-    try:
-        up = np.array(given, float).reshape(3)
-    except (TypeError, ValueError):
-        up = np.zeros(3)
-    length = float(np.linalg.norm(up))
-    if not 0 < length < np.inf:
-        raise UserError(f"{region}: up is {given!r}, not a direction of 3 numbers; run the region step again")
-    up /= length
-    if up[1] < -0.9999:  # straight down: half a turn about x
-        return [1.0, 0.0, 0.0, 0.0]
-    quaternion = np.array([*np.cross(up, [0, 1, 0]), 1 + up[1]])
-    return [float(part) for part in quaternion / np.linalg.norm(quaternion)]
 
 
 def simplify(vertices: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -88,10 +68,11 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.asarray(normals)
 
 
-def glb(
-    vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, colours: np.ndarray, rotation: list[float] | None
-) -> bytes:
+def glb(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, colours: np.ndarray) -> bytes:
     """A binary glTF 2.0 file.
+
+    The world's axes stay in the file, where z is up, and a rotation of the node turns z to glTF's y. glTF's unit is the
+    metre; where the world's unit has no known length, that is a metre by name alone.
 
     Colours are the photographs', with their light and shadow: an unlit material shows them as they are. glTF's vertex
     colours are linear, and 8 bits of those would show steps in the dark, so they get 16.
@@ -117,7 +98,7 @@ def glb(
         "extensionsUsed": ["KHR_materials_unlit"],
         "scene": 0,
         "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, **({"rotation": rotation} if rotation else {})}],
+        "nodes": [{"mesh": 0, "rotation": Y_UP}],
         "meshes": [
             {"primitives": [{"attributes": {"POSITION": 0, "NORMAL": 1, "COLOR_0": 2}, "indices": 3, "material": 0}]}
         ],

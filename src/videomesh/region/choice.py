@@ -7,9 +7,9 @@ import numpy as np
 
 from videomesh.errors import UserError
 from videomesh.region.override import Override
-from videomesh.region.subject import Region, SceneType, Subject, guess_scene_type
+from videomesh.region.subject import Plane, Region, SceneType, Subject, ball_region, enclosing_ball, guess_scene_type
 from videomesh.region.upstream import Upstream
-from videomesh.region.views import Cloud, Focus, Views, good_points, up_direction
+from videomesh.region.views import Cloud, Focus, Views, good_points
 
 
 class Choice(NamedTuple):
@@ -72,10 +72,10 @@ def summarize(
     upstream: Upstream | None,
     views: Views,
     cloud: Cloud,
+    up_from: str,
 ) -> dict[str, Any]:
     """region.json: the region, how it was found, and upstream's for comparison."""
     region, plane = choice.region, subject.plane
-    up = plane.normal if plane else up_direction(views)
     good = good_points(cloud)
     inside = _inside(cloud.xyz, region)
     return {
@@ -102,12 +102,34 @@ def summarize(
             "good_inside": int((good & inside).sum()),
             "subject_inside": int((subject.mask & inside).sum()),
         },
+        "crop": get_crop(subject, region),
         "meeting_point": None if focus.point is None else focus.point.tolist(),
-        "plane": None if plane is None else {"normal": plane.normal.tolist(), "point": plane.point.tolist()},
-        "up": up.tolist(),
-        "up_from": "plane" if plane else "cameras",
+        "meeting_point_from": focus.rule,
+        "plane": None if plane is None else _describe_plane(plane),
+        "up": [0.0, 0.0, 1.0],
+        "up_from": up_from,
         "upstream": _upstream_summary(upstream),
     }
+
+
+def get_crop(subject: Subject, region: Region) -> dict[str, Any]:
+    """What the automatic crop keeps: what stands on the ground within a ball, with its ground; all without a ground.
+
+    The ball need not be exact: a piece of the mesh counts if half of it is inside.
+    """
+    if subject.plane is None:
+        return {"method": "auto", "keeps": "all", **_describe_ball(region), "plane": None}
+    center, radius = enclosing_ball(subject.extent)
+    ball = ball_region(center, radius, "")
+    return {"method": "auto", "keeps": "subject", **_describe_ball(ball), "plane": _describe_plane(subject.plane)}
+
+
+def _describe_ball(region: Region) -> dict[str, Any]:
+    return {"center": region.center.tolist(), "radius": region.radius, "box": region.aabb_range.tolist()}
+
+
+def _describe_plane(plane: Plane) -> dict[str, Any]:
+    return {"normal": plane.normal.tolist(), "point": plane.point.tolist(), "thickness": plane.thickness}
 
 
 def _upstream_summary(upstream: Upstream | None) -> dict[str, Any] | None:

@@ -1,5 +1,6 @@
 """A sphere given by hand: in a file of this workflow or of Blender's add-on, or in the configuration."""
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -9,12 +10,31 @@ import numpy as np
 
 from videomesh.errors import UserError
 from videomesh.files import read_json
-from videomesh.poses.model import Image
 from videomesh.region.subject import SCENE_TYPES, Region, SceneType, ball_region
-from videomesh.region.views import Views
-from videomesh.scene import read_poses
+from videomesh.scene import Scene, read_poses
 
 OVERRIDE_KEYS = ("center", "radius", "aabb_range", "scene_type")
+
+
+class Similarity(NamedTuple):
+    """x -> scale * rotation @ x + shift"""
+
+    scale: float
+    rotation: np.ndarray
+    shift: np.ndarray
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        return self.scale * points @ self.rotation.T + self.shift
+
+    def move(self, region: Region) -> Region:
+        """The box becomes the one along the new axes that holds the old one, within the cube round the sphere."""
+        corners = self(np.array(list(itertools.product(*region.aabb_range))))
+        center, radius = self(region.center), self.scale * region.radius
+        box = np.stack([corners.min(0).clip(min=center - radius), corners.max(0).clip(max=center + radius)], axis=1)
+        return Region(center, radius, box, f"{region.rule}, moved to the present world")
+
+
+SAME = Similarity(1.0, np.eye(3), np.zeros(3))
 
 
 class Override(NamedTuple):
@@ -47,15 +67,20 @@ def _number(text: str, place: str) -> float:
     return value
 
 
-def read_override(path: str, images: list[Image], views: Views) -> Override:
-    """The region in an override file: our own small JSON, or a transforms.json. Raises UserError on any flaw."""
+def read_override(path: str, scene: Scene) -> Override:
+    """The region in an override file: our own small JSON, or a transforms.json. Raises UserError on any flaw.
+
+    It is a region in the scene's world. A transforms.json may be of an earlier world, which was turned, scaled or
+    shifted against it: its poses tell how.
+    """
     content = read_json(Path(path))
     if not isinstance(content, dict):
         raise UserError(f'{path}: holds {type(content).__name__}, but must hold {{"center": [x, y, z], "radius": r}}')
     if "frames" in content or "sphere_center" in content:
-        _check_same_poses(path, content, images, views)
+        change = _match_poses(path, content, scene)
         names = ("sphere_center", "sphere_radius", "aabb_range")
     else:
+        change = SAME
         names = ("center", "radius", "aabb_range")
         for key in content:
             if key not in OVERRIDE_KEYS:
@@ -76,6 +101,8 @@ def read_override(path: str, images: list[Image], views: Views) -> Override:
         if (np.linalg.norm(np.clip(center, box[:, 0], box[:, 1]) - center)) >= radius:
             raise UserError(f"{path}: {box_key} lies outside the sphere of {center_key} and {radius_key}")
         region = region._replace(aabb_range=box)
+    if change is not SAME:
+        region = change.move(region)
     scene_type = content.get("scene_type")
     if scene_type is not None and scene_type not in SCENE_TYPES:
         raise UserError(f"{path}: scene_type is {scene_type!r}; it must be one of {', '.join(SCENE_TYPES)}")
@@ -99,21 +126,43 @@ def _leaves(value: Any) -> list[Any]:
     return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, list) else [value]
 
 
-def _check_same_poses(path: str, content: dict[str, Any], images: list[Image], views: Views) -> None:
-    """COLMAP chooses its world anew in each run, so a sphere drawn for other poses would lie anywhere."""
+def _match_poses(path: str, content: dict[str, Any], scene: Scene) -> Similarity:
+    """From the world of an override's poses to the scene's. Raises UserError if they are not the same poses.
+
+    COLMAP chooses its world anew in each run, and finds slightly other poses: a sphere drawn for those would lie
+    anywhere.
+    """
     if "frames" not in content:
-        return
-    names, world_from_cam = read_poses(Path(path), content["frames"], "save it again from the add-on")
-    saved = dict(zip(names, world_from_cam[:, :3, 3], strict=True))
+        return SAME
+    names, saved = read_poses(Path(path), content["frames"], "save it again from the add-on")
     again = (
         "The poses were made anew since it was saved. Draw the sphere again on the present poses, or remove the file"
     )
-    current = {image.name: center for image, center in zip(images, views.center, strict=True)}
-    common = sorted(saved.keys() & current.keys())
+    row = {name: k for k, name in enumerate(scene.names)}
+    common = [k for k, name in enumerate(names) if name in row]
     if not common:
         raise UserError(f"{path}: none of its {len(saved)} images has a pose in this scene. {again}")
-    extent = float(np.linalg.norm(views.center - views.center.mean(0), axis=1).max())
-    for name in common:
-        distance = float(np.linalg.norm(saved[name] - current[name]))
-        if not distance <= 0.01 * extent:
-            raise UserError(f"{path}: the camera of {name} is {distance:.3g} away from where it is now. {again}")
+    now, before = scene.world_from_cam[[row[names[k]] for k in common]], saved[common]
+    change = _fit(before, now)
+    centers = scene.world_from_cam[:, :3, 3]
+    extent = float(np.linalg.norm(centers - centers.mean(0), axis=1).max())
+    distance = np.linalg.norm(change(before[:, :3, 3]) - now[:, :3, 3], axis=1)
+    worst = int(np.nan_to_num(distance, nan=np.inf).argmax())
+    if not distance[worst] <= 0.01 * extent:
+        raise UserError(
+            f"{path}: the camera of {names[common[worst]]} is {distance[worst]:.3g} away from where it is now. {again}"
+        )
+    same = np.allclose(before[:, :3, 3], now[:, :3, 3], rtol=0, atol=0.01 * extent) and np.allclose(
+        change.rotation, np.eye(3), atol=0.01
+    )
+    return SAME if same else change
+
+
+def _fit(before: np.ndarray, now: np.ndarray) -> Similarity:
+    """The similarity between poses (n, 4, 4): turned as most cameras are, with the spread and the middle of all."""
+    u, _, vt = np.linalg.svd(np.einsum("nij,nkj->ik", now[:, :3, :3], before[:, :3, :3]))
+    rotation = u @ np.diag([1, 1, np.linalg.det(u @ vt)]) @ vt
+    old, new = before[:, :3, 3], now[:, :3, 3]
+    spread = np.linalg.norm(old - old.mean(0))
+    scale = float(np.linalg.norm(new - new.mean(0)) / spread) if spread > 0 else 1.0
+    return Similarity(scale, rotation, new.mean(0) - scale * rotation @ old.mean(0))

@@ -1,17 +1,20 @@
 """COLMAP's model and the frames, as the region needs them."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from videomesh.errors import UserError
 from videomesh.files import read_json
 from videomesh.poses.model import Camera, Image, Points, read_cameras, read_images, read_points
-from videomesh.region.subject import Region
-from videomesh.region.views import Cloud
-from videomesh.scene import Scene
+from videomesh.region.together import Masks
+from videomesh.region.upright import World
+from videomesh.region.views import Cloud, Lens, lens_from
+from videomesh.scene import OUTSIDE, Scene, read_masks
 
+MASK_SIZE = 96  # px, long side at which masks are looked at
 OBSERVERS = 12  # per point in points.npz; enough to tell where a point is seen from
 
 
@@ -41,14 +44,34 @@ def read_model(cameras_path: Path, images_path: Path, points_path: Path) -> tupl
 
 
 def read_frames(path: Path) -> dict[str, dict[str, Any]]:
-    """Entries of frames.json by name."""
+    """Entries of frames.json by name: video_frame, time, and by how many degrees the pixels were turned clockwise."""
     content = read_json(path)
     try:
         return {
-            frame["name"]: {"video_frame": frame["video_frame"], "time": frame["time"]} for frame in content["frames"]
+            frame["name"]: {
+                "video_frame": frame["video_frame"],
+                "time": frame["time"],
+                "turned": float(frame.get("turned") or 0),
+            }
+            for frame in content["frames"]
         }
     except (TypeError, KeyError) as error:
         raise UserError(f"{path}: not the frames.json of the frames stage ({error!r} is missing)")
+
+
+class Poses(NamedTuple):
+    """What poses.json says of the world."""
+
+    given: bool  # its poses came with the capture
+    metric: bool  # its unit is the metre
+
+
+def read_poses_json(path: Path) -> Poses:
+    """Files of before poses could be given say nothing of it."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not the poses.json of the poses stage; run the poses stage again")
+    return Poses(content.get("given") in ("used", "refined"), content.get("metric") is True)
 
 
 def match_frames(images: list[Image], frames: dict[str, dict[str, Any]], path: Path) -> list[dict[str, Any]]:
@@ -59,6 +82,24 @@ def match_frames(images: list[Image], frames: dict[str, dict[str, Any]], path: P
             "of different runs; run the poses stage again"
         )
     return [frames[image.name] for image in images]
+
+
+def to_lens(camera: Camera) -> Lens:
+    fx, fy, cx, cy = camera.params.tolist()
+    return lens_from(camera.width, camera.height, (fx, fy), (cx, cy))
+
+
+def read_subject_masks(path: Path, scene: Scene) -> Masks | None:
+    """The masks that say what the subject is, small; None if fewer than half of the images have one."""
+    rows = [row for row, mask in enumerate(scene.masks) if mask]
+    scale = min(1.0, MASK_SIZE / max(scene.width, scene.height))
+    size = (max(1, round(scene.width * scale)), max(1, round(scene.height * scale)))
+    values = read_masks(path, scene, [scene.names[row] for row in rows], size)
+    # One without a pixel outside only says where the picture ends.
+    telling = (values == OUTSIDE).reshape(len(rows), -1).any(1)
+    if telling.sum() < max(2, 0.5 * len(scene.names)):
+        return None
+    return Masks(np.array(rows)[telling], values[telling])
 
 
 def to_cloud(points: Points, images: list[Image]) -> Cloud:
@@ -74,18 +115,25 @@ def to_cloud(points: Points, images: list[Image]) -> Cloud:
     return Cloud(points.xyz, points.error, length, observers)
 
 
-def to_scene(path: Path, camera: Camera, images: list[Image], region: Region) -> Scene:
+def to_scene(path: Path, camera: Camera, images: list[Image], world: World, masks: Sequence[str]) -> Scene:
+    """The scene without its region: that of radius 0."""
     fx, fy, cx, cy = camera.params.tolist()
+    names = [image.name for image in images]
+    mask_of = {Path(mask).stem: mask for mask in masks}
     return Scene(
         path=path,
-        names=[image.name for image in images],
+        names=names,
         width=camera.width,
         height=camera.height,
         focal=(fx, fy),
         principal=(cx, cy),
         distortion=[],
-        world_from_cam=np.stack([image.world_from_cam for image in images]),
-        center=region.center,
-        radius=region.radius,
-        box=region.aabb_range,
+        world_from_cam=world.move_poses(np.stack([image.world_from_cam for image in images])),
+        center=np.zeros(3),
+        radius=0.0,
+        box=None,
+        applied_transform=world.rotation,
+        applied_scale=world.scale,
+        units=world.units,
+        masks=[mask_of.get(Path(name).stem) for name in names],
     )

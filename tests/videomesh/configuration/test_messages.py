@@ -68,11 +68,11 @@ ODD = [
 
 
 def test_all_errors_come_at_once_in_the_order_of_the_files() -> None:
-    write(CONFIG, "mesh:\n  crop: 2\ntrane: {}\n")
+    write(CONFIG, "mesh:\n  min_component: 2\ntrane: {}\n")
     write(TABLE, f"{HEADER}\ttrain.seed\tcolour\n{ROW}\tx\tred\nlamp\tvideos/none.mp4\t1\n")
     places = [re.sub(r": .*", "", error) for error in load_errors()]
     assert places == [
-        f"{CONFIG} line 2, mesh.crop",
+        f"{CONFIG} line 2, mesh.min_component",
         f"{CONFIG} line 3, trane",
         f"{TABLE} line 1, column colour",
         f"{TABLE} line 2, column train.seed",
@@ -100,7 +100,7 @@ def test_an_invalid_value_causes_no_second_error() -> None:
 )
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_table_makes_a_traceback(parts: list[str]) -> None:
-    write(TABLE, f"{HEADER}\tmesh.crop\n{''.join(parts)}")
+    write(TABLE, f"{HEADER}\tmesh.resolution\n{''.join(parts)}")
     with contextlib.suppress(ConfigurationError):
         load()
 

@@ -120,7 +120,7 @@ def arguments(scene, out, **changes):
         "transforms": scene / "transforms.json",
         "images": scene / "images.tar",
         "resolution": RESOLUTION,
-        "crop": 0.98,
+        "crop": "none",
         "min-component": 0.01,
         "mesh": out / "mesh.ply",
         "summary": out / "mesh.json",
@@ -212,7 +212,7 @@ def test_summary(extracted):
     assert (summary["vertices"], summary["faces"]) == (len(points), len(faces))
     assert summary["area"] == pytest.approx(area_of(world, faces, slice(None)), rel=1e-4)
     assert np.allclose(summary["bounding_box"], [world.min(0), world.max(0)], atol=1e-5)
-    assert summary["unit"] == "arbitrary"
+    assert summary["units"] == "arbitrary"
     assert (summary["resolution"], summary["iteration"]) == (RESOLUTION, 1000)
     assert summary["voxel"] == pytest.approx(2 / RESOLUTION * RADIUS)
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), 1)

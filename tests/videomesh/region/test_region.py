@@ -10,7 +10,11 @@ import pytest
 from PIL import Image
 
 import synthetic_captures as made
+from videomesh.region.subject import Region, enclosing_ball, find_subject, guess_scene_type
+from videomesh.region.together import Masks
+from videomesh.region.views import find_focus, lens_from, up_direction, views_from
 
+LENS = lens_from(made.WIDTH, made.HEIGHT, (made.FOCAL, made.FOCAL), (made.WIDTH / 2, made.HEIGHT / 2))
 IDEAL_CENTER, IDEAL_RADIUS = np.array([0, 0, 0.4]), 0.6403  # ball round the box of object_on_table
 
 
@@ -50,26 +54,98 @@ def capture_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 # ------------------------------------------------------------------------------------------------------ robust rule
 
 
-@pytest.mark.parametrize(
-    "capture",
-    [
-        made.object_on_table(),
-        made.object_on_table(degrees=180),
-        made.object_on_table(degrees=90, count=30),
-        made.object_on_table(plane=False),
-        made.two_objects(),
-    ],
-    ids=["orbit", "half", "quarter", "no_plane", "two_objects"],
-)
-def test_the_robust_sphere_holds_the_object_and_little_else(tmp_path: Path, capture: made.Capture) -> None:
-    transforms, summary = region(tmp_path, capture)
-    assert summary["scene_type"]["used"] == "object"
-    assert np.linalg.norm(np.array(transforms["sphere_center"]) - IDEAL_CENTER) < 0.05
-    assert IDEAL_RADIUS < transforms["sphere_radius"] < 1.12 * IDEAL_RADIUS
-    corners = np.array([(x, y, z) for x in (-0.4, 0.4) for y in (-0.3, 0.3) for z in (0, 0.8)])
-    distance = np.linalg.norm(corners - transforms["sphere_center"], axis=1)
-    assert (distance < transforms["sphere_radius"]).all()
-    assert np.dot(summary["up"], made.UP) > 0.99
+ROUND = {
+    "orbit": made.textured_object,
+    "half": lambda: made.textured_object(180),
+    "quarter": lambda: made.textured_object(90, 30),
+    "eighth": lambda: made.textured_object(35, 17),
+    "no_ground": lambda: made.textured_object(ground=False),
+    "plain": made.plain_object,
+    "plain_half": lambda: made.plain_object(180),
+    "several": made.several_objects,
+    "tall": made.tall_object,
+    "low": made.low_object,
+    "close_and_far": made.close_and_far,
+    "relief": made.relief,
+    "relief_of_few_degrees": lambda: made.relief(30),
+}
+OTHERS = {
+    "facade": ("outdoor", lambda: made.inside(made.facade())),
+    "street": ("outdoor", lambda: made.inside(made.street())),
+    "drone": ("outdoor", made.drone),
+    "room_outward": ("indoor", lambda: made.inside(made.room())),
+    "room_across": ("indoor", lambda: made.inside(made.room(outward=False))),
+}
+KINDS = {name: ("object", make) for name, make in ROUND.items()} | OTHERS
+
+
+def find_region(truth: made.Truth) -> tuple[str, Region]:
+    """Scene type and region as the program finds them, with its defaults."""
+    views, cloud = views_from(truth.capture.world_from_cam), made.get_cloud(truth.capture)
+    focus = find_focus(views, cloud, LENS)
+    scene_type = guess_scene_type(focus)
+    subject = find_subject(views, cloud, LENS, scene_type, focus, up_direction(views), made.MARGIN, None)
+    return scene_type, subject.region
+
+
+def assert_holds(truth: made.Truth, region: Region) -> None:
+    """All of the visible subject, and little else."""
+    away = np.linalg.norm(truth.subject - region.center, axis=1)
+    assert (away < region.radius).all(), f"{(away < region.radius).mean():.3f} inside"
+    assert region.radius <= 1.6 * enclosing_ball(truth.subject)[1]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", KINDS)
+def test_the_region_holds_all_of_the_visible_subject_and_little_else(name: str, seed: int) -> None:
+    kind, make = KINDS[name]
+    truth = made.moved(make(), seed)
+    scene_type, found = find_region(truth)
+    assert scene_type == kind
+    assert_holds(truth, found)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_tenth_of_wrong_points_changes_little(name: str) -> None:
+    kind, make = KINDS[name]
+    truth = made.moved(made.with_outliers(make()), seed=3)
+    scene_type, found = find_region(truth)
+    assert scene_type == kind
+    assert_holds(truth, found)
+
+
+@pytest.mark.parametrize("name", ["orbit", "half", "quarter", "eighth", "several", "tall", "low"])
+def test_without_any_point_the_region_is_what_most_pictures_show(name: str) -> None:
+    truth = made.moved(made.without_points(ROUND[name]()), seed=4)
+    scene_type, found = find_region(truth)
+    assert scene_type == "object"
+    assert_holds(truth, found)
+
+
+def test_what_few_cameras_look_at_is_left_out(tmp_path: Path) -> None:
+    """Another thing on the same table, behind the subject."""
+    first = made.textured_object()
+    cameras = first.capture.world_from_cam
+    both = [((-0.4, -0.3, 0), (0.4, 0.3, 0.8)), ((1.8, -0.2, 0), (2.2, 0.2, 0.5))]
+    truth = made.with_truth(cameras, both, ground=made.table(np.random.default_rng(1), 1000, 2.5))
+    assert_holds(first, find_region(truth._replace(subject=first.subject))[1])
+
+
+def test_masks_are_what_the_subject_is() -> None:
+    """A plain thing among others that are not in the masks, on a ground with no pattern."""
+    cameras = made.orbit(24)
+    box = ((-0.3, -0.2, 0), (0.3, 0.2, 0.5))
+    other = ((0.45, -0.2, 0), (0.75, 0.2, 0.4))
+    truth = made.with_truth(cameras, [other], [box])
+    surface = made.box(np.random.default_rng(0), 400, *box)
+    views, cloud = views_from(cameras), made.get_cloud(truth.capture)
+    focus = find_focus(views, cloud, LENS)
+    masks = Masks(np.arange(24), made.draw_masks(cameras, box))
+    subject = find_subject(views, cloud, LENS, "object", focus, made.UP, made.MARGIN, masks)
+    away = np.linalg.norm(surface - subject.region.center, axis=1)
+    assert (away < subject.region.radius).all()
+    assert subject.region.radius < 1.35 * enclosing_ball(surface)[1]
+    assert "masks" in subject.region.rule
 
 
 def test_the_ground_is_found_and_left_out(tmp_path: Path) -> None:
@@ -80,16 +156,13 @@ def test_the_ground_is_found_and_left_out(tmp_path: Path) -> None:
 
 
 def test_the_region_follows_the_world_that_colmap_happens_to_choose(tmp_path: Path) -> None:
-    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
-    turn *= np.sign(np.linalg.det(turn))
-    scale, shift = 7.0, np.array([40.0, -20.0, 5.0])
-    capture = made.object_on_table()
-    cameras = capture.world_from_cam.copy()
-    cameras[:, :3, :3] = turn @ cameras[:, :3, :3]
-    cameras[:, :3, 3] = scale * cameras[:, :3, 3] @ turn.T + shift
-    moved, _ = region(tmp_path, made.Capture(cameras, scale * capture.points @ turn.T + shift))
-    assert np.linalg.norm(moved["sphere_center"] - (scale * turn @ IDEAL_CENTER + shift)) < 0.05 * scale
-    assert IDEAL_RADIUS * scale < moved["sphere_radius"] < 1.12 * IDEAL_RADIUS * scale
+    truth = made.moved(made.textured_object(), seed=0)
+    found, _ = region(tmp_path, truth.capture)
+    turn = np.array(found["applied_transform"])
+    assert np.allclose(turn @ turn.T, np.eye(3)) and np.linalg.det(turn) > 0
+    away = np.linalg.norm(truth.subject @ turn.T - found["sphere_center"], axis=1)
+    assert (away < found["sphere_radius"]).all()
+    assert found["sphere_radius"] < 1.6 * enclosing_ball(truth.subject)[1]
 
 
 def test_a_room_region_holds_walls_and_cameras(tmp_path: Path) -> None:
@@ -118,16 +191,29 @@ def test_the_margin_scales_the_robust_radius(tmp_path: Path, capture_files: dict
 
 def test_a_sphere_stays_clear_of_the_cameras(tmp_path: Path, capture_files: dict[str, Path]) -> None:
     assert run(tmp_path, capture_files, "--margin=5").returncode == 0
-    nearest = np.linalg.norm(made.object_on_table().world_from_cam[:, :3, 3] - IDEAL_CENTER, axis=1).min()
-    assert load(tmp_path, "transforms.json")["sphere_radius"] == pytest.approx(0.85 * nearest, rel=0.02)
-    assert "limited by the nearest camera" in load(tmp_path, "region.json")["rule"]
+    transforms = load(tmp_path, "transforms.json")
+    places = np.array([frame["transform_matrix"] for frame in transforms["frames"]])[:, :3, 3]
+    away = np.linalg.norm(places - transforms["sphere_center"], axis=1)
+    assert transforms["sphere_radius"] == pytest.approx(0.95 * np.percentile(away, 5), rel=0.01)
+    assert "limited by the nearest cameras" in load(tmp_path, "region.json")["rule"]
+
+
+def test_near_cameras_never_cut_the_subject(tmp_path: Path) -> None:
+    truth = made.with_truth(
+        made.orbit(36, radius=1.1),
+        [((-0.6, -0.5, 0), (0.6, 0.5, 0.7))],
+        ground=made.table(np.random.default_rng(0), 900),
+    )
+    away = np.linalg.norm(truth.subject - find_region(truth)[1].center, axis=1)
+    assert (away < find_region(truth)[1].radius).all()
 
 
 def test_few_points_give_a_region_from_the_poses(tmp_path: Path) -> None:
     transforms, summary = region(tmp_path, made.object_on_table(points=4))
-    assert "too few points" in summary["rule"]
-    assert np.linalg.norm(np.array(transforms["sphere_center"]) - IDEAL_CENTER) < 0.1
-    assert IDEAL_RADIUS < transforms["sphere_radius"] < 3
+    assert "too few points are on it" in summary["rule"]
+    corners = np.array([(x, y, z) for x in (-0.4, 0.4) for y in (-0.3, 0.3) for z in (0, 0.8)])
+    away = np.linalg.norm(corners @ np.array(transforms["applied_transform"]).T - transforms["sphere_center"], axis=1)
+    assert (away < transforms["sphere_radius"]).all() and transforms["sphere_radius"] < 3
 
 
 @pytest.mark.parametrize(
@@ -166,13 +252,18 @@ THREE = np.stack(
 FOUR_POINTS = np.array([(0, 0, 0), (2, 0, 0), (0, 4, 0), (2, 4, 6)], float)
 
 
+def in_colmaps_world(transforms: dict[str, Any], points: Any) -> np.ndarray:
+    """Points of transforms.json in the world of COLMAP's model."""
+    return np.asarray(points) @ np.array(transforms["applied_transform"])  # times the inverse of a rotation
+
+
 def test_upstream_object_rule(tmp_path: Path) -> None:
     transforms, summary = region(tmp_path, made.Capture(THREE, FOUR_POINTS), "--method=upstream", "--scene-type=object")
     center = np.array([20, 5, 0]) / 9
     radius = (np.sqrt(400 + 25) + np.sqrt(400 + 169) + np.sqrt(256 + 1024)) / 27
-    assert np.allclose(transforms["sphere_center"], center)
+    assert np.allclose(in_colmaps_world(transforms, transforms["sphere_center"]), center)
     assert transforms["sphere_radius"] == pytest.approx(radius)
-    assert np.allclose(transforms["aabb_range"], np.stack([center - radius, center + radius], axis=1))
+    assert np.allclose(np.diff(transforms["aabb_range"], axis=1), 2 * radius)
     assert transforms["aabb_scale"] == 4  # nearest power of two of 2.97
     assert summary["upstream"]["radius_from_origin"] == pytest.approx((0 + 2 + 5) / 3)  # its mistake, NA-10
 
@@ -180,22 +271,23 @@ def test_upstream_object_rule(tmp_path: Path) -> None:
 def test_upstream_indoor_rule(tmp_path: Path) -> None:
     transforms, summary = region(tmp_path, made.Capture(THREE, FOUR_POINTS), "--method=upstream", "--scene-type=indoor")
     deviation = np.array([1, 2, np.sqrt(6.75)])  # of x: 0 0 2 2, y: 0 0 4 4, z: 0 0 0 6
-    assert np.allclose(transforms["sphere_center"], [1, 2, 1.5])
+    turn = np.abs(transforms["applied_transform"]).argmax(1)  # a quarter turn about z: its axes are COLMAP's
+    assert np.allclose(in_colmaps_world(transforms, transforms["sphere_center"]), [1, 2, 1.5])
     assert transforms["sphere_radius"] == pytest.approx(2 * np.sqrt(6.75))
-    assert np.allclose(np.diff(transforms["aabb_range"], axis=1)[:, 0], 6 * deviation)
-    assert np.allclose(np.mean(transforms["aabb_range"], axis=1), [1, 2, 1.5])
+    assert np.allclose(np.diff(transforms["aabb_range"], axis=1)[:, 0], 6 * deviation[turn])
+    assert np.allclose(in_colmaps_world(transforms, np.mean(transforms["aabb_range"], axis=1)), [1, 2, 1.5])
     assert summary["upstream"]["radius_from_origin"] == summary["upstream"]["radius"]
 
 
 def test_upstream_outdoor_rule_takes_the_points_unless_the_cameras_are_concentric(tmp_path: Path) -> None:
     transforms, _ = region(tmp_path, made.Capture(THREE, FOUR_POINTS), "--method=upstream", "--scene-type=outdoor")
-    assert np.allclose(transforms["sphere_center"], [1, 2, 1.5])
+    assert np.allclose(in_colmaps_world(transforms, transforms["sphere_center"]), [1, 2, 1.5])
     corners = np.array([(12, 0, 0), (10, 2, 0), (8, 0, 0), (10, -2, 0)], float)
     ring = np.stack([made.look(place, (10, 0, 0)) for place in corners])
     transforms, summary = region(
         tmp_path / "ring", made.Capture(ring, FOUR_POINTS), "--method=upstream", "--scene-type=outdoor"
     )
-    assert np.allclose(transforms["sphere_center"], [10, 0, 0])
+    assert np.allclose(in_colmaps_world(transforms, transforms["sphere_center"]), [10, 0, 0])
     assert transforms["sphere_radius"] == pytest.approx(2)
     assert summary["upstream"]["radius_from_origin"] == pytest.approx((12 + 8 + 2 * np.sqrt(104)) / 4)
 
@@ -207,19 +299,23 @@ def test_transforms_json_has_upstreams_format(tmp_path: Path) -> None:
     transforms, _ = region(tmp_path, made.Capture(THREE, FOUR_POINTS), "--center=1,2,3", "--radius=5")
     cameras = {"camera_angle_x", "camera_angle_y", "fl_x", "fl_y", "cx", "cy", "w", "h", "is_fisheye"}
     distortion = {"sk_x", "sk_y", "k1", "k2", "k3", "k4", "p1", "p2"}
+    world = {"applied_transform", "applied_scale", "units"}
     region_keys = {"aabb_scale", "aabb_range", "sphere_center", "sphere_radius"}
-    assert set(transforms) == cameras | distortion | region_keys | {"frames"}
+    assert set(transforms) == cameras | distortion | region_keys | world | {"frames"}
     assert transforms["camera_angle_x"] == pytest.approx(2 * np.arctan(32 / 60))
     assert transforms["camera_angle_y"] == pytest.approx(2 * np.arctan(24 / 60))
     assert [transforms[key] for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")] == [60, 60, 32, 24, 64, 48]
     assert all(transforms[key] == 0 for key in distortion)
     assert transforms["is_fisheye"] is False
-    assert transforms["aabb_range"] == [[-4, 6], [-3, 7], [-2, 8]]
+    assert transforms["aabb_range"] == [[-4, 6], [-3, 7], [-2, 8]]  # what is given by hand is in the upright world
     assert [frame["file_path"] for frame in transforms["frames"]] == [f"images/00000{i}.jpg" for i in (0, 3, 6)]
     assert [frame["video_frame"] for frame in transforms["frames"]] == [0, 3, 6]
     assert [frame["time"] for frame in transforms["frames"]] == [0, 0.1, 0.2]
-    # The third camera is at (4, -3, 0) and looks along y: x is right, z up, and OpenGL's third axis points back.
-    expected = [[1, 0, 0, 4], [0, 0, -1, -3], [0, 1, 0, 0], [0, 0, 0, 1]]
+    # The first camera looks along y. The third, at (4, -3, 0) in COLMAP's world, looks along COLMAP's y, which is -x:
+    # y is right, z up, and OpenGL's third axis points back.
+    assert np.allclose(transforms["applied_transform"], [[0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    assert (transforms["applied_scale"], transforms["units"]) == (1, "arbitrary")
+    expected = [[0, 0, 1, 3], [1, 0, 0, 4], [0, 1, 0, 0], [0, 0, 0, 1]]
     assert np.allclose(transforms["frames"][2]["transform_matrix"], expected)
 
 
@@ -232,14 +328,16 @@ def test_frames_are_sorted_by_name_whatever_their_ids(tmp_path: Path) -> None:
     frames = load(tmp_path, "transforms.json")["frames"]
     assert [frame["file_path"] for frame in frames] == [f"images/{name}" for name in names]
     places = np.array([frame["transform_matrix"] for frame in frames])[:, :3, 3]
-    assert np.allclose(places, capture.world_from_cam[:, :3, 3])
+    transforms = load(tmp_path, "transforms.json")
+    assert np.allclose(in_colmaps_world(transforms, places), capture.world_from_cam[:, :3, 3])
 
 
 def test_points_npz_tells_which_frames_see_a_point(tmp_path: Path) -> None:
     capture = made.object_on_table(count=40)
     transforms, summary = region(tmp_path, capture)
     with np.load(tmp_path / "out" / "points.npz") as points:
-        assert points["xyz"].dtype == np.float64 and np.allclose(points["xyz"], capture.points)
+        assert points["xyz"].dtype == np.float64
+        assert np.allclose(in_colmaps_world(transforms, points["xyz"]), capture.points)
         assert points["error"].shape == points["track"].shape == points["subject"].shape == (len(capture.points),)
         assert points["observers"].dtype == np.int32 and points["observers"].shape == (len(capture.points), 12)
         seen_by_all = np.linalg.norm(capture.points - IDEAL_CENTER, axis=1) < 0.3
@@ -312,17 +410,54 @@ def test_a_file_of_the_blender_add_on_overrides_the_region(tmp_path: Path, captu
     assert transforms["frames"][1]["video_frame"] == 3
 
 
+def change_poses(override: Path, change: Any) -> None:
+    content = json.loads(override.read_text())
+    for number, frame in enumerate(content["frames"]):
+        frame["transform_matrix"] = change(number, np.array(frame["transform_matrix"])).tolist()
+    override.write_text(json.dumps(content))
+
+
 def test_a_file_of_the_blender_add_on_for_older_poses_is_refused(
     tmp_path: Path, capture_files: dict[str, Path]
 ) -> None:
     override = add_on_file(tmp_path, capture_files)
-    content = json.loads(override.read_text())
-    for frame in content["frames"]:
-        for row in frame["transform_matrix"][:3]:
-            row[3] *= 1.5
-    override.write_text(json.dumps(content))
+    random = np.random.default_rng(0)
+
+    def shake(number: int, pose: np.ndarray) -> np.ndarray:
+        pose[:3, 3] += random.normal(0, 0.2, 3)
+        return pose
+
+    change_poses(override, shake)
     result = run(tmp_path, capture_files, f"--override={override}")
-    assert_refused(result, tmp_path, str(override), "000000.jpg", "poses were made anew", "remove the file")
+    assert_refused(result, tmp_path, str(override), ".jpg", "poses were made anew", "remove the file")
+
+
+def test_a_file_of_the_same_poses_in_another_world_is_moved_to_this_one(
+    tmp_path: Path, capture_files: dict[str, Path]
+) -> None:
+    """As saved before worlds were turned upright, or before a scale was set."""
+    override = add_on_file(tmp_path, capture_files)
+    turn = np.array([[0.0, 0, 1], [1, 0, 0], [0, 1, 0]])
+    scale, shift = 2.5, np.array([3.0, -1, 7])
+
+    def move(_: int, pose: np.ndarray) -> np.ndarray:
+        pose[:3, :3] = turn @ pose[:3, :3]
+        pose[:3, 3] = scale * turn @ pose[:3, 3] + shift
+        return pose
+
+    change_poses(override, move)
+    content = json.loads(override.read_text())
+    content["sphere_center"] = (scale * turn @ content["sphere_center"] + shift).tolist()
+    content["sphere_radius"] *= scale
+    box = scale * np.array(content["aabb_range"])
+    content["aabb_range"] = (box[[2, 0, 1]] + shift[:, None]).tolist()
+    override.write_text(json.dumps(content))
+    assert run(tmp_path, capture_files, f"--override={override}").returncode == 0
+    transforms = load(tmp_path, "transforms.json")
+    assert np.allclose(transforms["sphere_center"], [0.01, 0.02, 0.45])
+    assert transforms["sphere_radius"] == pytest.approx(0.8)
+    assert np.allclose(transforms["aabb_range"], [[-0.5, 0.5], [-0.35, 0.35], [0, 0.9]])
+    assert "moved to the present world" in load(tmp_path, "region.json")["rule"]
 
 
 @pytest.mark.parametrize(
