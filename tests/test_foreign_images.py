@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from checkout import ROOT
+from checkout import ENGINES, ROOT
 from videomesh.staleness import find_imported
 
 COLMAP = {"numpy", "PIL"}
@@ -17,14 +17,11 @@ PYTORCH = COLMAP | {"torch"}
 PROGRAMS = {
     "scripts/frames.py": COLMAP,
     "scripts/poses.py": COLMAP,
-    "src/sdfgrid/train.py": PYTORCH,
-    "src/sdfgrid/extract.py": PYTORCH,
-    "src/neuralangelo_engine/train.py": PYTORCH,
-    "src/neuralangelo_engine/extract.py": PYTORCH,
+    **{f"src/{engine}/{command}.py": PYTORCH for engine in ENGINES for command in ("train", "extract")},
 }
 # Imported only where they are installed: pycolmap in place of COLMAP's program, numba in place of plain PyTorch.
 OPTIONAL = {"src/videomesh/poses/colmap_package.py": {"pycolmap"}, "src/sdfgrid/kernels.py": {"numba"}}
-OURS = {"videomesh", "sdfgrid", "neuralangelo_engine"}
+OURS = {"videomesh", *ENGINES}
 BUILTINS = {"dict", "frozenset", "list", "set", "tuple", "type"}
 
 
@@ -86,7 +83,7 @@ def test_ruff_knows_that_it_is_python_3_8(program: str) -> None:
     patterns = [alternative for pattern in versions for alternative in expand(pattern)]
     for file in find_files(program):
         path = file.relative_to(ROOT).as_posix()
-        assert any(fnmatch.fnmatch(path, pattern) for pattern in patterns), path
+        assert any(fnmatch.fnmatch(path, pattern) for pattern in patterns), f"pyproject.toml lacks {path}"
 
 
 def expand(pattern: str) -> list[str]:

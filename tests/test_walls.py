@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from checkout import ROOT
+from checkout import ENGINES, ROOT
 
 SRC = ROOT / "src"
-ENGINES = ("sdfgrid", "neuralangelo_engine")
 OURS = ("videomesh", *ENGINES)
 EXECUTOR = "snakemake_executor_plugin_ovhai"
 SHARED_WITH_ENGINES = ("errors", "files", "checks", "scene", "meshing", "command", "devices", "download", "nesting")

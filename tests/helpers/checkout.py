@@ -12,6 +12,7 @@ import imageio_ffmpeg
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
+ENGINES = sorted(file.parent.name for file in (ROOT / "src").glob("*/__main__.py"))  # the packages
 DEMO = ROOT / "config" / "demo" / "tractor.mp4"
 
 # As small as still gives a surface: the whole pipeline takes about half a minute a scene on two cores.

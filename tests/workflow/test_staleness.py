@@ -61,8 +61,8 @@ NOTHING_STALE = {
     "neuralangelo.source": "where the same programs come from; their checksum counts",
 }
 MILESTONES = "train.milestones"  # has rules of its own, below
-ENGINES = ("sdfgrid", "neuralangelo")
 LEAVES = find_leaves(read_schema("config"))
+ENGINES = LEAVES["engine"]["enum"]
 GLOBAL = [key for key, leaf in LEAVES.items() if not is_column(leaf)]
 
 
@@ -173,7 +173,8 @@ def test_every_key_has_its_stages_or_a_reason_why_it_has_none() -> None:
     without = [key for key in LEAVES if not get_used(key) and key not in (*NOTHING_STALE, "engine", MILESTONES)]
     assert without == []
     assert set(NOTHING_STALE) <= set(LEAVES)
-    assert all(rule in READERS for rules in USES.values() for rule in rules)
+    steps = {f"{engine}_{step}" for engine in ENGINES for step in ("config", "train", "mesh")}
+    assert steps.union(*USES.values(), *READERS.values()) - set(READERS) == set(), "rules without an entry in READERS"
 
 
 @pytest.fixture(scope="module")
@@ -319,7 +320,7 @@ def test_results_are_accepted_by_stage_and_scene(two: Checkout) -> None:
     two.configure(rows, neuralangelo=SOURCE, train={"milestones": [500]})
     run = two.accept("--stages", "mesh", "frames", "--scenes", "sdfgrid")
     assert run.returncode == 0 and run.stdout.count("accepted (parameters)") == 3, run.stdout
-    assert set(two.planned_by_scene()) == {"neuralangelo"}
+    assert set(two.planned_by_scene()) == set(ENGINES) - {"sdfgrid"}
     run = two.accept()
     assert run.returncode == 0, run.stdout
     assert two.planned() == {}
@@ -355,7 +356,7 @@ def test_a_limit_of_the_gate_hides_no_other_reason(two: Checkout) -> None:
         assert set(rules) == gate | {f"{engine}_mesh", "web_mesh", "deliver", "deliver_preview"}
     two.configure(rows, neuralangelo=SOURCE, train={"milestones": [500], "seed": 3})
     for engine, rules in two.planned_by_scene().items():
-        assert gate | {f"{engine}_train", f"{engine}_mesh", "deliver"} <= set(rules)
+        assert gate | get_expected("train.seed", engine) <= set(rules)
 
 
 def test_targets_by_name(two: Checkout) -> None:
@@ -364,9 +365,9 @@ def test_targets_by_name(two: Checkout) -> None:
     captures = two.planned("captures", "--forceall")
     assert {"frames", "poses", "gate_decision"} <= set(captures) and not engines & set(captures)
     meshes = two.planned("meshes", "--forceall")
-    assert engines <= set(meshes) and meshes["deliver"] == 2 and "deliver_preview" not in meshes
+    assert engines <= set(meshes) and meshes["deliver"] == len(ENGINES) and "deliver_preview" not in meshes
     previews = two.planned("previews", "--forceall")
-    assert previews["deliver_preview"] == 2 and "deliver" not in previews
+    assert previews["deliver_preview"] == len(ENGINES) and "deliver" not in previews
     assert set(two.planned_by_scene("deliver/sdfgrid/mesh.ply", "--forceall")) == {"sdfgrid"}
 
 

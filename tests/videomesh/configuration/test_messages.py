@@ -25,7 +25,14 @@ def test_a_bad_input_gives_one_error_with_place_value_and_remedy(bad: dict[str, 
     for key, file in (("config", CONFIG), ("table", TABLE)):
         if key in bad:
             write(file, bad[key].replace("→", "\t"))
-    assert load_errors() == [bad["error"].replace("FOLDER", str(Path.cwd()))]
+    assert load_errors() == [
+        re.sub(r"<names(?: of (\w+))?>", list_names, bad["error"]).replace("FOLDER", str(Path.cwd()))
+    ]
+
+
+def list_names(section: re.Match[str]) -> str:
+    names = read_schema("config")["properties"]
+    return ", ".join(sorted(names[section[1]]["properties"] if section[1] else names))
 
 
 @pytest.mark.parametrize(
