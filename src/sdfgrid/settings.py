@@ -172,8 +172,8 @@ def derive(iterations: int, image_size: int, seed: int) -> Settings:
 
     Measured on the demo: three levels that grow by 2.5 give F-score 0.864 after 1,500 iterations where four that double
     from 16 give 0.854; and 1500 instead of 800 as the last sharpness gives 0.878 instead of 0.873 after 3,000. In the
-    upright world without a tilt it is 0.858 and 0.849, since half of the underside of a level roof is more than 1 % off;
-    with it, 0.867.
+    upright world without a tilt it is 0.858 and 0.849, since half of the underside of a level roof is more than 1 %
+    off; with it, 0.867.
     """
     return Settings(iterations, image_size, seed, tilt=TILT, sharpness_end=800.0 if iterations <= 2000 else 1500.0)
 
