@@ -8,6 +8,7 @@ rule region:
         points3d="results/{scene}/poses/points3D.bin",
         frames="results/{scene}/frames/frames.json",
         poses="results/{scene}/poses/poses.json",
+        masks="results/{scene}/poses/masks.tar",
         override=get_region_override,
     output:
         transforms="results/{scene}/region/transforms.json",
@@ -33,6 +34,7 @@ rule region:
         " --points3d {input.points3d:q}"
         " --frames-json {input.frames:q}"
         " --poses-json {input.poses:q}"
+        " --masks {input.masks:q}"
         " --scene-type {params.scene_type:q}"
         " --method {params.method:q}"
         " --margin {params.margin}"

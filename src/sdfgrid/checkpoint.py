@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdfgrid.dataset import grid_from_region
 from sdfgrid.model import SurfaceModel, direction_terms
 from sdfgrid.settings import Settings, from_dict
 from videomesh.errors import UserError
@@ -29,16 +30,19 @@ class Field:
         self.center = center
         self.radius = radius
         self.iteration = iteration
+        self.grid_from_region = torch.tensor(grid_from_region(model.settings.tilt))
 
     @torch.no_grad()
     def signed_distance(self, points: Tensor) -> Tensor:
         """Signed distance (N,), positive outside, at points (N, 3) float32; in units of the radius."""
-        return torch.cat([self.model.distance_at(part) for part in points.split(CHUNK)])
+        turn = self.grid_from_region.to(points)
+        return torch.cat([self.model.distance_at(part @ turn.T) for part in points.split(CHUNK)])
 
     @torch.no_grad()
     def colour(self, points: Tensor, directions: Tensor) -> Tensor:
         """RGB (N, 3) in 0..1 of surface points (N, 3) seen along unit directions (N, 3), camera to surface."""
-        parts = zip(points.split(CHUNK), directions.split(CHUNK))
+        turn = self.grid_from_region.to(points)
+        parts = zip((points @ turn.T).split(CHUNK), (directions @ turn.T).split(CHUNK))
         return torch.cat([self.model.colour(self.model.features(p), direction_terms(d)) for p, d in parts])
 
 

@@ -1,4 +1,7 @@
-"""Posed images, decoded one at a time and kept at training size, in the frame of the region's unit sphere."""
+"""Posed images, decoded one at a time and kept at training size, in the frame of the grid.
+
+That is the frame of the region's unit sphere, tilted by settings.tilt.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ class Dataset:
     """All that training reads. Lengths are in units of the region's radius, axes of cameras as OpenCV's."""
 
     images: Tensor  # (n, height, width, 3) uint8
-    poses: Tensor  # (n, 3, 4) camera to region
+    poses: Tensor  # (n, 3, 4) camera to grid
     focal: tuple[float, float]  # px at training size
     principal: tuple[float, float]
     training: list[int]  # indices of frames
@@ -86,6 +89,7 @@ def load(
     images = torch.from_numpy(read_images(images_path, scene, scene.names, size))
     poses = scene.world_from_cam[:, :3].copy()
     poses[:, :, 3] = (poses[:, :, 3] - scene.center) / scene.radius
+    poses = grid_from_region(settings.tilt) @ poses
     points, observers = choose_points(read_points(points_path, scene), scene, settings)
     held_out = list(range(settings.held_out_first, count, settings.held_out_every))
     across, down = size[0] / scene.width, size[1] / scene.height
@@ -118,12 +122,21 @@ def load(
     return dataset
 
 
+def grid_from_region(tilt: float) -> np.ndarray:
+    """Rotation (3, 3) by so many degrees about the horizontal diagonal: no axis of the world stays one of the grid."""
+    cosine, sine = math.cos(math.radians(tilt)), math.sin(math.radians(tilt))
+    axis = np.array([1.0, 1.0, 0.0]) / math.sqrt(2)
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    return np.eye(3) + sine * cross + (1 - cosine) * cross @ cross  # Rodrigues' formula
+
+
 def choose_points(points: SparsePoints, scene: Scene, settings: Settings) -> tuple[Tensor, Tensor]:
     """Well-triangulated points in the region (p, 3) float32 and their observers (p, k) int64."""
     unit = (points.xyz - scene.center) / scene.radius
     clear = (points.error < settings.max_error) & (points.track >= settings.min_track)
     good = (np.linalg.norm(unit, axis=1) < 1) & clear
-    return torch.tensor(unit[good], dtype=torch.float32), torch.tensor(points.observers[good], dtype=torch.int64)
+    unit = unit[good] @ grid_from_region(settings.tilt).T
+    return torch.tensor(unit, dtype=torch.float32), torch.tensor(points.observers[good], dtype=torch.int64)
 
 
 def _split_pixels(dataset: Dataset) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,8 @@ from PIL import Image
 
 import synthetic
 from sdfgrid import __main__, checkpoint, grid, optimiser, render, settings
-from sdfgrid.dataset import Dataset, load
+from sdfgrid.dataset import Dataset, grid_from_region, load
+from sdfgrid.model import SurfaceModel
 from videomesh import errors
 from videomesh.errors import UserError
 
@@ -475,3 +476,20 @@ def test_unfit_checkpoints(scene: Scene) -> None:
     scene.refuse(f"--resume={broken}", says=["broken.pt", "not a checkpoint"])
     torch.save({"format": "something else"}, broken)
     scene.refuse(f"--resume={broken}", says=["broken.pt", "something else"])
+
+
+def test_the_grid_is_tilted_and_its_field_is_not(tmp_path: Path) -> None:
+    """Level plates lie across the layers of the grid; what a checkpoint says is in the region's own frame."""
+    paths = synthetic.make_sphere_scene(tmp_path, views=6).values()
+    level = load(*paths, dataclasses.replace(settings.derive(100, 32, 0), tilt=0.0), CPU)
+    tilted = load(*paths, settings.derive(100, 32, 0), CPU)
+    turn = torch.tensor(grid_from_region(settings.derive(100, 32, 0).tilt), dtype=torch.float32)
+    assert torch.allclose(turn @ turn.T, torch.eye(3), atol=1e-6)
+    assert turn.abs().max() < 0.9, "no axis of the world is nearly one of the grid"
+    assert torch.allclose(tilted.poses, turn @ level.poses, atol=1e-6)
+    assert torch.allclose(tilted.points, level.points @ turn.T, atol=1e-6)
+    tilted_settings = settings.derive(100, 32, 0)
+    model = SurfaceModel(tilted_settings)
+    points = torch.rand(20, 3) - 0.5
+    field = checkpoint.Field(model, torch.zeros(3), 1.0, 100)
+    assert torch.equal(field.signed_distance(points), model.distance_at(points @ turn.T).detach())

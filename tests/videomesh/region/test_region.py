@@ -1,7 +1,9 @@
 """The region's rules on made captures, upstream's against numbers worked out by hand, overrides."""
 
+import io
 import json
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 from PIL import Image
 
 import synthetic_captures as made
+from videomesh.files import add_to_tar
 from videomesh.region.subject import Region, enclosing_ball, find_subject, guess_scene_type
 from videomesh.region.together import Masks
 from videomesh.region.views import find_focus, lens_from, up_direction, views_from
@@ -240,6 +243,24 @@ def test_a_given_scene_type_is_used_and_the_guess_kept(tmp_path: Path, capture_f
     kind = load(tmp_path, "region.json")["scene_type"]
     assert (kind["given"], kind["used"], kind["guess"]) == ("indoor", "indoor", "object")
     assert kind["looking_at_center"] == 1
+
+
+def test_masks_of_the_poses_stage_reach_transforms_json_and_the_region(tmp_path: Path) -> None:
+    """A mask that only says where the picture ends (128) is no mask of the subject."""
+    inputs = made.write(tmp_path / "in", made.object_on_table())
+    names = [f"{3 * k:06d}" for k in range(36)]
+    small = made.draw_masks(made.object_on_table().world_from_cam, ((-0.4, -0.3, 0.5), (0.4, 0.3, 0.8)))
+    for number, masks in enumerate((small, np.where(small == 0, 128, 255).astype(np.uint8))):
+        with tarfile.open(tmp_path / "masks.tar", "w") as tar:
+            for name, mask in zip(names[1:], masks[1:], strict=True):
+                data = io.BytesIO()
+                Image.fromarray(mask).save(data, "PNG")
+                add_to_tar(tar, f"{name}.png", data.getvalue())
+        assert run(tmp_path, inputs, f"--masks={tmp_path / 'masks.tar'}").returncode == 0
+        frames = load(tmp_path, "transforms.json")["frames"]
+        assert "mask_path" not in frames[0] and frames[1]["mask_path"] == "masks/000003.png"
+        assert ("masks" in load(tmp_path, "region.json")["rule"]) == (number == 0)
+        assert (load(tmp_path, "transforms.json")["sphere_radius"] < 0.65) == (number == 0)
 
 
 # ------------------------------------------------------------------------------------------------- upstream's rules
