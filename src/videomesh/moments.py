@@ -4,8 +4,7 @@ Python 3.8 and the standard library only: some steps run inside foreign images.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple
 
 MAX_PLACES = 5  # in one message
 MIN_SPAN = 0.5  # seconds; what is shorter is at a time, not between two
@@ -32,15 +31,15 @@ def show_span(begin: float, end: float) -> str:
     return f"between {show_time(begin)} and {show_time(math.ceil(end))}"
 
 
-def describe_moments(frames_json: dict[str, Any], names: Iterable[str]) -> str:
+def describe_moments(frames_json: Dict[str, Any], names: Iterable[str]) -> str:
     """Where in the footage these frames are, as the end of a sentence. Empty if there are none.
 
     "between 0:12 and 0:15 and at 0:31" in a video; "in b.mp4 at 0:31" if there are several clips; the names of photos.
     Frames that no other kept frame parts make one stretch.
     """
     wanted = set(names)
-    stretches: list[list[dict[str, Any]]] = []
-    before: dict[str, Any] | None = None
+    stretches: List[List[Dict[str, Any]]] = []
+    before: Optional[Dict[str, Any]] = None
     for frame in frames_json["frames"]:
         if frame["name"] in wanted:
             if stretches and before is stretches[-1][-1] and frame.get("clip", 0) == before.get("clip", 0):
@@ -60,18 +59,18 @@ def describe_moments(frames_json: dict[str, Any], names: Iterable[str]) -> str:
     return join(list(dict.fromkeys(places)))
 
 
-def describe_rejected(entry: dict[str, Any]) -> str:
+def describe_rejected(entry: Dict[str, Any]) -> str:
     """A sentence about an entry of `rejected` in frames.json, without its clip."""
     count = f"{entry['frames']} frame{'s' if entry['frames'] != 1 else ''}"
     place = "" if entry["from"] is None else f" {show_span(entry['from'], entry['to'])}"
     return f"{REASONS.get(entry['reason'], entry['reason'])}{place}; {count} left out"
 
 
-def describe_cuts(frames_json: dict[str, Any]) -> str:
+def describe_cuts(frames_json: Dict[str, Any]) -> str:
     """Where one shot ends and another begins, as the end of a sentence: "at 0:12 and 0:40". Empty if nowhere."""
     cuts = frames_json.get("cuts", [])
     clips = [clip["name"] for clip in frames_json.get("clips", [])]
-    places: list[tuple[str, str]] = [
+    places: List[Tuple[str, str]] = [
         (
             f"in {clips[cut['clip']]} " if len(clips) > 1 else "",
             f"at frame {cut['frame']}" if cut["time"] is None else f"at {show_time(cut['time'])}",

@@ -11,6 +11,7 @@ import numpy as np
 from videomesh.frames.motion import Frame, find_cuts
 
 TIME_SHARE = 0.1  # of a stretch's length that is time, the rest is motion
+EVENNESS = 0.1  # of its sharpness is what a frame at the end of a stretch may have more than one in the middle
 BLACK = 0.025  # mean luminance, 0 to 1: nothing can be seen below it
 ENOUGH = 20  # frames that are left at least if standing frames and copies give way
 LEAST = 3  # frames that are left at least if black frames and titles give way
@@ -122,12 +123,15 @@ def choose(sifted: Sifted, sharpness: Sequence[float], target: int) -> List[int]
     steps[0] = steps[1:].mean()  # the first lasts as long as the others
     steps = limit_steps(steps + 1e-6 * steps.mean() + 1e-12, target)
     middles = np.cumsum(steps) - steps / 2
-    stretches = np.minimum(middles / steps.sum() * target, target - 1).astype(int)
+    places = middles / steps.sum() * target
+    stretches = np.minimum(places, target - 1).astype(int)
+    off_middle = np.abs(2 * (places - stretches) - 1)
+    worth = np.array([sharpness[index] for index in candidates]) * (1 - EVENNESS * off_middle)
     best: Dict[int, int] = {}
-    for index, stretch in zip(candidates, stretches.tolist()):
-        if stretch not in best or sharpness[index] > sharpness[best[stretch]]:
-            best[stretch] = index
-    return sorted(best.values())
+    for number, stretch in enumerate(stretches.tolist()):
+        if stretch not in best or worth[number] > worth[best[stretch]]:
+            best[stretch] = number
+    return [candidates[number] for _, number in sorted(best.items())]
 
 
 def limit_steps(steps: np.ndarray, target: int) -> np.ndarray:
