@@ -1,10 +1,10 @@
 # Functions that the rules share: the checked configuration, input functions, and what makes a stage stale.
 
+import functools
 import json
 import os
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from snakemake.dag import DAG
 
@@ -21,7 +21,8 @@ from videomesh import staleness
 from videomesh.configuration.files import check_files
 from videomesh.configuration.load import find_unused_regions, load_scenes
 from videomesh.errors import ConfigurationError
-from videomesh.photos import ARCHIVE_SUFFIXES, find_files, is_ingested
+from videomesh.photos import find_files, is_ingested
+from videomesh.sources import get_kind, list_folder, normalize, resolve_path, split_sources
 
 
 def stop_on_errors(function, *arguments):
@@ -108,47 +109,70 @@ def get_scenes_of(engine):
 
 
 def get_source_files(wildcards):
-    """The files that ingest reads: none for a download, photos, masks and poses of a folder, else the one file."""
-    source = SCENES[wildcards.scene]["video"]
-    if source.startswith("s3://"):
-        return storage.s3(source)
-    if "://" in source:
-        return []
-    return list_local(source)
+    """The files of this machine that ingest reads: what a folder has of the scene's kind, else the files themselves."""
+    cell = SCENES[wildcards.scene]["video"]
+    files = []
+    for source in split_sources(cell):
+        if "://" in source:
+            continue
+        if get_source_kind(cell) == "clips" and Path(source).is_dir():
+            files += [local(str(video)) for video in list_folder(Path(source))[0]]
+        else:
+            files += list_local(source)
+    return files
+
+
+def get_bucket_files(wildcards):
+    """The sources in S3 storage, which the storage plugin downloads."""
+    return [storage.s3(source) for source in split_sources(SCENES[wildcards.scene]["video"]) if is_in_bucket(source)]
+
+
+def is_in_bucket(source):
+    return source.startswith("s3://")
 
 
 def list_local(path):
     """A file, or those files of a folder that ingest reads."""
     if not Path(path).is_dir():
-        return local(path)
+        return [local(path)]
     return [local(str(file)) for file in sorted(find_files(Path(path))) if is_ingested(file.name)]
 
 
+def get_sources(wildcards):
+    """The cell, in the same form wherever the files lie: a name with umlauts is spelled in two ways on disks."""
+    return normalize(SCENES[wildcards.scene]["video"])
+
+
 def get_source_argument(wildcards, input):
-    """The source as ingest reads it: the S3 storage plugin has downloaded what comes from a bucket.
+    """The sources as ingest reads them: what comes from a bucket is a file by now.
 
     Snakemake leaves params that look at the input out of what makes a file stale, so the rule has the cell itself too.
     """
-    source = SCENES[wildcards.scene]["video"]
-    return input.source if source.startswith("s3://") else source
+    downloaded = iter(input.bucket)
+    sources = split_sources(SCENES[wildcards.scene]["video"])
+    return [next(downloaded) if is_in_bucket(source) else source for source in sources]
+
+
+@functools.lru_cache(maxsize=None)
+def get_source_kind(cell):
+    return get_kind(cell)
 
 
 def has_photos(scene):
     """Whether the scene's source is a folder or an archive of photos, not a video."""
-    source = SCENES[scene]["video"]
-    name = urlsplit(source).path if "://" in source else source  # an address may go on with ?...
-    return Path(source).is_dir() or name.lower().endswith(ARCHIVE_SUFFIXES)
+    return get_source_kind(SCENES[scene]["video"]) == "photos"
 
 
 def get_footage(wildcards):
-    """What ingest makes of the scene's source: one video, or a tar of photos."""
-    return f"resources/videos/{wildcards.scene}/{'photos.tar' if has_photos(wildcards.scene) else 'video.mp4'}"
+    """What ingest makes of the scene's source: one video, a tar of clips, or a tar of photos."""
+    names = {"video": "video.mp4", "clips": "clips.tar", "photos": "photos.tar"}
+    return f"resources/videos/{wildcards.scene}/{names[get_source_kind(SCENES[wildcards.scene]['video'])]}"
 
 
 def get_mask_files(wildcards):
     """The masks that the setting names; none if they come with the photos."""
     masks = SCENES[wildcards.scene]["masks"]
-    return list_local(masks) if has_photos(wildcards.scene) and masks not in ("auto", "ignore") else []
+    return list_local(resolve_path(masks)) if has_photos(wildcards.scene) and masks not in ("auto", "ignore") else []
 
 
 def get_photo_arguments(wildcards):

@@ -4,6 +4,7 @@
 rule ingest_video:
     input:
         source=get_source_files,
+        bucket=get_bucket_files,
         masks=get_mask_files,
     output:
         footage="resources/videos/{scene}/video.mp4",
@@ -13,7 +14,7 @@ rule ingest_video:
     conda:
         "../envs/footage.yaml"
     params:
-        source=get_setting("video"),
+        source=get_sources,
         argument=get_source_argument,
         photos=get_photo_arguments,
         code=get_code("scripts/ingest.py"),
@@ -29,3 +30,8 @@ rule ingest_video:
 use rule ingest_video as ingest_photos with:
     output:
         footage="resources/videos/{scene}/photos.tar",
+
+
+use rule ingest_video as ingest_clips with:
+    output:
+        footage="resources/videos/{scene}/clips.tar",

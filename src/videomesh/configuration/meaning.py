@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from videomesh.configuration.overrides import check_overrides
 from videomesh.configuration.schema import read_schema
-from videomesh.configuration.sources import check_masks, check_source
+from videomesh.configuration.sources import check_cell, check_masks
 from videomesh.configuration.values import INVALID, Setting, Settings
 from videomesh.configuration.words import join_words, show
 
@@ -21,7 +21,7 @@ def check_meaning(settings: Settings) -> list[str]:
         if "worse" in check:
             rule = functools.partial(check_thresholds, check["worse"])
             rules.append((rule, f"gate.{name}.warn", f"gate.{name}.fail"))
-    errors = check_text(settings["video"], check_source) + check_text(settings["masks"], check_masks)
+    errors = check_text(settings["video"], check_cell) + check_text(settings["masks"], check_masks)
     errors += check_neuralangelo(settings["neuralangelo.overrides"])
     errors += check_crop(settings) + check_scale(settings)
     for apply, first, second in rules:

@@ -5,15 +5,38 @@ import os
 import re
 from pathlib import Path
 
-from videomesh.configuration.words import suggest_file, where_paths_begin
+from videomesh.configuration.words import show, suggest_file, where_paths_begin
 from videomesh.errors import suggest
 from videomesh.photos import ARCHIVE_SUFFIXES, find_files, is_photo
+from videomesh.sources import get_kind, is_video, resolve_path, split_sources
 
 MAX_LOOKED_AT = 5000  # files of a folder; one that holds so many others first is no folder of photos
 KINDS = (
-    "the path of a video or of a folder or archive of photos, or an address that begins with https://, http://, "
-    "s3://BUCKET/ or gdrive://"
+    "the path of a video, of a folder of photos or of videos, or of an archive of photos, or an address that begins "
+    "with https://, http://, s3://BUCKET/ or gdrive://"
 )
+
+
+def check_cell(cell: str) -> str:
+    """What is wrong with a cell, which may name several clips. Empty if nothing is."""
+    sources = split_sources(cell)
+    if len(sources) == 1:
+        return check_source(sources[0])
+    problems = []
+    for number, source in enumerate(sources, start=1):
+        problem = check_source(source) or check_clip(source)
+        if source in sources[: number - 1]:
+            problem = "this clip is named twice. Remove one of the two."
+        if problem:
+            problems.append(f"clip {number}, {show(source)}: {problem}")
+    return " ".join(problems)
+
+
+def check_clip(source: str) -> str:
+    """What is wrong with one of several sources, each of which is fine by itself."""
+    if get_kind(source) == "photos":
+        return "a semicolon parts videos of one scene, and these are photos. Put all photos of a scene into one folder."
+    return ""
 
 
 def check_source(source: str) -> str:
@@ -55,10 +78,11 @@ def check_path(path: Path) -> str:
     if not os.access(path, os.R_OK):
         return "you may not read it. Change its permissions with chmod, or copy it."
     if path.is_dir():
-        if any(is_photo(file.name) for file in itertools.islice(find_files(path), MAX_LOOKED_AT)):
+        files = (file.name for file in itertools.islice(find_files(path), MAX_LOOKED_AT))
+        if any(is_photo(name) or is_video(name) for name in files):
             return ""
-        kinds = ".jpg, .heic, .png, .cr2 and others"
-        return f"there is no photo ({kinds}) in this folder. Write the path of one with photos, or of a video."
+        kinds = "photo (.jpg, .heic, .png, .cr2 and others) and no video (.mp4, .mov and others)"
+        return f"there is no {kinds} in this folder. Write the path of a folder with photos or videos, or of a video."
     if is_photo(path.name) and path.suffix.lower() != ".gif":  # which may be a film
         return "this is a single photo. Write the path of the folder that holds all photos of the scene."
     return "" if path.stat().st_size else "this file is empty. Copy or download it again."
@@ -68,7 +92,7 @@ def check_masks(masks: str) -> str:
     """What is wrong with the setting masks. Empty if nothing is."""
     if masks in ("auto", "ignore"):
         return ""
-    path = Path(masks).expanduser()
+    path = Path(resolve_path(masks))
     if not path.exists():
         near = suggest_file(path) or suggest(masks, ("auto", "ignore")).strip() or where_paths_begin()
         return f"there is no such folder. Write auto, ignore or the path of a folder of masks. {near}"

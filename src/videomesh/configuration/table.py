@@ -15,7 +15,13 @@ from videomesh.configuration.schema import Leaves, find_former, is_column, read_
 from videomesh.configuration.values import INVALID, Setting, Settings, check_value, is_valid
 from videomesh.configuration.words import show, show_path, suggest_file, where_paths_begin
 from videomesh.errors import suggest
+from videomesh.sources import resolve
 
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # .xlsx and .ods, .xls
+SAVE_AS_TEXT = (
+    'In Excel, save it as "Unicode Text (*.txt)" and name that file. In other spreadsheet programs, save it as '
+    "tab-separated text in UTF-8."
+)
 SEPARATORS = {",": "commas", ";": "semicolons", " ": "spaces"}
 
 
@@ -77,6 +83,8 @@ def read_text(file: Path, place: str) -> tuple[str, list[str]]:
         return "", [f"{place}: there is no file {show_path(file)}. {advice}"]
     try:
         content = file.read_bytes()
+        if content.startswith(WORKBOOKS):
+            return "", [f"{show_path(file)}: this is a workbook of a spreadsheet program, not text. {SAVE_AS_TEXT}"]
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
     except OSError as error:
         advice = "Change its permissions with chmod, or copy it."
@@ -84,8 +92,7 @@ def read_text(file: Path, place: str) -> tuple[str, list[str]]:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        advice = "In a spreadsheet program, save it as tab-separated text in UTF-8."
-        return "", [f"{show_path(file)}: this is not text in UTF-8. {advice}"]
+        return "", [f"{show_path(file)}: this is not text in UTF-8. {SAVE_AS_TEXT}"]
     return text.replace("\ufeff", "").replace("\r\n", "\n").replace("\r", "\n"), []
 
 
@@ -161,8 +168,7 @@ def check_row(
             f"{place}, column scene: {show(scene)} is not allowed. Write 1 to 63 lower-case letters a-z, digits and "
             f"hyphens, with no hyphen at either end, for example {to_scene_name(scene)}."
         )
-    # A tilde is the shell's shorthand for the home folder. Programs do not know it.
-    video = os.path.expanduser(cells["video"]) if "video" in cells else INVALID
+    video = resolve(cells["video"]) if "video" in cells else INVALID
     settings = {"video": Setting(video, f"{place}, column video", 2)}
     for column, cell in cells.items():
         if column in leaves:

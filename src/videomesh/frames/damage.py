@@ -5,7 +5,7 @@ from typing import Set
 import numpy as np
 
 from videomesh.errors import UserError
-from videomesh.frames.decoding import RE_ENCODE, Clock, Decoding, Video
+from videomesh.frames.decoding import RE_ENCODE, THUMBNAIL, Clock, Decoding, Video
 
 MIN_DECODED = 0.9  # share of a damaged video that must be intact
 MAX_INTERVAL = 1.5  # between frames of a damaged video, in usual intervals; beyond it one is missing
@@ -20,7 +20,7 @@ def find_damage(video: Video, decoding: Decoding) -> Set[int]:
     """
     if not decoding.errors:
         return set()
-    strict = Decoding(video, "[0:V:0]scale=16:16:flags=neighbor,format=gray,showinfo[out]", strict=True)
+    strict = Decoding(video, f"{video.input}{THUMBNAIL}", strict=True)
     for _ in strict:
         pass
     clock = Clock(decoding)
@@ -44,9 +44,10 @@ def find_damage(video: Video, decoding: Decoding) -> Set[int]:
     share = (len(decoding.stamps) - len(damaged)) / wanted
     if share < MIN_DECODED:
         raise UserError(
-            f"{video.path}: only {share:.0%} of the video can be used, at least {MIN_DECODED:.0%} are needed, the rest "
-            f"is damaged or missing ({decoding.complaint()}); {RE_ENCODE}"
+            f"{video.source}: only {share:.0%} of the video can be used, at least {MIN_DECODED:.0%} are needed, the "
+            f"rest is damaged or missing ({decoding.complaint()}); {RE_ENCODE}"
         )
     if share < 1:
-        print(f"warning: {video.path}: damaged ({decoding.complaint()}); {share:.1%} of the video is used", flush=True)
+        reason = f"damaged ({decoding.complaint()})"
+        print(f"warning: {video.source}: {reason}; {share:.1%} of the video is used", flush=True)
     return damaged

@@ -15,14 +15,17 @@ SHARPNESS_SIDE = 960  # long side at which sharpness is measured, so that noise 
 JPEG_QUALITY = 95  # about the size and quality of ffmpeg's -q:v 2
 
 
-def store_frame(tar: tarfile.TarFile, index: int, frame_time: Optional[float], image: Image.Image) -> Dict[str, Any]:
-    """Add an RGB image to the tar as a JPEG named by its index in the source; returns its entry in frames.json.
+def store_frame(
+    tar: tarfile.TarFile, before: int, index: int, frame_time: Optional[float], image: Image.Image
+) -> Dict[str, Any]:
+    """Add an RGB image to the tar as a JPEG named by its index in the footage; returns its entry in frames.json.
 
-    frame_time: seconds from the start of the source, None if that is not known.
+    before: frames in the clips before its own. index: in its own clip, or among the photos. frame_time: seconds from
+    the start of the clip, None if that is not known.
     """
     encoded = io.BytesIO()
     image.save(encoded, "JPEG", quality=JPEG_QUALITY)
-    name = f"{index:06d}.jpg"
+    name = f"{before + index:06d}.jpg"
     add_to_tar(tar, name, encoded.getvalue())
     gray = image.convert("L")
     scale = min(1.0, SHARPNESS_SIDE / max(gray.size))

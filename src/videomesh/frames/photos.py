@@ -61,7 +61,7 @@ def store_photos(tar: tarfile.TarFile, masks: tarfile.TarFile, footage: Path, ma
             image.thumbnail((max_size, max_size))
             image = to_srgb(image)
             pose = poses[member.name]["world_from_cam"] if member.name in poses else None
-            frame = {**store_frame(tar, index, None, image), "source": member.name}
+            frame = {**store_frame(tar, 0, index, None, image), "source": member.name}
             frames.append({**frame, "camera": 0, "clip": 0, "given": pose, "turned": placing.turn})
             stored.append((placing, image.size))
             if member.name in archive.masks:
@@ -83,7 +83,9 @@ def store_photos(tar: tarfile.TarFile, masks: tarfile.TarFile, footage: Path, ma
         "metric": archive.given["metric"],
         "cameras": cameras,
         "left_out": add_damaged(archive.left_out, sorted(problems)),
+        "clips": [],
         "rejected": [],
+        "cuts": [],
         "frames": [{**frame, "camera": number} for frame, number in zip(frames, numbers)],
     }
 

@@ -1,109 +1,221 @@
-"""Which frames of a video are kept: every N-th, or the sharpest of each stretch of time."""
+"""Which frames of videos are kept: every N-th, or the sharpest of each stretch of motion."""
 
 import tarfile
 import time
-from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
 from videomesh.errors import UserError
+from videomesh.frames.cameras import turn
+from videomesh.frames.choice import Clip, Sifted, choose, describe, share_out, sift
 from videomesh.frames.damage import find_damage
-from videomesh.frames.decoding import CHANGES, RE_ENCODE, Clock, Decoding, Video, check_decoded, probe
+from videomesh.frames.decoding import CHANGES, RE_ENCODE, Clock, Decoding, Source, Video, check_decoded, probe
 from videomesh.frames.frame import SHARPNESS_SIDE, check_side, sharpness, store_frame
 from videomesh.frames.hdr import to_image
+from videomesh.frames.motion import Motion
 from videomesh.frames.options import Options
+from videomesh.moments import describe_rejected, show_time
 
 PROGRESS_SECONDS = 10
 
 
 Frames = List[Dict[str, Any]]  # entries of frames.json
+Size = Tuple[int, int]
 
 
-def store_video(tar: tarfile.TarFile, footage: Path, options: Options) -> Dict[str, Any]:
-    """Store the frames that the options choose. Returns frames.json; UserError if the video cannot be used."""
-    video = probe(footage, options.threads)
+class Kept(NamedTuple):
+    """What was kept of a clip."""
+
+    frames: Frames
+    size: Size
+    clock: Clock
+    rejected: List[Dict[str, Any]]
+    cuts: List[Dict[str, Any]]
+
+
+class Measured(NamedTuple):
+    """A clip after its first decoding."""
+
+    video: Video
+    scan: Decoding
+    clock: Clock
+    clip: Clip
+
+
+def store_videos(tar: tarfile.TarFile, sources: Sequence[Source], options: Options) -> Dict[str, Any]:
+    """Store the frames that the options choose. Returns frames.json; UserError if a video cannot be used."""
+    videos = [probe(source, options.threads) for source in sources]
+    for video in videos:
+        if video.others:
+            size = "{} x {}".format(*video.size)
+            print(f"{video.source}: the stream of {size} is used, not {', '.join(video.others)}", flush=True)
+    turns = choose_turns(videos)
     if options.downsample:
-        select = "every"
-        frames, size, clock = store_every(tar, video, options.downsample, options.max_size)
+        kept = store_every(tar, videos, turns, options.downsample, options.max_size)
     else:
         assert options.target
-        select = "sharpest"
-        frames, size, clock = store_sharpest(tar, video, options.target, options.max_size)
+        kept = store_sharpest(tar, videos, turns, options.target, options.max_size)
+    durations = [clip.clock.duration for clip in kept]
+    cameras, numbers = group_clips(videos, kept)
+    frames = [
+        {**frame, "camera": camera, "clip": number, "given": None, "turned": degrees}
+        for number, (clip, camera, degrees) in enumerate(zip(kept, numbers, turns))
+        for frame in clip.frames
+    ]
+    streams = [f"{video.source.label}: {size}" for video in videos for size in video.others]
     return {
         "source": "video",
-        "width": size[0],
-        "height": size[1],
-        "source_frames": len(clock.seconds),
-        "duration": clock.duration,
-        "select": select,
+        "width": cameras[0]["width"],
+        "height": cameras[0]["height"],
+        "source_frames": sum(len(clip.clock.seconds) for clip in kept),
+        "duration": None if None in durations else round(sum(map(float, durations)), 6),  # type: ignore[arg-type]
+        "select": "every" if options.downsample else "sharpest",
+        "metric": False,
+        "cameras": cameras,
+        "clips": [
+            {"name": video.source.label, "frames": len(clip.clock.seconds), "duration": clip.clock.duration}
+            for video, clip in zip(videos, kept)
+        ],
+        "left_out": [{"reason": "smaller video streams", "count": len(streams), "names": streams}] if streams else [],
+        "rejected": [entry for clip in kept for entry in clip.rejected],
+        "cuts": [entry for clip in kept for entry in clip.cuts],
         "frames": frames,
     }
 
 
-def store_every(tar: tarfile.TarFile, video: Video, step: int, max_size: int) -> Tuple[Frames, Tuple[int, int], Clock]:
-    """Keep frames 0, step, 2 step ..., damaged ones too: one decoding of the video."""
-    decoding = Decoding(video, keep_graph(f"not(mod(n,{step}))", video, max_size))
-    frames = []
-    size = (0, 0)
-    for position, picture in enumerate(with_progress(decoding, video, "frames kept")):
-        image = to_image(picture, video.hdr)
-        size = same_size(video, image.size, size)
-        frames.append(store_frame(tar, position * step, None, image))
-    check_decoded(video, decoding)
-    find_damage(video, decoding)
-    clock = Clock(decoding)
-    for frame in frames:
-        frame["time"] = clock.seconds[frame["video_frame"]]
-    return frames, size, clock
+def choose_turns(videos: Sequence[Video]) -> List[int]:
+    """Degrees by which the frames of each clip are turned clockwise, so that those of one camera have one size.
+
+    Of the clips of one camera that was held both ways, the fewer ones are turned as the others were.
+    """
+    turns = [0] * len(videos)
+    for index, video in enumerate(videos):
+        alike = [other for other in videos if (other.device, sorted(other.size)) == (video.device, sorted(video.size))]
+        shapes = [get_upright(other) for other in alike]
+        usual = max(sorted(set(shapes)), key=shapes.count)
+        if get_upright(video) != usual:
+            held = next(other.turned for other, shape in zip(alike, shapes) if shape == usual)
+            turns[index] = (held - video.turned) % 360 if (held - video.turned) % 180 else 90
+    return turns
+
+
+def get_upright(video: Video) -> Size:
+    width, height = video.size
+    return (height, width) if video.turned % 180 else (width, height)
+
+
+def group_clips(videos: Sequence[Video], kept: Sequence[Kept]) -> Tuple[List[Dict[str, Any]], List[int]]:
+    """The entry cameras of frames.json, that with most frames first; and the number of each clip's camera.
+
+    Clips of one size by one device are taken as one camera. Their files do not tell the zoom.
+    """
+    members: Dict[Tuple[Any, ...], List[int]] = {}
+    for number, (video, clip) in enumerate(zip(videos, kept)):
+        members.setdefault((clip.size, video.device, *sorted(video.size)), []).append(number)
+    ordered = sorted(members.items(), key=lambda item: -sum(len(kept[number].frames) for number in item[1]))
+    cameras, numbers = [], [0] * len(videos)
+    for camera, (key, clips) in enumerate(ordered):
+        cameras.append({"width": key[0][0], "height": key[0][1], "given": None})
+        for number in clips:
+            numbers[number] = camera
+    return cameras, numbers
+
+
+def store_every(
+    tar: tarfile.TarFile, videos: Sequence[Video], turns: Sequence[int], step: int, max_size: int
+) -> List[Kept]:
+    """Keep frames 0, step, 2 step ... of each video, damaged ones too: one decoding of the video."""
+    kept: List[Kept] = []
+    for video, degrees in zip(videos, turns):
+        before = sum(len(clip.clock.seconds) for clip in kept)
+        decoding = Decoding(video, keep_graph(f"not(mod(n,{step}))", video, max_size))
+        frames: Frames = []
+        size = (0, 0)
+        for position, picture in enumerate(with_progress(decoding, video, "frames kept")):
+            image = turn(to_image(picture, video.hdr), degrees)
+            size = same_size(video, image.size, size)
+            frames.append(store_frame(tar, before, position * step, None, image))
+        check_decoded(video, decoding)
+        find_damage(video, decoding)
+        if decoding.interlaced:
+            count = f"{decoding.interlaced} of {len(decoding.stamps)} frames"
+            print(f"warning: {video.source}: {count} are interlaced and kept as they are", flush=True)
+        clock = Clock(decoding)
+        for frame in frames:
+            frame["time"] = clock.seconds[frame["video_frame"]]
+        kept.append(Kept(frames, size, clock, [], []))
+    return kept
 
 
 def store_sharpest(
-    tar: tarfile.TarFile, video: Video, target: int, max_size: int
-) -> Tuple[Frames, Tuple[int, int], Clock]:
-    """Keep the sharpest frame of each of `target` equal lengths of time.
+    tar: tarfile.TarFile, videos: Sequence[Video], turns: Sequence[int], target: int, max_size: int
+) -> List[Kept]:
+    """Keep the sharpest frame of each of `target` equal stretches of motion.
 
     Two decodings: the first, small and gray, measures all frames; the second, at stored size, ends at the last frame
-    kept. Neither holds more than one picture in memory.
+    kept. Neither holds more than a few pictures in memory.
     """
-    scan = Decoding(video, f"[0:V:0]{fit(SHARPNESS_SIDE)}:flags=area,format=gray,showinfo[out]")
-    measured = [sharpness(picture) for picture in with_progress(scan, video, "frames measured")]
-    check_decoded(video, scan)
-    damaged = find_damage(video, scan)
-    clock = Clock(scan)
-    chosen = sharpest_of_buckets(clock.positions, measured, damaged, target)
+    measured = [measure(video) for video in videos]
+    seconds = sum(len(clip.clock.seconds) for clip in measured)
+    sifted = [sift(clip.clip, max(1, round(target * len(clip.clock.seconds) / seconds))) for clip in measured]
+    kept: List[Kept] = []
+    for clip, degrees, left, share in zip(measured, turns, sifted, share_out(sifted, target)):
+        before = sum(len(other.clock.seconds) for other in kept)
+        chosen = choose(left, clip.clip.sharpness, share)
+        frames, size = store_chosen(tar, clip, chosen, before, degrees, max_size)
+        times = clip.clock.seconds
+        cuts = [{"clip": len(kept), "time": times[cut], "frame": cut} for cut in left.cuts]
+        kept.append(Kept(frames, size, clip.clock, describe(left.rejected, times, len(kept)), cuts))
+        tell(clip.video, left, kept[-1])
+    return kept
 
-    decoding = Decoding(video, keep_graph(select_expression(chosen), video, max_size), frames=len(chosen))
-    frames = []
+
+def measure(video: Video) -> Measured:
+    """Decode the video small and gray: sharpness and motion of all frames."""
+    scan = Decoding(video, f"{video.input}{fit(SHARPNESS_SIDE)}:flags=area,format=gray,showinfo[out]")
+    motion = Motion()
+    measured = []
+    for picture in with_progress(scan, video, "frames measured"):
+        measured.append(sharpness(picture))
+        motion.add(picture)
+    check_decoded(video, scan)
+    if scan.interlaced:  # not from the first frame on
+        return measure(video._replace(interlaced=True))
+    clock = Clock(scan)
+    timed = None not in clock.seconds
+    return Measured(video, scan, clock, Clip(clock.positions, timed, measured, motion.frames, find_damage(video, scan)))
+
+
+def store_chosen(
+    tar: tarfile.TarFile, clip: Measured, chosen: Sequence[int], before: int, degrees: int, max_size: int
+) -> Tuple[Frames, Size]:
+    """Decode the video again and store the frames of these numbers (increasing)."""
+    video, scan = clip.video, clip.scan
+    frames: Frames = []
     size = (0, 0)
+    if not chosen:
+        return frames, size
+    decoding = Decoding(video, keep_graph(select_expression(chosen), video, max_size), frames=len(chosen))
     for position, picture in enumerate(decoding):
         index = chosen[position]
-        image = to_image(picture, video.hdr)
+        image = turn(to_image(picture, video.hdr), degrees)
         size = same_size(video, image.size, size)
-        frames.append(store_frame(tar, index, clock.seconds[index], image))
+        frames.append(store_frame(tar, before, index, clip.clock.seconds[index], image))
     if len(frames) < len(chosen) or any(a != b for a, b in zip(scan.stamps, decoding.stamps)):
-        raise UserError(f"{video.path}: decoding it twice gave different frames; {RE_ENCODE}")
-    return frames, size, clock
+        raise UserError(f"{video.source}: decoding it twice gave different frames; {RE_ENCODE}")
+    return frames, size
 
 
-def sharpest_of_buckets(
-    positions: Sequence[float], measured: Sequence[float], damaged: Set[int], target: int
-) -> List[int]:
-    """Indices of the sharpest frame in each of `target` equal intervals of `positions` (increasing), in order.
-
-    With at most `target` frames all are kept. A bucket's winner is kept however blurred it is: matching neighbours
-    needs an unbroken chain. Damaged frames never win.
-    """
-    if len(positions) <= target:
-        return [index for index in range(len(positions)) if index not in damaged]
-    count = len(positions)
-    length = (positions[-1] - positions[0]) * count / (count - 1)  # the last frame lasts as long as the others
-    best: Dict[int, int] = {}
-    for index, position in enumerate(positions):
-        bucket = int((position - positions[0]) / length * target)
-        if index not in damaged and (bucket not in best or measured[index] > measured[best[bucket]]):
-            best[bucket] = index
-    return sorted(best.values())
+def tell(video: Video, sifted: Sifted, kept: Kept) -> None:
+    """Say what the video is like and what gave way."""
+    if video.interlaced:
+        print(f"{video.source}: interlaced; its half pictures are made into whole ones", flush=True)
+    for cut in kept.cuts:
+        place = f"frame {cut['frame']}" if cut["time"] is None else show_time(cut["time"])
+        print(f"warning: {video.source}: another shot begins at {place}", flush=True)
+    for entry in kept.rejected:
+        print(f"{video.source}: {describe_rejected(entry)}", flush=True)
 
 
 def select_expression(indices: Sequence[int]) -> str:
@@ -129,7 +241,7 @@ def keep_graph(expression: str, video: Video, max_size: int) -> str:
     """Filters that time-stamp every frame of the video, cheaply, and pass on those that `expression` selects."""
     pixels = "rgb48be" if video.hdr else "rgb24"
     return (
-        "[0:V:0]split[all][kept];[all]scale=16:16:flags=neighbor,showinfo,nullsink;"
+        f"{video.input}split[all][kept];[all]scale=16:16:flags=neighbor,showinfo,nullsink;"
         f"[kept]select='{expression}',{fit(max_size)}:flags=bicubic+accurate_rnd+full_chroma_int,format={pixels}[out]"
     )
 
@@ -141,9 +253,9 @@ def fit(side: int) -> str:
 
 
 def same_size(video: Video, size: Tuple[int, int], before: Tuple[int, int]) -> Tuple[int, int]:
-    check_side(str(video.path), size)
+    check_side(str(video.source), size)
     if before not in (size, (0, 0)):
-        raise UserError(f"{video.path}: {CHANGES}")
+        raise UserError(f"{video.source}: {CHANGES}")
     return size
 
 
@@ -153,4 +265,4 @@ def with_progress(pictures: Iterable[np.ndarray], video: Video, what: str) -> It
         yield picture
         if time.monotonic() - shown > PROGRESS_SECONDS:
             shown = time.monotonic()
-            print(f"{video.path}: {count} {what}", flush=True)
+            print(f"{video.source}: {count} {what}", flush=True)

@@ -4,18 +4,19 @@ import contextlib
 import re
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from videomesh.download import SHARE_DRIVE
 from videomesh.errors import UserError
+from videomesh.sources import join_sources, resolve_path
 
 
 @contextlib.contextmanager
-def named_in_errors(scene: str, source: str) -> Iterator[None]:
-    """An error inside becomes a UserError that begins with the scene and the source."""
-    begin = f"scene {scene}: source {without_secrets(source)}"
+def named_in_errors(scene: str, sources: Sequence[str]) -> Iterator[None]:
+    """An error inside becomes a UserError that begins with the scene and the sources."""
+    begin = f"scene {scene}: source {join_sources([without_secrets(source) for source in sources])}"
     try:
         yield
     except UserError as error:
@@ -37,7 +38,7 @@ def without_secrets(source: str) -> str:
 
 def local_path(source: str) -> Path:
     """The file or folder that the source names. UserError if there is none."""
-    path = Path(source).expanduser()
+    path = Path(resolve_path(source))
     if not path.exists():
         raise UserError(f"no such file or folder (seen from {Path.cwd()}); check the path in the table of scenes")
     if not path.is_dir() and not stat.S_ISREG(path.stat().st_mode):
@@ -74,7 +75,9 @@ def describe(path: Path) -> str:
         name = " ".join(title[1].decode(errors="replace").split())[:80] if title else ""
         return f'a web page ("{name}")' if name else "a web page"
     known = next((name for magic, name in SIGNATURES.items() if start.startswith(magic.lower())), "")
-    return known or ("a tar archive" if tarfile.is_tarfile(path) else "")
+    if known in ("", "a gzip archive") and tarfile.is_tarfile(path):
+        return "a compressed tar archive" if known else "a tar archive"
+    return known
 
 
 def remedy(source: str, found: str) -> str:
@@ -86,7 +89,8 @@ def remedy(source: str, found: str) -> str:
         return SHARE_DRIVE
     if "archive" in found:
         return (
-            "if it holds photos, its name must end in .zip or .tar; if it holds a video, unpack it and name the video"
+            "if it holds photos, its name must end in .zip, .tar or .tar.gz; if it holds videos, unpack it and name "
+            "the video or the folder"
         )
     if is_remote(source):
         return "the address must give the file itself: opened in a private browser window, a download must start"

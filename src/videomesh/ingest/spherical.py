@@ -5,11 +5,10 @@ from PIL import Image
 
 from videomesh.errors import UserError
 from videomesh.frames.opening import open_photo
+from videomesh.frames.spherical import is_equirectangular
 from videomesh.ingest.pictures import DAMAGE, Picture
 
 MIN_WIDTH = 1024  # pixels; smaller pictures of this shape are no photos of a 360 degree camera
-SEAM = 0.25  # of the usual difference of columns far apart: the left and the right edge show the same
-POLE = 0.35  # of the usual spread: the first and the last row show one point each
 ADVICE = (
     "cut flat views out of them, for example with "
     "ffmpeg -i IN.jpg -vf v360=e:flat:h_fov=90:v_fov=90:yaw=0 OUT.jpg for yaw 0, 90, 180 and 270, or with the app of "
@@ -46,9 +45,4 @@ def is_spherical(photo: Picture) -> bool:
             small = image.convert("RGB").resize((512, 256), Image.Resampling.BOX)
     except (UserError, *DAMAGE):
         return False
-    pixels = np.asarray(small).astype(float)
-    usual = np.abs(pixels - np.roll(pixels, 256, axis=1)).mean()
-    seam = np.abs(pixels[:, 0] - pixels[:, -1]).mean()
-    spread = pixels.std(axis=1).mean()
-    poles = max(pixels[0].std(axis=0).mean(), pixels[-1].std(axis=0).mean())
-    return bool(usual > 0 and seam < SEAM * usual and poles < POLE * spread)
+    return is_equirectangular(np.asarray(small))

@@ -19,10 +19,15 @@ def ingest_video(source: str, output: Path, progress: Progress) -> None:
         if path.is_dir():
             raise UserError(f"a folder, where a video was expected; photos need an --output ending in {PHOTOS_END}")
         shutil.copyfile(path, output)
-    found = describe(output)
+    check_video(output, source)
+
+
+def check_video(path: Path, source: str) -> None:
+    """UserError unless a file that came from the source has a video stream whose first frame decodes."""
+    found = describe(path)
     if found:
         raise UserError(f"not a video but {found}; {remedy(source, found)}")
     try:
-        probe(output)
+        probe(path)
     except UserError as error:
-        raise UserError(str(error).replace(f"{output}: ", ""))
+        raise UserError(str(error).replace(f"{path}: ", ""))

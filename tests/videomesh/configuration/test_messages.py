@@ -15,6 +15,7 @@ from settings_folder import CONFIG, HEADER, ROW, TABLE, load, load_errors, write
 from videomesh.configuration.files import check_files
 from videomesh.configuration.load import load_scenes
 from videomesh.configuration.schema import find_leaves, read_schema
+from videomesh.configuration.table import SAVE_AS_TEXT
 from videomesh.errors import ConfigurationError
 
 BAD = yaml.safe_load(Path(__file__).with_name("errors.yaml").read_text())
@@ -39,12 +40,23 @@ def list_names(section: re.Match[str]) -> str:
     ("file", "content", "advice"),
     [
         (CONFIG, b"engine: sdfgrid # caf\xe9", "Save it as UTF-8 in your editor."),
-        (TABLE, b"PK\x03\x04\xff\x00\xfe", "In a spreadsheet program, save it as tab-separated text in UTF-8."),
+        (TABLE, b"scene\tvideo\nlamp\tvideos/caf\xe9.mp4", SAVE_AS_TEXT),
     ],
 )
 def test_a_file_that_is_no_text(file: str, content: bytes, advice: str) -> None:
     write(file, content)
     assert load_errors() == [f"{file}: this is not text in UTF-8. {advice}"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"PK\x03\x04\xff\x00\xfe", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"], ids=["xlsx", "xls"]
+)
+def test_a_workbook_as_a_table(content: bytes) -> None:
+    """Excel's choice with Unicode in its name gives tab-separated text in UTF-16, which is read."""
+    write(TABLE, content)
+    (error,) = load_errors()
+    assert error == f"{TABLE}: this is a workbook of a spreadsheet program, not text. {SAVE_AS_TEXT}"
+    assert "Unicode Text (*.txt)" in error
 
 
 ODD = [

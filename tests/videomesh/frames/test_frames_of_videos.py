@@ -42,18 +42,20 @@ def test_every_keeps_what_the_upstream_script_keeps(video: Path, tmp_path: Path)
 
 
 def test_sharp_frames_win(tmp_path: Path) -> None:
-    sharp = sorted(3 * bucket + bucket * 7 % 3 for bucket in range(20))
-    made = [media.picture(n, blurred=n not in sharp) for n in range(COUNT)]
+    made = [media.picture(n, blurred=n % 2 == 1) for n in range(COUNT)]
     summary, pictures = keep(media.write_video(tmp_path / "scene.mp4", made), "--target=20")
-    assert numbers(pictures) == [frame["video_frame"] for frame in summary["frames"]] == sharp
-    assert [frame["time"] for frame in summary["frames"]] == pytest.approx([n / 10 for n in sharp])
+    kept = [frame["video_frame"] for frame in summary["frames"]]
+    assert numbers(pictures) == kept and len(kept) == 20
+    assert all(n % 2 == 0 for n in kept) and max(np.diff(kept)) <= 4
+    assert [frame["time"] for frame in summary["frames"]] == pytest.approx([n / 10 for n in kept])
     assert summary["source"] == "video" and summary["select"] == "sharpest"
 
 
 def test_blurred_stretches_stay_covered(tmp_path: Path) -> None:
     made = [media.picture(n, blurred=20 <= n < 40) for n in range(COUNT)]
     summary, _ = keep(media.write_video(tmp_path / "scene.mp4", made), "--target=30")
-    assert [frame["video_frame"] // 2 for frame in summary["frames"]] == list(range(30))
+    kept = [frame["video_frame"] for frame in summary["frames"]]
+    assert len(kept) == 30 and max(np.diff(kept)) <= 4 and 8 <= sum(20 <= n < 40 for n in kept) <= 12
     measured = {frame["video_frame"]: frame["sharpness"] for frame in summary["frames"]}
     blurred = [value for n, value in measured.items() if 20 <= n < 40]
     assert max(blurred) < 0.4 * np.median(list(measured.values()))
@@ -72,8 +74,8 @@ def test_scattered_frames_of_a_long_video(tmp_path: Path) -> None:
     assert numbers(pictures) == [frame["video_frame"] % 256 for frame in summary["frames"]]
 
 
-def test_buckets_are_cut_in_time_not_in_frames(tmp_path: Path) -> None:
-    """40 frames in the first 4 s, then 20 in the next 20 s: time counts, so the slow part gives most frames."""
+def test_frames_are_spread_by_motion_with_a_little_time(tmp_path: Path) -> None:
+    """40 steps of equal size in the first 4 s, then 20 in the next 20 s: a third of the motion, most of the time."""
     timing = timing_option(find_ffmpeg())
     slow = "setpts='if(lt(N,40),N,40+(N-40)*10)/(10*TB)'"
     made = [media.picture(n) for n in range(COUNT)]
@@ -81,7 +83,7 @@ def test_buckets_are_cut_in_time_not_in_frames(tmp_path: Path) -> None:
     summary, pictures = keep(video, "--target=24")
     kept = [frame["video_frame"] for frame in summary["frames"]]
     assert numbers(pictures) == kept
-    assert len([n for n in kept if n >= 40]) == 20 and 3 <= len([n for n in kept if n < 40]) <= 5
+    assert len(kept) == 24 and 8 <= sum(n >= 40 for n in kept) <= 11
     times = [n / 10 if n < 40 else 4 + (n - 40) for n in kept]
     assert [frame["time"] for frame in summary["frames"]] == pytest.approx(times, abs=0.002)
 
@@ -121,10 +123,10 @@ def test_large_frames_shrink_and_small_ones_do_not_grow(video: Path) -> None:
 
 
 def test_luminance(tmp_path: Path) -> None:
-    made = [np.full((64, 96, 3), 0 if n < 10 else 255, np.uint8) for n in range(20)]
+    made = [np.full((64, 96, 3), 51 if n < 10 else 255, np.uint8) for n in range(20)]
     summary, _ = keep(media.write_video(tmp_path / "scene.mp4", made))
     measured = [frame["luminance"] for frame in summary["frames"]]
-    assert measured[:10] == pytest.approx([0] * 10, abs=0.02) and measured[10:] == pytest.approx([1] * 10, abs=0.02)
+    assert measured[:10] == pytest.approx([0.2] * 10, abs=0.02) and measured[10:] == pytest.approx([1] * 10, abs=0.02)
 
 
 # sRGB values worked out by hand from ITU-R BT.2100: display light of the signal over 203 cd/m2 (white, BT.2408),
