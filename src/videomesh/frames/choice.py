@@ -11,14 +11,14 @@ import numpy as np
 from videomesh.frames.motion import Frame, find_cuts
 
 TIME_SHARE = 0.1  # of a stretch's length that is time, the rest is motion
-EVENNESS = 0.1  # of its sharpness is what a frame at the end of a stretch may have more than one in the middle
+EVENNESS = 0.1  # so much sharper, as a share, a frame at the end of a stretch has to be than one in its middle
 BLACK = 0.025  # mean luminance, 0 to 1: nothing can be seen below it
 ENOUGH = 20  # frames that are left at least if standing frames and copies give way
 LEAST = 3  # frames that are left at least if black frames and titles give way
 STANDING_RATE = 0.1  # of the usual rate of motion: below it the camera stands
 MIN_STANDING, MAX_STANDING = 0.4, 1.0  # seconds: a shorter stop is never called standing, a longer one always
 TREMBLING = 0.005  # of the picture's long side: what moves in a hand that stands
-MAX_TITLES = 0.25  # of the clip; where more stands between cuts, it is a show of still pictures
+MAX_TITLES = 0.5  # of the clip; where more stands between cuts, it is a show of still pictures
 COPY = 0.1  # of a large change between neighbours, and at most MAX_COPY gray levels: what a coder does to a copy
 MAX_COPY = 6.0
 NOMINAL_RATE = 25.0  # frames a second where the file has no time stamps
@@ -64,7 +64,7 @@ def sift(clip: Clip, target: int) -> Sifted:
     advance = np.array([frame.advance for frame in clip.motion], float)
     advance[[index for index in range(count) if index in cuts or {index - 1, index} & black]] = 0.0
     standing = find_standing(times, advance, borders, target)
-    titles = find_titles(standing, times, {0, count, *borders})
+    titles = find_titles([run for run in standing if run[0] not in black], times, {0, count, *borders})
     pauses = [run for run in standing if run not in titles]
 
     sieve = Sieve(count)
@@ -113,8 +113,9 @@ def members(runs: Sequence[Tuple[int, int]]) -> Set[int]:
 def choose(sifted: Sifted, sharpness: Sequence[float], target: int) -> List[int]:
     """The sharpest candidate of each of `target` stretches of equal length, all if there are no more.
 
-    A stretch's winner is kept however blurred it is: matching neighbours needs an unbroken chain. A step between two
-    candidates that is longer than a stretch counts as one, so that no stretch is empty and exactly `target` are kept.
+    Of frames that are about as sharp, that nearest to the middle is taken, so that views are even. A stretch's winner
+    is kept however blurred it is: matching neighbours needs an unbroken chain. A step between two candidates that is
+    longer than a stretch counts as one, so that no stretch is empty and exactly `target` are kept.
     """
     candidates = sifted.candidates
     if len(candidates) <= target:
