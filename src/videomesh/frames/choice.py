@@ -148,28 +148,19 @@ def limit_steps(steps: np.ndarray, target: int) -> np.ndarray:
 
 
 def share_out(sifted: Sequence[Sifted], target: int) -> List[int]:
-    """How many of `target` frames each clip gives: by its motion and time, all of a clip that has fewer."""
-    amounts = np.array([clip.amount for clip in sifted])
-    seconds = np.array([clip.seconds for clip in sifted])
+    """How many of `target` frames each clip gives: by its motion and time, all of a clip that has fewer.
+
+    One frame after another goes to the clip that has fewest for its weight (the method of Sainte-Lague).
+    """
     weights = np.zeros(len(sifted))
-    for values, share in ((amounts, 1 - TIME_SHARE), (seconds, TIME_SHARE)):
+    for name, share in (("amount", 1 - TIME_SHARE), ("seconds", TIME_SHARE)):
+        values = np.array([getattr(clip, name) for clip in sifted])
         weights += share * (values / values.sum() if values.sum() > 0 else 1 / len(sifted))
-    most = np.array([len(clip.candidates) for clip in sifted], float)
-    shares = np.minimum(most, LEAST)
-    for _ in sifted:  # what a clip cannot give, the others do
-        free = shares < most
-        rest = target - shares[~free].sum()
-        if not free.any() or rest <= 0:
-            break
-        wanted = np.clip(weights / weights[free].sum() * rest, np.minimum(most, LEAST), most)
-        shares = np.where(free, wanted, shares)
-        if shares.sum() >= target - 1e-9:
-            break
-    whole = np.floor(shares)
-    missing = max(0, round(float(min(target, most.sum()) - whole.sum())))
-    for index in np.argsort(whole - shares, kind="stable")[:missing]:
-        whole[index] += 1
-    return [int(share) for share in np.minimum(np.maximum(whole, np.minimum(most, 1)), most)]
+    most = np.array([len(clip.candidates) for clip in sifted])
+    shares = np.minimum(most, min(LEAST, target // len(sifted)))
+    while shares.sum() < min(target, most.sum()):
+        shares[np.argmax(np.where(shares < most, weights / (shares + 0.5), -1))] += 1
+    return [int(share) for share in shares]
 
 
 def group(indices: Sequence[int], reason: str) -> List[Stretch]:

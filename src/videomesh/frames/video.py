@@ -87,15 +87,17 @@ def store_videos(tar: tarfile.TarFile, sources: Sequence[Source], options: Optio
 def choose_turns(videos: Sequence[Video]) -> List[int]:
     """Degrees by which the frames of each clip are turned clockwise, so that those of one camera have one size.
 
-    Of the clips of one camera that was held both ways, the fewer ones are turned as the others were.
+    Where one camera was held both ways, what is shorter is turned as the rest was.
     """
     turns = [0] * len(videos)
     for index, video in enumerate(videos):
         alike = [other for other in videos if (other.device, sorted(other.size)) == (video.device, sorted(video.size))]
-        shapes = [get_upright(other) for other in alike]
-        usual = max(sorted(set(shapes)), key=shapes.count)
+        seconds: Dict[Size, float] = {}
+        for other in alike:
+            seconds[get_upright(other)] = seconds.get(get_upright(other), 0.0) + (other.duration or 1.0)
+        usual = max(seconds, key=lambda shape: seconds[shape])
         if get_upright(video) != usual:
-            held = next(other.turned for other, shape in zip(alike, shapes) if shape == usual)
+            held = next(other.turned for other in alike if get_upright(other) == usual)
             turns[index] = (held - video.turned) % 360 if (held - video.turned) % 180 else 90
     return turns
 
