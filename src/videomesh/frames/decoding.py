@@ -70,13 +70,15 @@ class Video(NamedTuple):
     others: Tuple[str, ...] = ()  # sizes of smaller streams, which are left out
     size: Tuple[int, int] = (0, 0)  # width and height of the coded picture, pixels
     turned: int = 0  # degrees by which it is shown turned clockwise
-    interlaced: bool = False  # some frames are flagged as two half pictures of different times
+    interlaced: bool = False  # some frames are two half pictures of different times
+    field_order: str = ""  # tff or bff, if all are and the frames do not say so
     device: str = ""  # maker, model and lens, where the file tells them
 
     @property
     def input(self) -> str:
-        """What a graph of filters begins with. Frames that are flagged as interlaced become whole pictures."""
-        return f"[{self.stream}]" + ("bwdif=mode=send_frame:deint=interlaced," if self.interlaced else "")
+        """What a graph of filters begins with. Interlaced frames become whole pictures."""
+        which = f"parity={self.field_order}:deint=all" if self.field_order else "deint=interlaced"
+        return f"[{self.stream}]" + (f"bwdif=mode=send_frame:{which}," if self.interlaced else "")
 
 
 class Clock:

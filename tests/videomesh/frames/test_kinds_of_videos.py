@@ -63,6 +63,15 @@ def test_video_that_becomes_interlaced_on_the_way(interlaced: Path, tmp_path: Pa
     assert len(pictures) == 80 and get_combing(pictures) < 0.85
 
 
+@pytest.mark.parametrize("selection", ["--target=20", "--downsample=2"])
+def test_interlaced_video_without_flags_is_found(tmp_path: Path, selection: str) -> None:
+    pictures = [weave(media.view(6 * k), media.view(6 * k + 3)) for k in range(40)]
+    video = media.write_video(tmp_path / "film.mp4", pictures, "-preset", "medium")
+    _, kept = keep(video, selection)
+    assert len(kept) == 20 and get_combing(kept) < 0.85
+    assert "interlaced" in run(video, selection).stdout
+
+
 def test_progressive_video_passes_the_filter_unchanged(tmp_path: Path) -> None:
     """No filter is put before a video whose frames are not flagged: what is stored is what it always was."""
     video = media.write_video(tmp_path / "film.mp4", [media.view(3 * k) for k in range(30)])
