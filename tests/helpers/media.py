@@ -1,5 +1,6 @@
 """Tiny videos and photos for tests. Every picture carries its number, so that a test can tell which one came out."""
 
+import functools
 import subprocess
 from pathlib import Path
 
@@ -22,6 +23,25 @@ def picture(number: int, blurred: bool = False) -> np.ndarray:
     for bit in range(8):
         pixels[:BLOCK, bit * BLOCK : (bit + 1) * BLOCK] = 255 * (number >> bit & 1)
     return pixels
+
+
+@functools.cache
+def get_panorama(seed: int) -> Image.Image:
+    """A wide picture with details of several sizes."""
+    random = np.random.default_rng(seed)
+    layers = np.zeros((120, 2000, 3))
+    for size, weight in ((3, 50), (9, 70), (30, 90)):
+        noise = random.integers(0, 256, (120 // size + 1, 2000 // size + 1, 3), np.uint8)
+        layers += np.asarray(Image.fromarray(noise).resize((2000, 120), Image.Resampling.BICUBIC)) * (weight / 210)
+    return Image.fromarray(layers.clip(0, 255).astype(np.uint8))
+
+
+def view(place: float, seed: int = 0) -> np.ndarray:
+    """(120, 160, 3) uint8: what a camera sees that has moved on by `place` pixels, of one place or another (seed)."""
+    shifted = get_panorama(seed).transform(
+        (160, 120), Image.Transform.AFFINE, (1, 0, place, 0, 1, 0), Image.Resampling.BILINEAR
+    )
+    return np.asarray(shifted)
 
 
 def number_of(image: Image.Image) -> int:

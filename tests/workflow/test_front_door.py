@@ -1,6 +1,7 @@
 """What a user meets before the first result: wrong configurations, sources of each kind, and sources that fail."""
 
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -68,23 +69,30 @@ def test_videos_from_a_bucket_a_server_and_a_zip_come_in(checkout: Checkout, web
             {"scene": "bucket", "video": "s3://films/from/tractor.mp4"},
             {"scene": "server", "video": f"{web}/tractor.mp4?token=secret"},
             {"scene": "archive", "video": f"{web}/photos.zip"},
+            {"scene": "clips", "video": f"s3://films/from/tractor.mp4 ; {web}/tractor.mp4 ; films/my clip.mp4"},
             {"scene": "missing", "video": "s3://films/from/nothing.mp4"},
             {"scene": "page", "video": f"{web}/"},
         ]
     )
+    (checkout.folder / "films").mkdir()
+    shutil.copy(DEMO, checkout.folder / "films" / "my clip.mp4")
     store = checkout.folder.parent / "s3"
     store.mkdir()
     with s3_server(store) as server:
         server.client().create_bucket(Bucket="films")
         server.client().upload_file(str(DEMO), "films", "from/tractor.mp4")
         targets = [
-            f"resources/videos/{name}" for name in ("bucket/video.mp4", "server/video.mp4", "archive/photos.tar")
+            f"resources/videos/{name}"
+            for name in ("bucket/video.mp4", "server/video.mp4", "archive/photos.tar", "clips/clips.tar")
         ]
         run = checkout.snakemake(*targets, **server.environment)
         assert run.returncode == 0, run.stdout
         for film in targets[:2]:
             assert (checkout.folder / film).read_bytes() == DEMO.read_bytes()
             assert not (checkout.folder / film).is_symlink()
+        with tarfile.open(checkout.folder / targets[3]) as tar:
+            assert tar.getnames() == ["000_tractor.mp4", "001_tractor.mp4", "002_my clip.mp4", "ingest.json"]
+            assert all(tar.extractfile(clip).read() == DEMO.read_bytes() for clip in tar.getnames()[:3])  # type: ignore[union-attr]
         run = checkout.snakemake("resources/videos/missing/video.mp4", **server.environment)
         assert run.returncode == 1
         assert "scene=missing" in run.stdout and "s3://films/from/nothing.mp4" in run.stdout

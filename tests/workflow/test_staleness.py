@@ -252,6 +252,26 @@ def test_masks_of_photos(tmp_path: Path) -> None:
     assert "ingest_photos" not in checkout.planned()
 
 
+def test_clips_of_a_folder(tmp_path: Path) -> None:
+    """A changed, new or removed clip makes the scene stale. What ingest leaves out does not."""
+    checkout = Checkout.make(tmp_path / "checkout")
+    for file in ("clips/a.mp4", "clips/deep/b.MOV", "clips/poster.jpg", "front.mp4", "back.mp4"):
+        (checkout.folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (checkout.folder / file).write_text(file)
+    checkout.configure([{"scene": "lamp", "video": "clips"}, {"scene": "chair", "video": "front.mp4;back.mp4"}])
+    pretend(checkout)
+    (checkout.folder / "clips/poster.jpg").write_text("other words")
+    assert checkout.planned() == {}
+    changes = {"clips/deep/b.MOV": "lamp", "clips/c.mkv": "lamp", "back.mp4": "chair"}
+    for file, scene in changes.items():
+        (checkout.folder / file).write_text(f"another {file}")
+        planned = checkout.planned_by_scene()
+        assert set(planned) == {scene} and {"ingest_clips", "frames", "deliver"} <= set(planned[scene]), file
+        assert checkout.accept().returncode == 0
+    (checkout.folder / "clips/a.mp4").unlink()
+    assert "ingest_clips" in checkout.planned()
+
+
 def test_an_image_counts_where_it_is_used(two: Checkout, tmp_path: Path) -> None:
     """The same steps run without containers on this machine."""
     images = {name: f"example/{name}:2" for name in ("colmap", "pytorch", "neuralangelo")}

@@ -11,14 +11,14 @@ import numpy as np
 from videomesh.frames.motion import Frame, find_cuts
 
 TIME_SHARE = 0.1  # of a stretch's length that is time, the rest is motion
-EVENNESS = 0.1  # of its sharpness is what a frame at the end of a stretch may have more than one in the middle
+EVENNESS = 0.1  # so much sharper, as a share, a frame at the end of a stretch has to be than one in its middle
 BLACK = 0.025  # mean luminance, 0 to 1: nothing can be seen below it
 ENOUGH = 20  # frames that are left at least if standing frames and copies give way
 LEAST = 3  # frames that are left at least if black frames and titles give way
 STANDING_RATE = 0.1  # of the usual rate of motion: below it the camera stands
 MIN_STANDING, MAX_STANDING = 0.4, 1.0  # seconds: a shorter stop is never called standing, a longer one always
 TREMBLING = 0.005  # of the picture's long side: what moves in a hand that stands
-MAX_TITLES = 0.25  # of the clip; where more stands between cuts, it is a show of still pictures
+MAX_TITLES = 0.5  # of the clip; where more stands between cuts, it is a show of still pictures
 COPY = 0.1  # of a large change between neighbours, and at most MAX_COPY gray levels: what a coder does to a copy
 MAX_COPY = 6.0
 NOMINAL_RATE = 25.0  # frames a second where the file has no time stamps
@@ -64,7 +64,7 @@ def sift(clip: Clip, target: int) -> Sifted:
     advance = np.array([frame.advance for frame in clip.motion], float)
     advance[[index for index in range(count) if index in cuts or {index - 1, index} & black]] = 0.0
     standing = find_standing(times, advance, borders, target)
-    titles = find_titles(standing, times, {0, count, *borders})
+    titles = find_titles([run for run in standing if run[0] not in black], times, {0, count, *borders})
     pauses = [run for run in standing if run not in titles]
 
     sieve = Sieve(count)
@@ -113,8 +113,9 @@ def members(runs: Sequence[Tuple[int, int]]) -> Set[int]:
 def choose(sifted: Sifted, sharpness: Sequence[float], target: int) -> List[int]:
     """The sharpest candidate of each of `target` stretches of equal length, all if there are no more.
 
-    A stretch's winner is kept however blurred it is: matching neighbours needs an unbroken chain. A step between two
-    candidates that is longer than a stretch counts as one, so that no stretch is empty and exactly `target` are kept.
+    Of frames that are about as sharp, that nearest to the middle is taken, so that views are even. A stretch's winner
+    is kept however blurred it is: matching neighbours needs an unbroken chain. A step between two candidates that is
+    longer than a stretch counts as one, so that no stretch is empty and exactly `target` are kept.
     """
     candidates = sifted.candidates
     if len(candidates) <= target:
@@ -147,28 +148,19 @@ def limit_steps(steps: np.ndarray, target: int) -> np.ndarray:
 
 
 def share_out(sifted: Sequence[Sifted], target: int) -> List[int]:
-    """How many of `target` frames each clip gives: by its motion and time, all of a clip that has fewer."""
-    amounts = np.array([clip.amount for clip in sifted])
-    seconds = np.array([clip.seconds for clip in sifted])
+    """How many of `target` frames each clip gives: by its motion and time, all of a clip that has fewer.
+
+    One frame after another goes to the clip that has fewest for its weight (the method of Sainte-Lague).
+    """
     weights = np.zeros(len(sifted))
-    for values, share in ((amounts, 1 - TIME_SHARE), (seconds, TIME_SHARE)):
+    for name, share in (("amount", 1 - TIME_SHARE), ("seconds", TIME_SHARE)):
+        values = np.array([getattr(clip, name) for clip in sifted])
         weights += share * (values / values.sum() if values.sum() > 0 else 1 / len(sifted))
-    most = np.array([len(clip.candidates) for clip in sifted], float)
-    shares = np.minimum(most, LEAST)
-    for _ in sifted:  # what a clip cannot give, the others do
-        free = shares < most
-        rest = target - shares[~free].sum()
-        if not free.any() or rest <= 0:
-            break
-        wanted = np.clip(weights / weights[free].sum() * rest, np.minimum(most, LEAST), most)
-        shares = np.where(free, wanted, shares)
-        if shares.sum() >= target - 1e-9:
-            break
-    whole = np.floor(shares)
-    missing = max(0, round(float(min(target, most.sum()) - whole.sum())))
-    for index in np.argsort(whole - shares, kind="stable")[:missing]:
-        whole[index] += 1
-    return [int(share) for share in np.minimum(np.maximum(whole, np.minimum(most, 1)), most)]
+    most = np.array([len(clip.candidates) for clip in sifted])
+    shares = np.minimum(most, min(LEAST, target // len(sifted)))
+    while shares.sum() < min(target, most.sum()):
+        shares[np.argmax(np.where(shares < most, weights / (shares + 0.5), -1))] += 1
+    return [int(share) for share in shares]
 
 
 def group(indices: Sequence[int], reason: str) -> List[Stretch]:

@@ -1,5 +1,6 @@
 """A video, decoded by ffmpeg 4.2 or newer, and when its frames are shown."""
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -69,13 +70,15 @@ class Video(NamedTuple):
     others: Tuple[str, ...] = ()  # sizes of smaller streams, which are left out
     size: Tuple[int, int] = (0, 0)  # width and height of the coded picture, pixels
     turned: int = 0  # degrees by which it is shown turned clockwise
-    interlaced: bool = False  # some frames are flagged as two half pictures of different times
+    interlaced: bool = False  # some frames are two half pictures of different times
+    field_order: str = ""  # tff or bff, if all are and the frames do not say so
     device: str = ""  # maker, model and lens, where the file tells them
 
     @property
     def input(self) -> str:
-        """What a graph of filters begins with. Frames that are flagged as interlaced become whole pictures."""
-        return f"[{self.stream}]" + ("bwdif=mode=send_frame:deint=interlaced," if self.interlaced else "")
+        """What a graph of filters begins with. Interlaced frames become whole pictures."""
+        which = f"parity={self.field_order}:deint=all" if self.field_order else "deint=interlaced"
+        return f"[{self.stream}]" + (f"bwdif=mode=send_frame:{which}," if self.interlaced else "")
 
 
 class Clock:
@@ -228,6 +231,8 @@ def timing_option(ffmpeg: str) -> Tuple[str, str]:
 
 THUMBNAIL = "scale=16:16:flags=neighbor,format=gray,showinfo[out]"  # all that is needed where only frames count
 STREAM = re.compile(r"^\[info\] +Stream #0:(\d+)\S*: (.*)")
+SPHERICAL = re.compile(r"\] +spherical(?: mapping)?: ([\w -]*\w)", re.IGNORECASE)  # as versions of ffmpeg write it
+OUTPUT = re.compile(r"\[info\] (Stream mapping|Output #0)")  # from here on it is about what ffmpeg makes
 DEVICE = re.compile(r"^\[info\] +(?:\S+\.)?(make|model|manufacturer|camera\.lens_model) *: (.+)")
 
 
@@ -239,7 +244,10 @@ def probe(file: Union[Path, Source], threads: Optional[int] = None) -> Video:
     video = Video(source, find_ffmpeg(), threads)
     first = Decoding(video, f"{video.input}{THUMBNAIL}", frames=1)
     pictures = list(first)
-    streams = [match for match in map(STREAM.search, first.log) if match]
+    about_input = itertools.takewhile(
+        lambda line: not re.match(r"\[info\] (Stream mapping|Output #0)", line), first.log
+    )
+    streams = [match for match in map(STREAM.search, about_input) if match]
     videos = list_videos(streams)
     if any("moov atom not found" in error for error in first.errors) and is_mp4(source):
         raise UserError(f"{source}: the video is cut short, its index is missing; copy or download it again")
@@ -291,10 +299,9 @@ def check_flat(source: Source, videos: Sequence[Stream], log: Sequence[str]) -> 
             f"degree cameras store the pictures of their lenses; {REFRAME}. If it is no such file, keep one stream: "
             "ffmpeg -i FILE -map 0:v:0 -c copy one.mp4"
         )
-    spherical = next((line for line in log if re.search(r"\] +spherical: ", line)), None)
+    spherical = next((match for match in map(SPHERICAL.search, log) if match), None)
     if spherical:
-        kind = re.split(r"[ (]+", spherical.partition("spherical: ")[2])[0]
-        raise UserError(f"{source}: a 360 degree video ({kind}), which cannot be used as it is; {REFRAME}")
+        raise UserError(f"{source}: a 360 degree video ({spherical[1]}), which cannot be used as it is; {REFRAME}")
 
 
 def check_picture(video: Video, size: Tuple[int, int]) -> None:
@@ -303,7 +310,7 @@ def check_picture(video: Video, size: Tuple[int, int]) -> None:
         return
     graph = f"{video.input}select='not(mod(n,30))',scale=512:256:flags=area,format=rgb24,showinfo[out]"
     pictures = list(Decoding(video, graph, frames=3))
-    for kind, matches in (("equirectangular", is_equirectangular), ("two fisheye pictures", is_dual_fisheye)):
+    for kind, matches in (("two fisheye pictures", is_dual_fisheye), ("equirectangular", is_equirectangular)):
         if pictures and all(map(matches, pictures)):
             raise UserError(f"{video.source}: a 360 degree video ({kind}), which cannot be used as it is; {REFRAME}")
 

@@ -13,6 +13,7 @@ from videomesh.frames.damage import find_damage
 from videomesh.frames.decoding import CHANGES, RE_ENCODE, Clock, Decoding, Source, Video, check_decoded, probe
 from videomesh.frames.frame import SHARPNESS_SIDE, check_side, sharpness, store_frame
 from videomesh.frames.hdr import to_image
+from videomesh.frames.interlacing import find_field_order
 from videomesh.frames.motion import Motion
 from videomesh.frames.options import Options
 from videomesh.moments import describe_rejected, show_time
@@ -45,11 +46,13 @@ class Measured(NamedTuple):
 
 def store_videos(tar: tarfile.TarFile, sources: Sequence[Source], options: Options) -> Dict[str, Any]:
     """Store the frames that the options choose. Returns frames.json; UserError if a video cannot be used."""
-    videos = [probe(source, options.threads) for source in sources]
+    videos = [find_field_order(probe(source, options.threads)) for source in sources]
     for video in videos:
         if video.others:
             size = "{} x {}".format(*video.size)
             print(f"{video.source}: the stream of {size} is used, not {', '.join(video.others)}", flush=True)
+        if video.interlaced:
+            tell_interlaced(video)
     turns = choose_turns(videos)
     if options.downsample:
         kept = store_every(tar, videos, turns, options.downsample, options.max_size)
@@ -87,15 +90,17 @@ def store_videos(tar: tarfile.TarFile, sources: Sequence[Source], options: Optio
 def choose_turns(videos: Sequence[Video]) -> List[int]:
     """Degrees by which the frames of each clip are turned clockwise, so that those of one camera have one size.
 
-    Of the clips of one camera that was held both ways, the fewer ones are turned as the others were.
+    Where one camera was held both ways, what is shorter is turned as the rest was.
     """
     turns = [0] * len(videos)
     for index, video in enumerate(videos):
         alike = [other for other in videos if (other.device, sorted(other.size)) == (video.device, sorted(video.size))]
-        shapes = [get_upright(other) for other in alike]
-        usual = max(sorted(set(shapes)), key=shapes.count)
+        seconds: Dict[Size, float] = {}
+        for other in alike:
+            seconds[get_upright(other)] = seconds.get(get_upright(other), 0.0) + (other.duration or 1.0)
+        usual = max(seconds, key=lambda shape: seconds[shape])
         if get_upright(video) != usual:
-            held = next(other.turned for other, shape in zip(alike, shapes) if shape == usual)
+            held = next(other.turned for other in alike if get_upright(other) == usual)
             turns[index] = (held - video.turned) % 360 if (held - video.turned) % 180 else 90
     return turns
 
@@ -157,8 +162,8 @@ def store_sharpest(
     kept. Neither holds more than a few pictures in memory.
     """
     measured = [measure(video) for video in videos]
-    seconds = sum(len(clip.clock.seconds) for clip in measured)
-    sifted = [sift(clip.clip, max(1, round(target * len(clip.clock.seconds) / seconds))) for clip in measured]
+    total = sum(len(clip.clip.positions) for clip in measured)
+    sifted = [sift(clip.clip, max(1, round(target * len(clip.clip.positions) / total))) for clip in measured]
     kept: List[Kept] = []
     for clip, degrees, left, share in zip(measured, turns, sifted, share_out(sifted, target)):
         before = sum(len(other.clock.seconds) for other in kept)
@@ -181,6 +186,7 @@ def measure(video: Video) -> Measured:
         motion.add(picture)
     check_decoded(video, scan)
     if scan.interlaced:  # not from the first frame on
+        tell_interlaced(video)
         return measure(video._replace(interlaced=True))
     clock = Clock(scan)
     timed = None not in clock.seconds
@@ -207,10 +213,12 @@ def store_chosen(
     return frames, size
 
 
+def tell_interlaced(video: Video) -> None:
+    print(f"{video.source}: interlaced; its half pictures are made into whole ones", flush=True)
+
+
 def tell(video: Video, sifted: Sifted, kept: Kept) -> None:
-    """Say what the video is like and what gave way."""
-    if video.interlaced:
-        print(f"{video.source}: interlaced; its half pictures are made into whole ones", flush=True)
+    """Say where shots begin and what gave way."""
     for cut in kept.cuts:
         place = f"frame {cut['frame']}" if cut["time"] is None else show_time(cut["time"])
         print(f"warning: {video.source}: another shot begins at {place}", flush=True)

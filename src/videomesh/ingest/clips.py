@@ -16,7 +16,7 @@ from videomesh.files import add_to_tar
 from videomesh.ingest.listing import LeftOut
 from videomesh.ingest.sources import is_remote, local_path, without_secrets
 from videomesh.ingest.video import check_video
-from videomesh.sources import VIDEO_SUFFIXES, list_folder
+from videomesh.sources import VIDEO_SUFFIXES, list_folder, resolve_path
 
 CHUNK = 1 << 20
 
@@ -47,9 +47,9 @@ def ingest_clips(sources: list[str], output: Path, progress: Progress) -> None:
 
 def list_clips(source: str, left_out: LeftOut) -> list[str]:
     """The source itself, or the videos of a folder without those that stand for another. UserError if there is none."""
-    if is_remote(source) or not local_path(source).is_dir():
+    folder = Path(resolve_path(source))
+    if is_remote(source) or not folder.is_dir():
         return [source]
-    folder = local_path(source)
     videos, photos = list_folder(folder)
     if not videos:
         raise UserError(f"{source}: no video in this folder; files that can be used end in {'/'.join(VIDEO_SUFFIXES)}")
