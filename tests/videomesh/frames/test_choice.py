@@ -5,9 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import media
 from frames_program import keep, run
+from videomesh.frames.choice import Clip, choose, share_out, sift
+from videomesh.frames.motion import Frame
 
 STEP = 3.0  # pixels between neighbouring frames of the usual camera, 1.9 % of the picture
 CARD = np.full((120, 160, 3), (20, 30, 120), np.uint8)
@@ -139,3 +143,23 @@ def test_a_still_film_of_slides_keeps_frames_of_each(tmp_path: Path) -> None:
 def test_a_short_film_that_stands_for_a_while_keeps_all_of_its_motion(tmp_path: Path) -> None:
     numbers = kept(film(tmp_path, [media.view(0)] * 30 + walk(40), "--target=150"))
     assert set(range(31, 70)) <= set(numbers) and sum(n < 30 for n in numbers) <= 2
+
+
+@given(data=st.data(), count=st.integers(1, 120), target=st.sampled_from([3, 5, 24, 48, 150]), timed=st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_any_film_gives_as_many_frames_as_it_can(data: st.DataObject, count: int, target: int, timed: bool) -> None:
+    def draw(*values: float) -> list[float]:
+        return data.draw(st.lists(st.sampled_from(values), min_size=count, max_size=count))
+
+    advance = draw(0.0, 0.0, 1e-9, 0.003, 0.01, 5.0)
+    motion = [Frame(*frame) for frame in zip(advance, draw(1, 0.9, 0), draw(0, 1, 90), draw(0, 0.5, 0.5), strict=True)]
+    positions = np.cumsum(draw(0.01, 0.04, 2.0) if timed else np.ones(count)).tolist()
+    damaged = {index for index, bad in enumerate(draw(0, 0, 0, 1)) if bad}
+    clip = Clip(positions, timed, draw(1, 50, 60), motion, damaged)
+    sifted = sift(clip, target)
+    chosen = choose(sifted, clip.sharpness, target)
+    assert chosen == sorted(set(chosen) - damaged)
+    assert len(chosen) == min(target, len(sifted.candidates))
+    assert len(sifted.candidates) >= min(3, count - len(damaged))
+    assert all(0 <= first <= last < count and frames > 0 for first, last, frames, _ in sifted.rejected)
+    assert sum(share_out([sifted, sifted], target)) == min(target, 2 * len(sifted.candidates))
