@@ -145,6 +145,24 @@ def test_a_short_film_that_stands_for_a_while_keeps_all_of_its_motion(tmp_path: 
     assert set(range(31, 70)) <= set(numbers) and sum(n < 30 for n in numbers) <= 2
 
 
+def test_what_is_burnt_in_is_named(tmp_path: Path) -> None:
+    """A date in the lower left corner. A still background is none, nor is anything in the other films here."""
+    pictures = walk(60)
+    for number, picture in enumerate(pictures):
+        pictures[number] = picture.copy()
+        pictures[number][100:112, 10:14] = pictures[number][100:112, 20:24] = pictures[number][106:112, 30:50] = 255
+    summary = film(tmp_path, pictures)
+    ((clip, box),) = [(entry["clip"], entry["box"]) for entry in summary["burnt_in"]]
+    assert clip == 0 and box == pytest.approx([10 / 160, 100 / 120, 50 / 160, 112 / 120], abs=0.02)
+    assert "(bottom left), such as a date or a logo" in run(tmp_path / "film.mp4").stdout
+    assert film(tmp_path, walk(60))["burnt_in"] == []
+    for number in range(60):
+        turning = media.view(0).copy()
+        turning[30:90, 50:110] = media.view(3.0 * number, 1)[30:90, 50:110]
+        pictures[number] = turning
+    assert film(tmp_path, pictures)["burnt_in"] == []
+
+
 @given(data=st.data(), count=st.integers(1, 120), target=st.sampled_from([3, 5, 24, 48, 150]), timed=st.booleans())
 @settings(max_examples=150, deadline=None)
 def test_any_film_gives_as_many_frames_as_it_can(data: st.DataObject, count: int, target: int, timed: bool) -> None:

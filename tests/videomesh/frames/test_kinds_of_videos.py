@@ -149,6 +149,15 @@ def test_a_360_degree_video_without_a_tag_is_refused(tmp_path: Path) -> None:
     assert run(flat).returncode == 0
 
 
+def test_a_wide_video_before_a_plain_background_is_none_of_360_degrees(tmp_path: Path) -> None:
+    y, x = np.mgrid[:512, :1024]
+    picture = np.repeat(
+        np.where(np.hypot(x - 512, y - 256) < 200, (x * 7 + y * 3) % 200, 240 - y // 8)[..., None], 3, 2
+    )
+    video = media.write_video(tmp_path / "film.mp4", [picture.astype(np.uint8)] * 5)
+    assert run(video).returncode == 0
+
+
 def test_two_fisheye_pictures_in_one_are_refused(tmp_path: Path) -> None:
     y, x = np.mgrid[:512, :1024] + 0.5
     inside = np.hypot(x % 512 - 256, y - 256) < 250
