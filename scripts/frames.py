@@ -2,8 +2,8 @@
 
 A video is sampled. `--target N` cuts it into N stretches over which the picture moves on by the same amount, and keeps
 the sharpest frame of each, because blurred frames cost poses and detail (Neuralangelo's FAQ names motion blur first).
-`--downsample N` keeps frames 0, N, 2N ... as Neuralangelo's own script does. Photos are all kept. Every frame ends as an
-8-bit sRGB JPEG, upright; only what one camera took that was held both ways is turned, so that it fits this camera.
+`--downsample N` keeps frames 0, N, 2N ... as Neuralangelo's own script does. Photos are all kept. Every frame ends as
+an 8-bit sRGB JPEG, upright; only what one camera took that was held both ways is turned, so that it fits this camera.
 
 It needs ffmpeg 4.2 or newer. It uses only Python 3.8, numpy and pillow, because it also runs inside COLMAP's own image.
 """
@@ -30,9 +30,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--source", type=Path, required=True, help="a video, clips.tar, or photos in a .tar; not compressed"
-    )
+    parser.add_argument("--source", type=Path, required=True, help="a video, clips.tar, or photos in a .tar")
     selection = parser.add_mutually_exclusive_group(required=True)
     selection.add_argument(
         "--target",
