@@ -1,9 +1,9 @@
-"""Turn a video, or a tar of photos, into the frames that the next steps use: frames.tar, masks.tar and frames.json.
+"""Turn a video, several clips or photos into the frames that the next steps use: frames.tar, masks.tar and frames.json.
 
-A video is sampled. `--target N` cuts its time into N equal lengths and keeps the sharpest frame of each, because
-blurred frames cost poses and detail (Neuralangelo's FAQ names motion blur first). `--downsample N` keeps frames 0, N,
-2N ... as Neuralangelo's own script does. Photos are all kept. Every frame ends as an 8-bit sRGB JPEG, upright; only
-photos of one camera that was held both ways are turned, so that they fit this camera.
+A video is sampled. `--target N` cuts it into N stretches over which the picture moves on by the same amount, and keeps
+the sharpest frame of each, because blurred frames cost poses and detail (Neuralangelo's FAQ names motion blur first).
+`--downsample N` keeps frames 0, N, 2N ... as Neuralangelo's own script does. Photos are all kept. Every frame ends as
+an 8-bit sRGB JPEG, upright; only what one camera took that was held both ways is turned, so that it fits this camera.
 
 It needs ffmpeg 4.2 or newer. It uses only Python 3.8, numpy and pillow, because it also runs inside COLMAP's own image.
 """
@@ -30,13 +30,13 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", type=Path, required=True, help="a video, or photos in an uncompressed .tar")
+    parser.add_argument("--source", type=Path, required=True, help="a video, clips.tar, or photos in a .tar")
     selection = parser.add_mutually_exclusive_group(required=True)
     selection.add_argument(
         "--target",
         type=at_least(MIN_FRAMES),
         metavar="N",
-        help="keep the sharpest frame of each of N equal lengths of time",
+        help="keep the sharpest frame of each of N stretches of equal motion",
     )
     selection.add_argument("--downsample", type=at_least(1), metavar="N", help="keep frames 0, N, 2N ...")
     parser.add_argument(

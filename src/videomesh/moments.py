@@ -66,6 +66,18 @@ def describe_rejected(entry: Dict[str, Any]) -> str:
     return f"{REASONS.get(entry['reason'], entry['reason'])}{place}; {count} left out"
 
 
+def describe_burnt_in(entry: Dict[str, Any]) -> str:
+    """A sentence about an entry of `burnt_in` in frames.json, without its clip."""
+    left, top, right, bottom = entry["box"]
+    row = ("top", "middle", "bottom")[min(2, int(1.5 * (top + bottom)))]
+    column = ("left", "middle", "right")[min(2, int(1.5 * (left + right)))]
+    place = row if row == column else f"{row} {column}"
+    return (
+        f"something stays where it is while the picture moves on ({place}), such as a date or a logo; COLMAP may take "
+        "it for a part of the scene: export the video without it, or crop it away"
+    )
+
+
 def describe_cuts(frames_json: Dict[str, Any]) -> str:
     """Where one shot ends and another begins, as the end of a sentence: "at 0:12 and 0:40". Empty if nowhere."""
     cuts = frames_json.get("cuts", [])

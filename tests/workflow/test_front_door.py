@@ -2,6 +2,7 @@
 
 import shutil
 import tarfile
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,16 @@ def test_videos_from_a_bucket_a_server_and_a_zip_come_in(checkout: Checkout, web
     assert run.returncode == 1
     assert "scene page" in run.stdout and "web page" in run.stdout
     assert {file for file in checkout.files() if not file.endswith(".log")} == set(targets)
+
+
+def test_a_name_in_the_other_unicode_form(checkout: Checkout) -> None:
+    """The table is written on a Mac, and the disk is Linux's."""
+    target = "resources/videos/film/video.mp4"
+    composed, parted = (checkout.folder / unicodedata.normalize(form, "Tür.mp4") for form in ("NFC", "NFD"))
+    shutil.copy(DEMO, parted)
+    checkout.configure([{"scene": "film", "video": composed.name}])
+    run = checkout.snakemake(target)
+    assert run.returncode == 0 and (checkout.folder / target).read_bytes() == DEMO.read_bytes(), run.stdout
 
 
 def test_a_changed_source_makes_the_scene_stale(checkout: Checkout, web: str) -> None:

@@ -16,6 +16,7 @@ from checkout import ROOT, SMALL, Checkout
 
 STAGES = {
     "frames/frames.tar",
+    "frames/masks.tar",
     "frames/frames.json",
     "poses/images.tar",
     "poses/cameras.bin",

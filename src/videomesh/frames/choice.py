@@ -124,7 +124,7 @@ def choose(sifted: Sifted, sharpness: Sequence[float], target: int) -> List[int]
     steps[0] = steps[1:].mean()  # the first lasts as long as the others
     steps = limit_steps(steps + 1e-6 * steps.mean() + 1e-12, target)
     middles = np.cumsum(steps) - steps / 2
-    places = middles / steps.sum() * target
+    places = middles / steps.sum() * target + 1e-6  # middles a stretch apart are so in spite of rounding
     stretches = np.minimum(places, target - 1).astype(int)
     off_middle = np.abs(2 * (places - stretches) - 1)
     worth = np.array([sharpness[index] for index in candidates]) * (1 - EVENNESS * off_middle)

@@ -101,7 +101,7 @@ class Clock:
 
 RE_ENCODE = "copy or download it again, or re-encode it: ffmpeg -i FILE -c:v libx264 -crf 14 repaired.mp4"
 REFRAME = "export a normal, flat (reframed) video with the app of the camera, and name that one"
-CHANGES = "the picture's size or format changes on the way; split it there and use one part, from one camera setting"
+CHANGES = "the picture's size or format changes on the way; split it there, and name the parts as clips: a.mp4 ; b.mp4"
 
 
 def check_decoded(video: Video, decoding: "Decoding") -> None:

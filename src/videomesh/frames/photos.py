@@ -86,6 +86,7 @@ def store_photos(tar: tarfile.TarFile, masks: tarfile.TarFile, footage: Path, ma
         "clips": [],
         "rejected": [],
         "cuts": [],
+        "burnt_in": [],
         "frames": [{**frame, "camera": number} for frame, number in zip(frames, numbers)],
     }
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 SEAM = 0.25  # of the usual difference of columns far apart: the left and the right edge show the same
+NEAR = 0.5  # of the difference of columns a twentieth apart there: before a plain background all columns are alike
 POLE = 0.35  # of the usual spread: the first and the last row show one point each
 DARK, LIGHT = 12, 40  # mean gray levels outside and inside the two circles of a camera with two fisheye lenses
 
@@ -12,9 +13,11 @@ def is_equirectangular(pixels: np.ndarray) -> bool:
     pixels = pixels.astype(float)
     usual = np.abs(pixels - np.roll(pixels, pixels.shape[1] // 2, axis=1)).mean()
     seam = np.abs(pixels[:, 0] - pixels[:, -1]).mean()
+    away = pixels.shape[1] // 20
+    near = (np.abs(pixels[:, 0] - pixels[:, away]).mean() + np.abs(pixels[:, -1] - pixels[:, -1 - away]).mean()) / 2
     spread = pixels.std(axis=1).mean()
     poles = max(pixels[0].std(axis=0).mean(), pixels[-1].std(axis=0).mean())
-    return bool(usual > 0 and seam < SEAM * usual and poles < POLE * spread)
+    return bool(seam < SEAM * usual and seam < NEAR * near and poles < POLE * spread)
 
 
 def is_dual_fisheye(pixels: np.ndarray) -> bool:

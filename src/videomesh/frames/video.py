@@ -2,13 +2,13 @@
 
 import tarfile
 import time
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from videomesh.errors import UserError
 from videomesh.frames.cameras import turn
-from videomesh.frames.choice import Clip, Sifted, choose, describe, share_out, sift
+from videomesh.frames.choice import Clip, choose, describe, share_out, sift
 from videomesh.frames.damage import find_damage
 from videomesh.frames.decoding import CHANGES, RE_ENCODE, Clock, Decoding, Source, Video, check_decoded, probe
 from videomesh.frames.frame import SHARPNESS_SIDE, check_side, sharpness, store_frame
@@ -16,7 +16,8 @@ from videomesh.frames.hdr import to_image
 from videomesh.frames.interlacing import find_field_order
 from videomesh.frames.motion import Motion
 from videomesh.frames.options import Options
-from videomesh.moments import describe_rejected, show_time
+from videomesh.frames.overlay import Overlay
+from videomesh.moments import describe_burnt_in, describe_rejected, show_time
 
 PROGRESS_SECONDS = 10
 
@@ -33,6 +34,7 @@ class Kept(NamedTuple):
     clock: Clock
     rejected: List[Dict[str, Any]]
     cuts: List[Dict[str, Any]]
+    burnt_in: List[Dict[str, Any]]
 
 
 class Measured(NamedTuple):
@@ -42,6 +44,7 @@ class Measured(NamedTuple):
     scan: Decoding
     clock: Clock
     clip: Clip
+    burnt_in: Optional[List[float]]  # the box of a text or a logo, in shares of the picture
 
 
 def store_videos(tar: tarfile.TarFile, sources: Sequence[Source], options: Options) -> Dict[str, Any]:
@@ -83,6 +86,7 @@ def store_videos(tar: tarfile.TarFile, sources: Sequence[Source], options: Optio
         "left_out": [{"reason": "smaller video streams", "count": len(streams), "names": streams}] if streams else [],
         "rejected": [entry for clip in kept for entry in clip.rejected],
         "cuts": [entry for clip in kept for entry in clip.cuts],
+        "burnt_in": [entry for clip in kept for entry in clip.burnt_in],
         "frames": frames,
     }
 
@@ -149,7 +153,7 @@ def store_every(
         clock = Clock(decoding)
         for frame in frames:
             frame["time"] = clock.seconds[frame["video_frame"]]
-        kept.append(Kept(frames, size, clock, [], []))
+        kept.append(Kept(frames, size, clock, [], [], []))
     return kept
 
 
@@ -171,26 +175,29 @@ def store_sharpest(
         frames, size = store_chosen(tar, clip, chosen, before, degrees, max_size)
         times = clip.clock.seconds
         cuts = [{"clip": len(kept), "time": times[cut], "frame": cut} for cut in left.cuts]
-        kept.append(Kept(frames, size, clip.clock, describe(left.rejected, times, len(kept)), cuts))
-        tell(clip.video, left, kept[-1])
+        burnt_in = [{"clip": len(kept), "box": clip.burnt_in}] if clip.burnt_in else []
+        kept.append(Kept(frames, size, clip.clock, describe(left.rejected, times, len(kept)), cuts, burnt_in))
+        tell(clip.video, kept[-1])
     return kept
 
 
 def measure(video: Video) -> Measured:
     """Decode the video small and gray: sharpness and motion of all frames."""
     scan = Decoding(video, f"{video.input}{fit(SHARPNESS_SIDE)}:flags=area,format=gray,showinfo[out]")
-    motion = Motion()
+    motion, overlay = Motion(), Overlay()
     measured = []
     for picture in with_progress(scan, video, "frames measured"):
         measured.append(sharpness(picture))
         motion.add(picture)
+        overlay.add(picture, motion.frames[-1])
     check_decoded(video, scan)
     if scan.interlaced:  # not from the first frame on
         tell_interlaced(video)
         return measure(video._replace(interlaced=True))
     clock = Clock(scan)
     timed = None not in clock.seconds
-    return Measured(video, scan, clock, Clip(clock.positions, timed, measured, motion.frames, find_damage(video, scan)))
+    clip = Clip(clock.positions, timed, measured, motion.frames, find_damage(video, scan))
+    return Measured(video, scan, clock, clip, overlay.find())
 
 
 def store_chosen(
@@ -217,13 +224,15 @@ def tell_interlaced(video: Video) -> None:
     print(f"{video.source}: interlaced; its half pictures are made into whole ones", flush=True)
 
 
-def tell(video: Video, sifted: Sifted, kept: Kept) -> None:
-    """Say where shots begin and what gave way."""
+def tell(video: Video, kept: Kept) -> None:
+    """Say where shots begin, what gave way, and what is burnt in."""
     for cut in kept.cuts:
         place = f"frame {cut['frame']}" if cut["time"] is None else show_time(cut["time"])
         print(f"warning: {video.source}: another shot begins at {place}", flush=True)
     for entry in kept.rejected:
         print(f"{video.source}: {describe_rejected(entry)}", flush=True)
+    for entry in kept.burnt_in:
+        print(f"warning: {video.source}: {describe_burnt_in(entry)}", flush=True)
 
 
 def select_expression(indices: Sequence[int]) -> str:

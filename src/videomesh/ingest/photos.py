@@ -27,6 +27,7 @@ from videomesh.ingest.sorting import MASKS, match_masks, sort_pictures
 from videomesh.ingest.sources import is_remote, local_path
 from videomesh.ingest.spherical import check_spherical
 from videomesh.photos import PHOTO_SUFFIXES, natural_key
+from videomesh.sources import is_video
 
 PHOTOS_END = ".tar"  # of an --output for photos
 MASK_SETTINGS = ("auto", "ignore")  # else a path
@@ -181,6 +182,9 @@ class Writer:
         found = f"; left out: {self.left_out}" if self.left_out.names else ""
         if empty:
             raise UserError(f"no part of {len(empty)} photos is in its mask; masks must be white on the subject{found}")
+        videos = [name for names in self.left_out.names.values() for name in names if is_video(name)]
+        if videos:  # in an archive; those of a folder are clips
+            raise UserError(f"videos in an archive are not read, such as {videos[0]}; unpack it, and name the folder")
         kinds = "/".join(PHOTO_SUFFIXES)
         raise UserError(
             f"{len(self.names) or 'no'} photos in it, at least {MIN_FRAMES} are needed and 50 to 300 are good{found}; "

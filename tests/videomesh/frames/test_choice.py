@@ -5,9 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import media
 from frames_program import keep, run
+from videomesh.frames.choice import Clip, choose, share_out, sift
+from videomesh.frames.motion import Frame
 
 STEP = 3.0  # pixels between neighbouring frames of the usual camera, 1.9 % of the picture
 CARD = np.full((120, 160, 3), (20, 30, 120), np.uint8)
@@ -139,3 +143,41 @@ def test_a_still_film_of_slides_keeps_frames_of_each(tmp_path: Path) -> None:
 def test_a_short_film_that_stands_for_a_while_keeps_all_of_its_motion(tmp_path: Path) -> None:
     numbers = kept(film(tmp_path, [media.view(0)] * 30 + walk(40), "--target=150"))
     assert set(range(31, 70)) <= set(numbers) and sum(n < 30 for n in numbers) <= 2
+
+
+def test_what_is_burnt_in_is_named(tmp_path: Path) -> None:
+    """A date in the lower left corner. A still background is none, nor is anything in the other films here."""
+    pictures = walk(60)
+    for number, picture in enumerate(pictures):
+        pictures[number] = picture.copy()
+        pictures[number][100:112, 10:14] = pictures[number][100:112, 20:24] = pictures[number][106:112, 30:50] = 255
+    summary = film(tmp_path, pictures)
+    ((clip, box),) = [(entry["clip"], entry["box"]) for entry in summary["burnt_in"]]
+    assert clip == 0 and box == pytest.approx([10 / 160, 100 / 120, 50 / 160, 112 / 120], abs=0.02)
+    assert "(bottom left), such as a date or a logo" in run(tmp_path / "film.mp4").stdout
+    assert film(tmp_path, walk(60))["burnt_in"] == []
+    for number in range(60):
+        turning = media.view(0).copy()
+        turning[30:90, 50:110] = media.view(3.0 * number, 1)[30:90, 50:110]
+        pictures[number] = turning
+    assert film(tmp_path, pictures)["burnt_in"] == []
+
+
+@given(data=st.data(), count=st.integers(1, 120), target=st.sampled_from([3, 5, 24, 48, 150]), timed=st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_any_film_gives_as_many_frames_as_it_can(data: st.DataObject, count: int, target: int, timed: bool) -> None:
+    def draw(*values: float) -> list[float]:
+        return data.draw(st.lists(st.sampled_from(values), min_size=count, max_size=count))
+
+    advance = draw(0.0, 0.0, 1e-9, 0.003, 0.01, 5.0)
+    motion = [Frame(*frame) for frame in zip(advance, draw(1, 0.9, 0), draw(0, 1, 90), draw(0, 0.5, 0.5), strict=True)]
+    positions = np.cumsum(draw(0.01, 0.04, 2.0) if timed else np.ones(count)).tolist()
+    damaged = {index for index, bad in enumerate(draw(0, 0, 0, 1)) if bad}
+    clip = Clip(positions, timed, draw(1, 50, 60), motion, damaged)
+    sifted = sift(clip, target)
+    chosen = choose(sifted, clip.sharpness, target)
+    assert chosen == sorted(set(chosen) - damaged)
+    assert len(chosen) == min(target, len(sifted.candidates))
+    assert len(sifted.candidates) >= min(3, count - len(damaged))
+    assert all(0 <= first <= last < count and frames > 0 for first, last, frames, _ in sifted.rejected)
+    assert sum(share_out([sifted, sifted], target)) == min(target, 2 * len(sifted.candidates))

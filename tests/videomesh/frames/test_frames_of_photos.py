@@ -82,6 +82,7 @@ def test_heic_photos(photos: Path) -> None:
 
 
 def test_heic_photos_without_the_library(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Image.init()  # what Pillow loads only later would be forgotten with the changes below
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # an import of it fails
     for kind in ("HEIF", "AVIF"):  # another test may have taught Pillow to read these
         monkeypatch.delitem(Image.OPEN, kind, raising=False)

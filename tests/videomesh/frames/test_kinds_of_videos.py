@@ -10,7 +10,7 @@ from PIL import Image
 
 import media
 from frames_program import keep, numbers, refuse, run
-from videomesh.frames.decoding import find_ffmpeg
+from videomesh.frames.decoding import find_ffmpeg, timing_option
 from videomesh.frames.frame import JPEG_QUALITY
 
 
@@ -77,7 +77,7 @@ def test_progressive_video_passes_the_filter_unchanged(tmp_path: Path) -> None:
     video = media.write_video(tmp_path / "film.mp4", [media.view(3 * k) for k in range(30)])
     _, pictures = keep(video, "--downsample=3")
     select = r"select=not(mod(n\,3)),scale=160:120:flags=bicubic+accurate_rnd+full_chroma_int,format=rgb24"
-    command = [find_ffmpeg(), "-v", "error", "-i", str(video), "-vf", select, "-fps_mode", "passthrough"]
+    command = [find_ffmpeg(), "-v", "error", "-i", str(video), "-vf", select, *timing_option(find_ffmpeg())]
     raw = subprocess.run([*command, "-f", "rawvideo", "pipe:1"], capture_output=True, check=True).stdout
     expected = np.frombuffer(raw, np.uint8).reshape(-1, 120, 160, 3)
     for image, other in zip(pictures.values(), expected, strict=True):
@@ -147,6 +147,15 @@ def test_a_360_degree_video_without_a_tag_is_refused(tmp_path: Path) -> None:
     refuse(video, says=["a 360 degree video (equirectangular)", "export a normal"])
     flat = media.write_video(tmp_path / "flat.mp4", [sphere[100:400, 100:700]] * 5)
     assert run(flat).returncode == 0
+
+
+def test_a_wide_video_before_a_plain_background_is_none_of_360_degrees(tmp_path: Path) -> None:
+    y, x = np.mgrid[:512, :1024]
+    picture = np.repeat(
+        np.where(np.hypot(x - 512, y - 256) < 200, (x * 7 + y * 3) % 200, 240 - y // 8)[..., None], 3, 2
+    )
+    video = media.write_video(tmp_path / "film.mp4", [picture.astype(np.uint8)] * 5)
+    assert run(video).returncode == 0
 
 
 def test_two_fisheye_pictures_in_one_are_refused(tmp_path: Path) -> None:

@@ -116,6 +116,8 @@ def test_sources_without_photos(tmp_path: Path, photos: Path, video: Path) -> No
     few = media.write_photos(tmp_path / "few", 2)
     refuse(few, photos, ["2 photos in it", "at least 3"])
     refuse(video, photos, ["neither a folder, a zip nor a tar"])
+    films = write_zip(tmp_path / "films.zip", {"a.mp4": b"film", "b.mov": b"film"})
+    refuse(films, photos, ["videos in an archive are not read, such as a.mp4", "unpack it, and name the folder"])
     nested = write_zip(tmp_path / "nested.zip", {"photos.zip": b"PK"})
     refuse(nested, photos, ["no photos in it", "left out: 1 .zip"])
     packed = tmp_path / "photos.tar.gz"

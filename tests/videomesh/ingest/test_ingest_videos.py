@@ -1,5 +1,6 @@
 """Videos on this machine, and what is said of files that are none."""
 
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,13 @@ def test_a_video_cut_short_and_a_sound_file(video: Path, tmp_path: Path, output:
     refuse(source, output, ["cut short", "copy or download it again"])
     media.ffmpeg("-f", "lavfi", "-i", "sine=duration=1", "-c:a", "aac", str(source))
     refuse(source, output, ["no video stream, only Audio: aac"])
+
+
+def test_a_compressed_tar_in_place_of_a_video(video: Path, tmp_path: Path, output: Path) -> None:
+    source = tmp_path / "film.mp4"
+    with tarfile.open(source, "w:gz") as tar:
+        tar.add(video, "film.mp4")
+    refuse(source, output, ["not a video but a compressed tar archive", "if it holds videos, unpack it"])
 
 
 def test_an_unknown_kind_of_address(output: Path) -> None:
