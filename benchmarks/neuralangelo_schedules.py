@@ -51,6 +51,7 @@ def measure(args: argparse.Namespace, run: str) -> list[Any]:
     folder.mkdir(parents=True, exist_ok=True)
     region = args.capture / "region"
     inputs = [f"--source={args.source}", f"--transforms={region / 'transforms.json'}"]
+    inputs += [f"--masks={args.capture / 'poses' / 'masks.tar'}"]
     overrides = {name: json.loads(value) for name, value in (change.split("=") for change in changes)}
     frames = args.capture / "frames" / "frames.json"
     settings = [f"--region={region / 'region.json'}", f"--frames-json={frames}", f"--iterations={iterations}"]

@@ -29,6 +29,7 @@ rule neuralangelo_config:
         transforms="results/{scene}/region/transforms.json",
         region="results/{scene}/region/region.json",
         frames="results/{scene}/frames/frames.json",
+        masks="results/{scene}/poses/masks.tar",
     output:
         config="results/{scene}/train/config/config.yaml",
     log:
@@ -52,6 +53,7 @@ rule neuralangelo_config:
         " --transforms {input.transforms:q}"
         " --region {input.region:q}"
         " --frames-json {input.frames:q}"
+        " --masks {input.masks:q}"
         " --iterations {params.iterations}"
         " --schedule {params.schedule:q}"
         " --preset {params.preset:q}"
@@ -69,6 +71,7 @@ rule neuralangelo_train:
         gate=ancient("results/{scene}/gate/gate.pass"),
         source="resources/neuralangelo/neuralangelo-94390b6.tar.gz",
         images="results/{scene}/poses/images.tar",
+        masks="results/{scene}/poses/masks.tar",
         transforms="results/{scene}/region/transforms.json",
         config="results/{scene}/train/config/config.yaml",
         previous=get_previous("checkpoint.pt"),
@@ -95,6 +98,7 @@ rule neuralangelo_train:
         " --source {input.source:q}"
         " --transforms {input.transforms:q}"
         " --images {input.images:q}"
+        " --masks {input.masks:q}"
         " --config {input.config:q}"
         " --iterations {wildcards.iteration}"
         " {params.resume:q}"
@@ -112,6 +116,7 @@ rule neuralangelo_mesh:
         config="results/{scene}/train/config/config.yaml",
         checkpoint="results/{scene}/train/{iteration}/checkpoint.pt",
         images="results/{scene}/poses/images.tar",
+        masks="results/{scene}/poses/masks.tar",
         transforms="results/{scene}/region/transforms.json",
         region="results/{scene}/region/region.json",
     output:
@@ -138,6 +143,7 @@ rule neuralangelo_mesh:
         " --checkpoint {input.checkpoint:q}"
         " --transforms {input.transforms:q}"
         " --images {input.images:q}"
+        " --masks {input.masks:q}"
         " --extractor {params.extractor:q}"
         " --resolution {params.resolution}"
         " --region {input.region:q}"

@@ -30,6 +30,7 @@ rule sdfgrid_train:
     input:
         gate=ancient("results/{scene}/gate/gate.pass"),
         images="results/{scene}/poses/images.tar",
+        masks="results/{scene}/poses/masks.tar",
         transforms="results/{scene}/region/transforms.json",
         points="results/{scene}/region/points.npz",
         config="results/{scene}/train/config/config.yaml",
@@ -54,6 +55,7 @@ rule sdfgrid_train:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m sdfgrid train'
         " --transforms {input.transforms:q}"
         " --images {input.images:q}"
+        " --masks {input.masks:q}"
         " --points {input.points:q}"
         " --config {input.config:q}"
         " --iterations {wildcards.iteration}"
@@ -68,6 +70,7 @@ rule sdfgrid_mesh:
     input:
         checkpoint="results/{scene}/train/{iteration}/checkpoint.pt",
         images="results/{scene}/poses/images.tar",
+        masks="results/{scene}/poses/masks.tar",
         transforms="results/{scene}/region/transforms.json",
         region="results/{scene}/region/region.json",
     output:
@@ -93,6 +96,7 @@ rule sdfgrid_mesh:
         " --checkpoint {input.checkpoint:q}"
         " --transforms {input.transforms:q}"
         " --images {input.images:q}"
+        " --masks {input.masks:q}"
         " --resolution {params.resolution}"
         " --region {input.region:q}"
         " {params.crop:q}"

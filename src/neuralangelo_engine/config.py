@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from neuralangelo_engine import masks
 from neuralangelo_engine.schedule import get_settings
 from videomesh.checks import get_exposure_range
 from videomesh.errors import UserError
@@ -36,10 +37,11 @@ FAST_TABLE, FAST_RAYS = (19, 4), 1024
 
 
 def main(args: argparse.Namespace) -> None:
-    scene = read_scene(args.transforms)
+    scene, scene_type = read_scene(args.transforms), read_scene_type(args.region)
     settings = {
         **get_data_settings(scene),
-        **get_scene_settings(read_scene_type(args.region)),
+        **get_scene_settings(scene_type),
+        **get_mask_settings(scene, scene_type, args.masks),
         **get_appearance_settings(args),
         **get_settings(args.iterations, args.schedule),
         **get_table_settings(args),
@@ -61,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--transforms", type=Path, required=True, help="transforms.json of the region stage")
     add("--region", type=Path, required=True, help="region.json of the region stage, for the scene type")
     add("--frames-json", type=Path, required=True, help="frames.json of the frames stage, for the exposures")
+    add("--masks", type=Path, required=True, help="masks.tar of the poses stage: where the subject is")
     add("--iterations", type=int, required=True, help="length of the whole schedule")
     add(
         "--schedule",
@@ -116,6 +119,11 @@ def get_scene_settings(scene_type: str) -> dict[str, Any]:
     if scene_type == "indoor":
         settings |= {"model.background.enabled": False, "model.render.num_samples.background": 0}
     return settings
+
+
+def get_mask_settings(scene: Scene, scene_type: str, path: Path) -> dict[str, Any]:
+    """A room has walls all round, so that nothing in it can be before white."""
+    return masks.get_settings() if scene_type != "indoor" and masks.are_usable(path, scene) else {}
 
 
 def get_appearance_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -203,6 +211,8 @@ def report(settings: Mapping[str, Any], args: argparse.Namespace) -> str:
         f"hash table 2^{settings[f'{grid}.dict_size']} x {settings[f'{grid}.dim']}, appearance embedding "
         f"{'on' if settings['model.appear_embed.enabled'] else 'off'}"
     ]
+    if settings.get("model.background.white"):
+        lines.append("masks: what is outside of the subject becomes white, and is learnt as empty")
     if args.schedule == "upstream" and args.iterations < 85_000:
         lines.append(
             f"warning: {args.iterations} iterations of upstream's schedule do not reach all levels of detail. "

@@ -23,9 +23,9 @@ class Save(NamedTuple):
 
 
 def get_identity(args: argparse.Namespace) -> str:
-    """A checksum of the work (settings, programs, poses, images, seed), so that no save of other work is taken."""
+    """A checksum of the work (settings, programs, poses, images, masks, seed), so no save of other work is taken."""
     content = hashlib.sha256(str(args.seed).encode())
-    for path in (args.config, args.source, args.transforms, args.images):
+    for path in (args.config, args.source, args.transforms, args.images, args.masks):
         content.update(hashlib.sha256(path.read_bytes()).digest())
     return content.hexdigest()
 

@@ -15,11 +15,13 @@ import zipfile
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 
+from neuralangelo_engine import masks
 from neuralangelo_engine.processes import GRACE, end_group, stopping_with_us
 from neuralangelo_engine.rescue import FOLDER, METRICS, Rescue, Save, get_identity, link
 from neuralangelo_engine.scratch import Scratch, get_environment, scratch_folder
 from videomesh.errors import UserError
 from videomesh.files import outputs
+from videomesh.scene import read_scene
 
 LOGDIR = "logs/scene"  # upstream needs two parts (NA-24)
 POINTER = "latest_checkpoint.txt"  # written after the checkpoint that it names, so that one is whole (NA-22)
@@ -57,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--config", type=Path, required=True, help="config.yaml, the settings of the whole schedule")
     add("--transforms", type=Path, required=True, help="transforms.json of the region stage")
     add("--images", type=Path, required=True, help="images.tar of the poses stage")
+    add("--masks", type=Path, required=True, help="masks.tar of the poses stage: where the subject is")
     add("--iterations", type=int, required=True, help="iteration of the milestone, where the training stops")
     add("--resume", type=Path, help="checkpoint.pt of the milestone before")
     add("--metrics-before", type=Path, help="metrics.jsonl of the milestone before")
@@ -86,6 +89,8 @@ def main(args: argparse.Namespace) -> None:
             return
         logs = scratch.folder / LOGDIR
         start = prepare_start(args, rescue, logs)
+        if masks.are_used(config):
+            masks.paint(scratch.folder / "data" / "images", args.masks, read_scene(args.transforms))
         training = Training(args, config, scratch, rescue)
         ending = training.run(start)
         again = find_second_chance(ending, rescue, logs)

@@ -18,7 +18,17 @@ from torch.nn import functional as F
 
 from sdfgrid.settings import Settings
 from videomesh.errors import UserError
-from videomesh.scene import Scene, SparsePoints, read_images, read_points, read_scene
+from videomesh.scene import (
+    OUTSIDE,
+    SUBJECT,
+    Scene,
+    SparsePoints,
+    find_masked,
+    read_images,
+    read_masks,
+    read_points,
+    read_scene,
+)
 
 MIN_FRAMES = 4
 
@@ -33,10 +43,13 @@ class Dataset:
     principal: tuple[float, float]
     training: list[int]  # indices of frames
     held_out: list[int]
-    inside: (
-        Tensor  # int32 indices into the training frames' pixels (frame * height * width + pixel) that see the region
-    )
-    outside: Tensor  # the other pixels
+    masks: Tensor  # (n, height, width) uint8, values as in masks.tar; (0, height, width) if no pixel is masked
+    masked: Tensor  # (n,) bool: frames whose mask says what the subject is; (0,) if none does
+    # int32 indices into the training frames' pixels (frame * height * width + pixel), of those of which something is
+    # known. Masked frames show the subject without a background.
+    inside: Tensor  # see the region, in masked frames the subject
+    empty: Tensor  # see the region, and by their frame's mask nothing in it
+    outside: Tensor  # miss the region, in frames that are not masked
     points: Tensor  # (p, 3) triangulated points in the region; p may be 0
     observers: Tensor  # (p, k) int64 indices of frames that see the point, -1: none
     center: Tensor  # (3,) float64, world
@@ -61,6 +74,16 @@ class Dataset:
         """RGB (N, 3) in 0..1."""
         return self.images.view(-1, 3)[frames * self.pixels_per_frame + pixels].float() / 255
 
+    def are_masked(self, frames: Tensor) -> Tensor:
+        return self.masked[frames] if len(self.masked) else torch.zeros_like(frames, dtype=torch.bool)
+
+    def look_up(self, frames: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether pixels (N,) of frames (N,) show what is to be learnt, and whether they show that nothing is there."""
+        if not len(self.masks):
+            return torch.ones_like(pixels, dtype=torch.bool), torch.zeros_like(pixels, dtype=torch.bool)
+        values = self.masks.view(-1)[frames * self.pixels_per_frame + pixels]
+        return values == SUBJECT, values == OUTSIDE
+
 
 def region_span(origins: Tensor, directions: Tensor, nearest: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Depths (N,) where rays enter and leave the unit sphere, whether they do, and the depth nearest to its centre.
@@ -75,7 +98,12 @@ def region_span(origins: Tensor, directions: Tensor, nearest: float) -> tuple[Te
 
 
 def load(
-    transforms_path: Path, images_path: Path, points_path: Path, settings: Settings, device: torch.device
+    transforms_path: Path,
+    images_path: Path,
+    points_path: Path,
+    masks_path: Path,
+    settings: Settings,
+    device: torch.device,
 ) -> Dataset:
     """Read a scene. Raises UserError naming the file and frame on anything missing, broken or contradictory."""
     scene = read_scene(transforms_path)
@@ -87,14 +115,18 @@ def load(
     scale = min(1.0, settings.image_size / max(scene.width, scene.height))
     size = (max(1, round(scene.width * scale)), max(1, round(scene.height * scale)))
     images = torch.from_numpy(read_images(images_path, scene, scene.names, size))
+    masks = read_masks(masks_path, scene, scene.names, size, pure=True)
+    masked = find_masked(masks)
+    if (masks == SUBJECT).all():
+        masks = masks[:0]
     poses = scene.world_from_cam[:, :3].copy()
     poses[:, :, 3] = (poses[:, :, 3] - scene.center) / scene.radius
     poses = grid_from_region(settings.tilt) @ poses
-    points, observers = choose_points(read_points(points_path, scene), scene, settings)
+    points, observers = choose_points(read_points(points_path, scene), scene, masks, masked, settings)
     held_out = list(range(settings.held_out_first, count, settings.held_out_every))
     across, down = size[0] / scene.width, size[1] / scene.height
     names = [f"images/{name}" for name in scene.names]  # as transforms.json has them
-    facts = json.dumps([names, poses.tolist(), scene.center.tolist(), scene.radius, size])
+    facts = json.dumps([names, poses.tolist(), scene.center.tolist(), scene.radius, size]).encode()
     dataset = Dataset(
         images=images.to(device),
         poses=torch.tensor(poses, dtype=torch.float32, device=device),
@@ -102,22 +134,32 @@ def load(
         principal=(scene.principal[0] * across, scene.principal[1] * down),
         training=[index for index in range(count) if index not in held_out],
         held_out=held_out,
+        masks=torch.from_numpy(masks).to(device),
+        masked=torch.from_numpy(masked if masked.any() else masked[:0]).to(device),
         inside=torch.empty(0),
+        empty=torch.empty(0),
         outside=torch.empty(0),
         points=points.to(device),
         observers=observers.to(device),
         center=torch.tensor(scene.center),
         radius=scene.radius,
         nearest=settings.nearest,
-        fingerprint=hashlib.sha256(facts.encode()).hexdigest(),
+        fingerprint=hashlib.sha256(facts + masks.tobytes()).hexdigest(),
     )
-    inside, outside = _split_pixels(dataset)
+    inside, empty, outside = _split_pixels(dataset)
+    if not len(inside) and len(empty):
+        raise UserError(
+            f"{masks_path}: no mask has a pixel of the subject (255) that looks into the region (sphere_center "
+            f"{scene.center.tolist()}, sphere_radius {scene.radius:g}). See that white is the subject, or set masks to "
+            "ignore"
+        )
     if not len(inside):
         raise UserError(
             f"{transforms_path}: no pixel of any frame looks into the region (sphere_center {scene.center.tolist()}, "
             f"sphere_radius {scene.radius:g}). Set region.center and region.radius to what the cameras show"
         )
     object.__setattr__(dataset, "inside", inside)
+    object.__setattr__(dataset, "empty", empty)
     object.__setattr__(dataset, "outside", outside)
     return dataset
 
@@ -130,25 +172,51 @@ def grid_from_region(tilt: float) -> np.ndarray:
     return np.eye(3) + sine * cross + (1 - cosine) * cross @ cross  # Rodrigues' formula
 
 
-def choose_points(points: SparsePoints, scene: Scene, settings: Settings) -> tuple[Tensor, Tensor]:
-    """Well-triangulated points in the region (p, 3) float32 and their observers (p, k) int64."""
+def choose_points(
+    points: SparsePoints, scene: Scene, masks: np.ndarray, masked: np.ndarray, settings: Settings
+) -> tuple[Tensor, Tensor]:
+    """Well-triangulated points of the subject in the region (p, 3) float32 and their observers (p, k) int64."""
     unit = (points.xyz - scene.center) / scene.radius
     clear = (points.error < settings.max_error) & (points.track >= settings.min_track)
     good = (np.linalg.norm(unit, axis=1) < 1) & clear
+    if masked.any():
+        good &= find_subject_points(points, scene, masks, masked)
     unit = unit[good] @ grid_from_region(settings.tilt).T
     return torch.tensor(unit, dtype=torch.float32), torch.tensor(points.observers[good], dtype=torch.int64)
 
 
-def _split_pixels(dataset: Dataset) -> tuple[Tensor, Tensor]:
-    """Pixels of the training frames whose rays cross the region, and those whose rays do not."""
+def find_subject_points(points: SparsePoints, scene: Scene, masks: np.ndarray, masked: np.ndarray) -> np.ndarray:
+    """(p,) bool: points that at most half of their observers' masks call outside of the subject."""
+    rows, columns = np.nonzero(points.observers >= 0)
+    frames = points.observers[rows, columns]
+    rows, frames = rows[masked[frames]], frames[masked[frames]]
+    poses = scene.world_from_cam[frames]
+    x, y, depth = np.einsum("nji,nj->in", poses[:, :3, :3], points.xyz[rows] - poses[:, :3, 3])
+    height, width = masks.shape[1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        x = (x / depth * scene.focal[0] + scene.principal[0]) / scene.width * width
+        y = (y / depth * scene.focal[1] + scene.principal[1]) / scene.height * height
+    shown = (depth > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    rows = rows[shown]
+    values = masks[frames[shown], y[shown].astype(int), x[shown].astype(int)]
+    outside, subject = (np.bincount(rows[values == value], minlength=len(points.xyz)) for value in (OUTSIDE, SUBJECT))
+    return np.asarray(outside <= subject)
+
+
+def _split_pixels(dataset: Dataset) -> tuple[Tensor, Tensor, Tensor]:
+    """Dataset.inside, empty and outside."""
     count = dataset.pixels_per_frame
     pixels = torch.arange(count, device=dataset.images.device)
-    inside, outside = [], []
+    inside: list[Tensor] = []
+    empty: list[Tensor] = []
+    outside: list[Tensor] = []
     for frame in dataset.training:
         hit = region_span(*dataset.rays(torch.full_like(pixels, frame), pixels), dataset.nearest)[2]
-        inside.append((pixels[hit] + frame * count).int())
-        outside.append((pixels[~hit] + frame * count).int())
-    return torch.cat(inside), torch.cat(outside)
+        shows, is_empty = dataset.look_up(torch.full_like(pixels, frame), pixels)
+        missed = ~hit & shows & ~dataset.are_masked(torch.full_like(pixels, frame))
+        for found, chosen in ((inside, hit & shows), (empty, hit & is_empty), (outside, missed)):
+            found.append((pixels[chosen] + frame * count).int())
+    return torch.cat(inside), torch.cat(empty), torch.cat(outside)
 
 
 def psnr(squared_error: float) -> float:

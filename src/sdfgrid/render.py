@@ -60,6 +60,13 @@ class Rays:
     far: Tensor  # (crossing,)
     closest: Tensor  # (N,) distance to the point nearest to the region's centre
     crossing: int
+    bare: Tensor | None  # (N,) bool: those of masked frames, which have no background; None: all have one
+
+    def pick(self, rows: Tensor, crossing: int) -> Rays:
+        """Some rays (M,), of which the first `crossing` cross the region. They all have a background."""
+        near, far = self.near[rows[:crossing]], self.far[rows[:crossing]]
+        origins, directions, terms = self.origins[rows], self.directions[rows], self.terms[rows]
+        return Rays(origins, directions, terms, near, far, self.closest[rows], crossing, None)
 
 
 def make_rays(dataset: Dataset, frames: Tensor, pixels: Tensor, crossing: int) -> Rays:
@@ -67,7 +74,14 @@ def make_rays(dataset: Dataset, frames: Tensor, pixels: Tensor, crossing: int) -
     origins, directions = dataset.rays(frames, pixels)
     near, far, _, closest = region_span(origins, directions, dataset.nearest)
     terms = direction_terms(directions)
-    return Rays(origins, directions, terms, near[:crossing], far[:crossing], closest, crossing)
+    bare = dataset.are_masked(frames) if len(dataset.masked) else None
+    return Rays(origins, directions, terms, near[:crossing], far[:crossing], closest, crossing, bare)
+
+
+def place_samples(rays: Rays, depths: Tensor) -> Tensor:
+    """Points (crossing * K, 3) at depths (crossing, K) along the rays that cross the region."""
+    directions = rays.directions[: rays.crossing]
+    return (rays.origins[: rays.crossing, None] + directions[:, None] * depths[..., None]).reshape(-1, 3)
 
 
 def _spread(rows: int, count: int, generator: torch.Generator | None, device: torch.device) -> Tensor:
@@ -130,6 +144,11 @@ def surface_alpha(distances: Tensor, sharpness: Tensor | float) -> Tensor:
 def transmittance(alpha: Tensor) -> Tensor:
     """Light left (B, K + 1) before each of K intervals, and behind the last."""
     return torch.cumprod(F.pad(1 - alpha, (1, 0), value=1.0), 1)
+
+
+def log_transmittance(alpha: Tensor) -> Tensor:
+    """Logarithm (B,) of the light left behind all intervals; unlike the light itself it cannot become 0."""
+    return torch.log1p(-alpha).sum(1)
 
 
 def render_surface(
@@ -200,13 +219,32 @@ def combine(surface: Tensor, light: Tensor, front: Tensor, front_light: Tensor, 
     return front + front_light[:, None] * (surface + light[:, None] * behind)
 
 
+def add_background(
+    model: SurfaceModel,
+    rays: Rays,
+    surface: Tensor,
+    light: Tensor,
+    settings: Settings,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """RGB (N, 3) of what render_surface gave, before the background of those rays that have one."""
+    if rays.bare is None:
+        return combine(surface, light, *render_background(model, rays, light, settings, generator))
+    rows = torch.nonzero(~rays.bare)[:, 0]
+    colours = F.pad(surface, (0, 0, 0, len(rays.origins) - rays.crossing))
+    if not len(rows):
+        return colours
+    part = rays.pick(rows, int((rows < rays.crossing).sum()))
+    first = rows[: part.crossing]
+    background = render_background(model, part, light[first], settings, generator)
+    return colours.index_copy(0, rows, combine(surface[first], light[first], *background))
+
+
 @torch.no_grad()
 def render_rays(model: SurfaceModel, baked: BakedField, rays: Rays, settings: Settings, sharpness: float) -> Tensor:
     """RGB (N, 3) for evaluation: no random numbers, twice the fine samples."""
     depths = sample_depths(baked, rays, settings, sharpness, 2 * settings.fine_samples, None)
-    directions = rays.directions[: rays.crossing]
-    points = rays.origins[: rays.crossing, None] + directions[:, None] * depths[..., None]
-    features = model.features(points.reshape(-1, 3))
+    features = model.features(place_samples(rays, depths))
     distances = model.distance(features).view(depths.shape)
     surface, light = render_surface(model, rays, features, distances, sharpness)
-    return combine(surface, light, *render_background(model, rays, light, settings, None))
+    return add_background(model, rays, surface, light, settings, None)

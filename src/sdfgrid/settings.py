@@ -28,6 +28,9 @@ MAY_BE_ZERO = [
     "curvature_weight",
     "curvature_last",
     "points_weight",
+    "empty_share",
+    "empty_weight",
+    "subject_weight",
     "warmup_steps",
     "warmup_free_weight",
     "warmup_solid_weight",
@@ -36,7 +39,7 @@ MAY_BE_ZERO = [
     "tilt",
 ]
 TILT = 41.0
-BELOW_ONE = ["outside_share", "front_begin", "learning_rate_flat", "adam_beta1", "adam_beta2"]
+BELOW_ONE = ["outside_share", "empty_share", "front_begin", "learning_rate_flat", "adam_beta1", "adam_beta2"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Settings:
     # Rays, and the samples along them.
     rays: int = 1024  # per iteration
     outside_share: float = 0.12  # of the rays that miss the region and teach only the background
+    empty_share: float = 0.25  # of the rays that pass the subject, if masks say where it is
     fine_samples: int = 16  # per ray, where the baked field expects the surface
     uniform_samples: int = 4
     march_steps: int = 48  # through the baked field
@@ -113,6 +117,8 @@ class Settings:
     curvature_last: float = 0.3  # share of this weight once the sharpness has reached its end
     point_targets: int = 256  # triangulated points per iteration
     points_weight: float = 0.1  # of |distance| at the triangulated points, fading to 0
+    empty_weight: float = 0.1  # of the cross entropy of rays that pass the subject (NeuS, confs/wmask.conf)
+    subject_weight: float = 0.1  # and of those that the masks call subject (the same)
     points_reach: float = 0.05  # |distance| from which on a point counts no more: it may be wrong
 
     # The warm-up, before the first iteration: the triangulated points alone.
@@ -154,6 +160,8 @@ class Settings:
         _check(
             self.levels[1] <= self.dense_up_to, "levels", self.levels, f"{self.dense_up_to} or less in the first two"
         )
+        shares = [self.outside_share, self.empty_share]
+        _check(sum(shares) < 1, "outside_share + empty_share", sum(shares), "less than 1")
         starts = self.level_starts
         good = len(starts) == len(self.levels) and sorted(starts) == list(starts) and starts[1] == 0.0
         _check(good, "level_starts", starts, "one share per level, increasing, the first two 0")

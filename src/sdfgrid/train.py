@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--transforms", type=Path, required=True, help="transforms.json of the region stage")
     add("--images", type=Path, required=True, help="images.tar of the poses stage: the undistorted frames")
     add("--points", type=Path, required=True, help="points.npz of the region stage: triangulated points")
+    add("--masks", type=Path, required=True, help="masks.tar of the poses stage: where the subject is")
     add("--config", type=Path, required=True, help="the engine's settings (see `sdfgrid config`)")
     add("--iterations", type=int, required=True, help="iteration of the milestone, where the training stops")
     add("--resume", type=Path, help="checkpoint.pt of the milestone before")
@@ -46,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
     check_schedule(args, settings, previous)
     for path in (args.checkpoint, args.metrics):
         check_writable(path)
-    dataset = load(args.transforms, args.images, args.points, settings, device)
+    dataset = load(args.transforms, args.images, args.points, args.masks, settings, device)
     trainer = Trainer(settings, dataset, device)
     if previous is not None:
         check_same_scene(args, previous, dataset.fingerprint)
@@ -88,7 +89,7 @@ def check_schedule(args: argparse.Namespace, settings: Settings, previous: dict[
 def check_same_scene(args: argparse.Namespace, previous: dict[str, Any], fingerprint: str) -> None:
     if previous["fingerprint"] != fingerprint:
         raise UserError(
-            f"--resume {args.resume}: trained on other frames, poses or another region than {args.transforms}; "
+            f"--resume {args.resume}: trained on other frames, poses, masks or another region than {args.transforms}; "
             "train this scene from the start"
         )
 

@@ -14,7 +14,18 @@ from sdfgrid import checkpoint
 from sdfgrid.dataset import Dataset, psnr, region_span
 from sdfgrid.model import SurfaceModel
 from sdfgrid.optimiser import GridAdam
-from sdfgrid.render import BakedField, combine, make_rays, render_background, render_rays, render_surface, sample_depths
+from sdfgrid.render import (
+    BakedField,
+    Rays,
+    add_background,
+    log_transmittance,
+    make_rays,
+    place_samples,
+    render_rays,
+    render_surface,
+    sample_depths,
+    surface_alpha,
+)
 from sdfgrid.settings import Settings
 from videomesh.errors import UserError
 
@@ -70,17 +81,19 @@ class Trainer:
         frames, pixels, crossing = self._choose_pixels()
         rays = make_rays(self.dataset, frames, pixels, crossing)
 
-        depths = sample_depths(self.baked, rays, settings, sharpness, settings.fine_samples, self.generator)
-        directions = rays.directions[:crossing]
-        samples = (rays.origins[:crossing, None] + directions[:, None] * depths[..., None]).reshape(-1, 3)
+        depths = self._sample(rays, sharpness)
+        samples = place_samples(rays, depths)
+        empty_rays = self._choose_empty_rays()
+        if empty_rays is not None:
+            empty_depths = self._sample(empty_rays, sharpness)
+            samples = torch.cat([samples, place_samples(empty_rays, empty_depths)])
         probes, centres = self._probes(samples)
         targets = self._random_points(settings.point_targets)
         features = model.features(torch.cat([samples, probes, targets]))
         distances = model.distance(features)
-        count = len(samples)
-        surface, light = render_surface(model, rays, features, distances[:count].view(depths.shape), sharpness)
-        background = render_background(model, rays, light, settings, self.generator)
-        rendered = combine(surface, light, *background)
+        count, shown = len(samples), depths.numel()
+        surface, light = render_surface(model, rays, features, distances[:shown].view(depths.shape), sharpness)
+        rendered = add_background(model, rays, surface, light, settings, self.generator)
 
         error = rendered - self.dataset.colours(frames, pixels)
         colour = error.abs().mean()
@@ -91,9 +104,17 @@ class Trainer:
         point_term = distances[len(distances) - len(targets) :].abs().clamp(max=settings.points_reach)
         point_term = point_term.mean() if len(targets) else colour.new_zeros(())
         loss = loss + settings.points_weight * (1 - progress) * point_term
+        terms: dict[str, Tensor] = {}
+        if rays.bare is not None:
+            terms["subject"] = subject_term(light[rays.bare[:crossing]])
+            loss = loss + settings.subject_weight * terms["subject"]
+        if empty_rays is not None:
+            terms["empty"] = empty_term(distances[shown:count].view(empty_depths.shape), sharpness)
+            loss = loss + settings.empty_weight * terms["empty"]
         self._descend(loss, learning_rate_share(settings, self.iteration))
         self.iteration += 1
         return {
+            **{name: term.detach() for name, term in terms.items()},
             "loss": loss.detach(),
             "colour": colour.detach(),
             "eikonal": eikonal.detach(),
@@ -108,16 +129,34 @@ class Trainer:
         return self.iteration / self.settings.iterations
 
     def _choose_pixels(self) -> tuple[Tensor, Tensor, int]:
-        """Frames and pixels (rays,) of an iteration, those that see the region first, and the number of those."""
+        """Frames and pixels of an iteration, those that see the region first, and the number of those."""
         data, settings = self.dataset, self.settings
         outside = round(settings.rays * settings.outside_share) if len(data.outside) else 0
-        crossing = settings.rays - outside
+        crossing = settings.rays - outside - self._count_empty()
         chosen = [data.inside[self._random_integers(len(data.inside), crossing)]]
         if outside:
             chosen.append(data.outside[self._random_integers(len(data.outside), outside)])
-        flat = torch.cat(chosen).long()
-        frames = torch.div(flat, data.pixels_per_frame, rounding_mode="floor")
-        return frames, flat - frames * data.pixels_per_frame, crossing
+        frames, pixels = self._split(torch.cat(chosen))
+        return frames, pixels, crossing
+
+    def _split(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Frames and pixels of indices into the pixels of all frames."""
+        flat, count = flat.long(), self.dataset.pixels_per_frame
+        frames = torch.div(flat, count, rounding_mode="floor")
+        return frames, flat - frames * count
+
+    def _count_empty(self) -> int:
+        return round(self.settings.rays * self.settings.empty_share) if len(self.dataset.empty) else 0
+
+    def _choose_empty_rays(self) -> Rays | None:
+        """Rays that pass the subject, by the masks; None if there are none."""
+        empty, count = self.dataset.empty, self._count_empty()
+        if not count:
+            return None
+        return make_rays(self.dataset, *self._split(empty[self._random_integers(len(empty), count)]), count)
+
+    def _sample(self, rays: Rays, sharpness: float) -> Tensor:
+        return sample_depths(self.baked, rays, self.settings, sharpness, self.settings.fine_samples, self.generator)
 
     def _random_integers(self, below: int, count: int) -> Tensor:
         return torch.randint(below, (count,), generator=self.generator, device=self.device)
@@ -218,7 +257,10 @@ class Trainer:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, Any]:
-        """PSNR on held-out views, over whole images and over the pixels that see the region."""
+        """PSNR on held-out views, over whole images and over the pixels that see the region.
+
+        Of masked frames only the subject counts, and of others what is known.
+        """
         data, settings = self.dataset, self.settings
         if not data.held_out:
             return {}
@@ -236,8 +278,11 @@ class Trainer:
         for view in views:
             frames = torch.full_like(pixels, view)
             crosses = region_span(*data.rays(frames, pixels), data.nearest)[2]
-            ordered = torch.cat([pixels[crosses], pixels[~crosses]])
-            crossing = int(crosses.sum())
+            shows, masked = data.look_up(frames, pixels)[0], data.are_masked(frames)
+            ordered = torch.cat([pixels[crosses & shows], pixels[~crosses & shows & ~masked]])
+            if not len(ordered):
+                continue
+            frames, crossing = frames[: len(ordered)], int((crosses & shows).sum())
             rays = make_rays(data, frames, ordered, crossing)
             colours = render_rays(self.model, self.baked, rays, settings, sharpness)
             error = (colours.clamp(0, 1) - data.colours(frames, ordered)).square().mean(-1)
@@ -245,9 +290,9 @@ class Trainer:
             if crossing:
                 region.append(psnr(float(error[:crossing].mean())))
         return {
-            "held_out_psnr": round(sum(whole) / len(whole), 3),
+            "held_out_psnr": round(sum(whole) / len(whole), 3) if whole else None,
             "held_out_psnr_region": round(sum(region) / len(region), 3) if region else None,
-            "held_out_views": len(views),
+            "held_out_views": len(whole),
         }
 
     def _log(self, losses: dict[str, Tensor]) -> None:
@@ -261,6 +306,7 @@ class Trainer:
                 "eikonal": values["eikonal"],
                 "curvature": values["curvature"],
                 "points": values["points"],
+                **{name: values[name] for name in ("empty", "subject") if name in values},
                 "transmittance": values["transmittance"],
                 "psnr": round(psnr(values["squared_error"]), 3),
                 "sharpness": round(sharpness_at(self.settings, self.progress), 2),
@@ -311,6 +357,25 @@ class Trainer:
         self.background_adam.restore(**content["background_adam"])
         self.network_adam.load_state_dict(content["network_adam"])
         self.iteration, self.seconds, self.metrics = content["iteration"], content["seconds"], content["metrics"]
+
+
+# The mask loss of NeuS (Wang et al. 2021): binary cross entropy of the opacity that a ray gathers.
+
+
+def subject_term(light: Tensor) -> Tensor:
+    """Of rays that the masks call subject, which let so much light (N,) through: the opacity should be 1.
+
+    It is taken as at least NeuS's 1e-3. Where no surface is near, the colours have to find it.
+    """
+    return -torch.log((1 - light).clamp(min=1e-3)).mean() if len(light) else light.new_zeros(())
+
+
+def empty_term(distances: Tensor, sharpness: float) -> Tensor:
+    """Of rays that pass the subject, with distances (N, K): the opacity should be 0.
+
+    The logarithm of the light is a sum over the samples. So it has a gradient however much is in the way.
+    """
+    return -log_transmittance(surface_alpha(distances, sharpness)).mean()
 
 
 def sharpness_at(settings: Settings, progress: float) -> float:

@@ -1,6 +1,6 @@
-"""The contract between stages and engines: transforms.json, images.tar and points.npz.
+"""The contract between stages and engines: transforms.json, images.tar, masks.tar and points.npz.
 
-This is their only reader, and the writer of all but images.tar, which the poses stage packs.
+This is their only reader, and the writer of all but the tars, which the poses stage packs.
 
 transforms.json has Instant-NGP's format with the region added, as NVIDIA's Neuralangelo reads it. Its poses have
 OpenGL's camera axes (x right, y up, z backward). COLMAP and this workflow's own code use OpenCV's (x right, y down, z
@@ -270,6 +270,7 @@ def _decode(file: Any, place: str, scene: Scene, size: tuple[int, int]) -> np.nd
 
 SUBJECT, OUTSIDE, UNKNOWN = 255, 0, 128  # values of a mask's pixels
 NEAREST = 0  # Image.Resampling.NEAREST: a mean of the values above would mean something else
+FULL = 255  # of a pixel whose parts all have the same value
 
 
 def list_masks(path: Path) -> list[str]:
@@ -277,11 +278,12 @@ def list_masks(path: Path) -> list[str]:
     return list(_read_members(path))
 
 
-def read_masks(path: Path, scene: Scene, names: Sequence[str], size: tuple[int, int]) -> np.ndarray:
+def read_masks(path: Path, scene: Scene, names: Sequence[str], size: tuple[int, int], pure: bool = False) -> np.ndarray:
     """Masks (n, height, width) uint8 of images, at size (width, height), in the order of names.
 
-    255 is the subject, 0 is not, of 128 nothing is known. An image without a mask is all subject. Raises UserError
-    naming the mask on anything missing, broken or of another size.
+    255 is the subject, 0 is not, of 128 nothing is known. A smaller mask has the values of every so many-th pixel; if
+    pure, a pixel whose parts differ is 128. An image without a mask is all subject. Raises UserError naming the mask on
+    anything missing, broken or of another size.
     """
     masks = np.full((len(names), size[1], size[0]), SUBJECT, np.uint8)
     mask_of = dict(zip(scene.names, scene.masks))
@@ -302,8 +304,24 @@ def read_masks(path: Path, scene: Scene, names: Sequence[str], size: tuple[int, 
                 f"{place}: {image.size[0]} x {image.size[1]} px, but {scene.path} says {scene.width} x "
                 f"{scene.height} px"
             )
-        masks[row] = np.array(image.resize(size, NEAREST))
+        masks[row] = _reduce_pure(np.array(image), size) if pure else np.array(image.resize(size, NEAREST))
     return masks
+
+
+def find_masked(masks: np.ndarray) -> np.ndarray:
+    """(n,) bool: which of the masks (n, height, width) say what the subject is.
+
+    One without a pixel outside of the subject only says where the picture ends, or there is none.
+    """
+    return np.asarray((masks == OUTSIDE).any((1, 2)))
+
+
+def _reduce_pure(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    reduced = np.full((size[1], size[0]), UNKNOWN, np.uint8)
+    for value in (SUBJECT, OUTSIDE):
+        share = Image.fromarray(np.where(mask == value, FULL, 0).astype(np.uint8)).resize(size, BOX)
+        reduced[np.asarray(share) == FULL] = value
+    return reduced
 
 
 def _read_members(path: Path) -> dict[str, bytes]:

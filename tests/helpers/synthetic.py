@@ -14,24 +14,24 @@ BALL_RADIUS = 1.2  # world: 0.6 of the region's
 CAMERA_DISTANCE = 6.0
 
 
-def make_sphere_scene(folder: Path, views: int = 12, size: int = 64) -> dict[str, Path]:
-    """Write transforms.json, images.tar and points.npz of a ball of BALL_RADIUS at REGION_CENTER; return their paths.
+def make_sphere_scene(folder: Path, views: int = 12, size: int = 64, turntable: bool = False) -> dict[str, Path]:
+    """Write transforms.json, images.tar, points.npz and masks.tar of a ball of BALL_RADIUS at REGION_CENTER; return
+    their paths.
 
-    `views` square images of `size` px, from three rings of cameras that look at the ball.
+    `views` square images of `size` px, from three rings of cameras that look at the ball. If the ball turns on a
+    turntable, the background is the same in all images, and masks tell the ball from it. Else there are no masks.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     focal = 1.4 * size
     poses = [_pose(index, views) for index in range(views)]
     names = [f"{index * 3:06d}.jpg" for index in range(views)]
-    with tarfile.open(folder / "images.tar", "w") as tar:
+    with tarfile.open(folder / "images.tar", "w") as images, tarfile.open(folder / "masks.tar", "w") as masks:
         for name, pose in zip(names, poses, strict=True):
-            data = io.BytesIO()
-            Image.fromarray(_photograph(pose, size, focal)).save(data, "JPEG", quality=95)
-            member = tarfile.TarInfo(name)
-            member.size = data.tell()
-            data.seek(0)
-            tar.addfile(member, data)
+            photograph, shows = _photograph(pose, size, focal, turntable)
+            _add(images, name, photograph, "JPEG")
+            if turntable:
+                _add(masks, f"{Path(name).stem}.png", shows, "PNG")
     transforms = {
         "fl_x": focal,
         "fl_y": focal,
@@ -44,6 +44,7 @@ def make_sphere_scene(folder: Path, views: int = 12, size: int = 64) -> dict[str
         "frames": [
             {
                 "file_path": f"images/{name}",
+                **({"mask_path": f"masks/{Path(name).stem}.png"} if turntable else {}),
                 "transform_matrix": pose.tolist(),
                 "video_frame": index * 3,
                 "time": index / 10,
@@ -53,7 +54,16 @@ def make_sphere_scene(folder: Path, views: int = 12, size: int = 64) -> dict[str
     }
     (folder / "transforms.json").write_text(json.dumps(transforms))
     np.savez(folder / "points.npz", **_points(poses))
-    return {name.split(".")[0]: folder / name for name in ("transforms.json", "images.tar", "points.npz")}
+    return {name.split(".")[0]: folder / name for name in ("transforms.json", "images.tar", "points.npz", "masks.tar")}
+
+
+def _add(tar: tarfile.TarFile, name: str, pixels: np.ndarray, form: str) -> None:
+    data = io.BytesIO()
+    Image.fromarray(pixels).save(data, form, quality=95)
+    member = tarfile.TarInfo(name)
+    member.size = data.tell()
+    data.seek(0)
+    tar.addfile(member, data)
 
 
 def _pose(index: int, views: int) -> np.ndarray:
@@ -69,8 +79,8 @@ def _pose(index: int, views: int) -> np.ndarray:
     return pose
 
 
-def _photograph(pose: np.ndarray, size: int, focal: float) -> np.ndarray:
-    """uint8 (size, size, 3), the mean of 2 x 2 rays a pixel."""
+def _photograph(pose: np.ndarray, size: int, focal: float, turntable: bool) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 (size, size, 3), the mean of 2 x 2 rays a pixel, and the mask (size, size) of the ball."""
     ticks = (np.arange(2 * size) + 0.5) / 2
     x, y = np.meshgrid(ticks, ticks)
     rays = np.stack([(x - size / 2) / focal, -(y - size / 2) / focal, -np.ones_like(x)], -1)
@@ -81,8 +91,13 @@ def _photograph(pose: np.ndarray, size: int, focal: float) -> np.ndarray:
     discriminant = b * b - (origin @ origin - BALL_RADIUS**2)
     hit = discriminant > 0
     surface = origin + rays * (-b - np.sqrt(np.where(hit, discriminant, 0)))[..., None]
-    colours = np.where(hit[..., None], _texture(surface / BALL_RADIUS), 0.5 + 0.4 * rays * [1, 0.6, 0.3])
-    return (255 * colours.reshape(size, 2, size, 2, 3).mean((1, 3))).round().astype(np.uint8)
+    if turntable:  # a wall that the camera does not move before
+        background = 0.5 + 0.4 * np.sin(np.stack([x + 2 * y, 3 * x - y, x - 3 * y], -1) * 20 / size)
+    else:
+        background = 0.5 + 0.4 * rays * [1, 0.6, 0.3]
+    colours = np.where(hit[..., None], _texture(surface / BALL_RADIUS), background)
+    photograph = (255 * colours.reshape(size, 2, size, 2, 3).mean((1, 3))).round().astype(np.uint8)
+    return photograph, np.where(hit.reshape(size, 2, size, 2).mean((1, 3)) >= 0.5, 255, 0).astype(np.uint8)
 
 
 def _texture(unit: np.ndarray) -> np.ndarray:

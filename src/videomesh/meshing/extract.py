@@ -20,7 +20,7 @@ from videomesh.meshing import crop, ply, sparse_mesh, surface
 from videomesh.meshing.crop import EDGE, Crop
 from videomesh.meshing.sparse_mesh import Mesh
 from videomesh.meshing.surface import Topology, Views
-from videomesh.scene import Scene, read_images
+from videomesh.scene import SUBJECT, Scene, find_masked, read_images, read_masks
 
 SMALLEST_RESOLUTION = 32  # that is worth a mesh
 PREVIEW_RESOLUTION = 128
@@ -30,6 +30,10 @@ PREVIEW_SHELL = 0.01  # distance to the region's sphere that counts as lying on 
 IMAGE_PIXELS_PER_VOXEL = 3
 MAX_VIEWS = 64  # evenly chosen; more photographs show the same surface again
 MIN_SEEN = 2  # photographs that must see a face (NA-30)
+# A vertex goes if the masks of more than this share of the photographs that show its place, and of at least two, put it
+# outside of the subject. A mask may be wrong, and a hand may hide a part. The region stage asks for the same.
+MASKS_DIFFER, MIN_OUTSIDE = 0.15, 2
+MASK_TOLERANCE = 2  # px round the subject; masks and poses are not more exact
 BYTES_PER_VERTEX = 600  # of a mesh at work, with its faces and intermediate results (NA-26)
 MEMORY_SHARE = 0.7  # of what is available
 
@@ -121,6 +125,8 @@ Extractor = Callable[[Field, Bounds, argparse.Namespace, torch.device], Raw]
 class Photographs(NamedTuple):
     views: Views  # in the frame of the region's unit sphere
     images: Tensor  # (N, height, width, 3) uint8, on the CPU
+    masks: Tensor  # (N, height, width) uint8, on the CPU, values as in masks.tar
+    masked: Tensor  # (N,) bool, on the CPU: those whose mask says what the subject is
 
 
 class Cleaned(NamedTuple):
@@ -129,7 +135,8 @@ class Cleaned(NamedTuple):
     mesh: Mesh
     colours: Tensor  # (V, 3) in 0..1
     components_found: int  # in the region
-    unseen_share: float  # of the area in the region
+    masked_share: float | None  # of the area in the region: outside of the subject by the masks; None without masks
+    unseen_share: float  # of the rest
     cropped_share: float  # of the area that was seen
 
 
@@ -138,6 +145,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", type=Path, required=True, help="checkpoint.pt of a training milestone")
     add("--transforms", type=Path, required=True, help="transforms.json that it was trained with")
     add("--images", type=Path, required=True, help="images.tar of the poses stage: the undistorted frames")
+    add("--masks", type=Path, required=True, help="masks.tar of the poses stage: where the subject is")
     add("--resolution", type=int, required=True, help="voxels across the region's sphere")
     crop.add_arguments(parser)
     add(
@@ -168,8 +176,8 @@ def make_mesh(
     photographs = read_photographs(args, field, scene)
     chosen = crop.read(args, scene)
 
-    preview = extract_preview(field, device)
-    found = check_preview(preview, args.checkpoint, field)
+    preview, _ = cut_by_masks(extract_preview(field, device), photographs, args)
+    found = check_preview(preview, args.checkpoint, field, may_be_round=bool(photographs.masked.any()))
     for holder in {device, torch.device("cpu")}:  # the finished mesh is written from the CPU
         check_memory(len(preview.vertices), args.resolution, holder)
 
@@ -192,6 +200,7 @@ def make_mesh(
         "voxel": voxel * field.radius,
         "crop": chosen.words,
         "cropped_share": round(cleaned.cropped_share, 4),
+        "masked_share": None if cleaned.masked_share is None else round(cleaned.masked_share, 4),
         "min_component": args.min_component,
         "evaluations": raw.evaluations,
         "seconds": {
@@ -228,7 +237,9 @@ def read_photographs(args: argparse.Namespace, field: Field, scene: Scene) -> Ph
     rows = [k * len(scene.names) // count for k in range(count)]
     scale = min(1.0, IMAGE_PIXELS_PER_VOXEL * args.resolution / max(scene.width, scene.height))
     width, height = size = (round(scene.width * scale), round(scene.height * scale))
-    images = torch.from_numpy(read_images(args.images, scene, [scene.names[row] for row in rows], size))
+    names = [scene.names[row] for row in rows]
+    images = torch.from_numpy(read_images(args.images, scene, names, size))
+    masks = read_masks(args.masks, scene, names, size)
     world_from_cam = torch.tensor(scene.world_from_cam[rows])
     rotation = world_from_cam[:, :3, :3].transpose(1, 2)
     position = (world_from_cam[:, :3, 3:] - field.center[:, None]) / field.radius
@@ -239,7 +250,7 @@ def read_photographs(args: argparse.Namespace, field: Field, scene: Scene) -> Ph
         principal=(scene.principal[0] * across, scene.principal[1] * down),
         size=size,
     )
-    return Photographs(views, images)
+    return Photographs(views, images, torch.from_numpy(masks), torch.from_numpy(find_masked(masks)))
 
 
 # --------------------------------------------------------------------------------------------------------- surface
@@ -278,21 +289,46 @@ def region_bounds(args: argparse.Namespace, field: Field, scene: Scene) -> Bound
     return [(low, high) for low, high in unit.tolist()]
 
 
+def cut_by_masks(mesh: Mesh, photographs: Photographs, args: argparse.Namespace) -> tuple[Mesh, float | None]:
+    """The part of a mesh that the masks do not put outside of the subject, and the share of the area cut off.
+
+    The latter is None if no mask says what the subject is. Raises UserError if nothing is left.
+    """
+    masked = photographs.masked
+    if not bool(masked.any()) or not len(mesh.faces):
+        return mesh, None
+    views = photographs.views._replace(cam_from_unit=photographs.views.cam_from_unit[masked])
+    masks = list(photographs.masks[masked])
+    shown, outside = surface.count_outside(mesh.vertices[:, :3], views, masks, MASK_TOLERANCE)
+    gone = (outside >= MIN_OUTSIDE) & (outside > MASKS_DIFFER * shown)
+    kept, _ = surface.keep_faces(mesh, ~gone[mesh.faces].any(-1))
+    if not len(kept.faces):
+        raise UserError(
+            f"{args.checkpoint}: all of the surface lies where the masks in {args.masks} say that the subject is not. "
+            "White (255) must be the subject. Look at the masks, or set masks to ignore"
+        )
+    before, after = (float(surface.face_areas(crop.bare(part)).sum()) for part in (mesh, kept))
+    return kept, max(0.0, 1 - after / before)
+
+
 def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Namespace, chosen: Crop) -> Cleaned:
-    """Drop the region's edge, small components and what no two photographs see, colour the rest, and crop it."""
+    """Drop the region's edge, what is not the subject by the masks, small components and what no two photographs see,
+    colour the rest, and crop it."""
     painted = raw.mesh
     if raw.colours is not None:
         painted = Mesh(torch.cat([painted.vertices, raw.colours.to(painted.vertices)], 1), painted.faces)
     painted = surface.crop_to_ball(painted, EDGE)
-    mesh = Mesh(painted.vertices[:, :3], painted.faces)
-    if not len(mesh.faces):
+    if not len(painted.faces):
         raise UserError(
             f"{args.checkpoint}: no surface within {EDGE:g} of the region's radius and the box (aabb_range) of "
             f"{args.transforms}; move the region"
         )
+    painted, masked_share = cut_by_masks(painted, photographs, args)
+    mesh = crop.bare(painted)
     large, components_found = surface.large_components(mesh, args.min_component)
     mesh, used = surface.keep_faces(mesh, large)
-    seen, colours, weight = surface.observe(mesh, photographs.views, list(photographs.images), 2 / args.resolution)
+    images, shows = list(photographs.images), list(photographs.masks == SUBJECT)
+    seen, colours, weight = surface.observe(mesh, photographs.views, images, shows, 2 / args.resolution)
     if raw.colours is not None:
         learnt = painted.vertices[used, 3:].float()
     else:
@@ -315,19 +351,24 @@ def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Names
     large, _ = surface.large_components(crop.bare(painted), args.min_component)
     painted, _ = surface.keep_faces(painted, large)
     vertices, colours = painted.vertices[:, :3], painted.vertices[:, 3:].float()
-    return Cleaned(Mesh(vertices, painted.faces), colours, components_found, unseen_share, cropped_share)
+    mesh = Mesh(vertices, painted.faces)
+    return Cleaned(mesh, colours, components_found, masked_share, unseen_share, cropped_share)
 
 
 # ---------------------------------------------------------------------------------------------------------- checks
 
 
-def check_preview(preview: Mesh, path: Path, field: Field) -> list[Entry]:
-    """Raises UserError if the field holds no surface, or still the sphere it began as, or only the region's edge."""
+def check_preview(preview: Mesh, path: Path, field: Field, may_be_round: bool) -> list[Entry]:
+    """Raises UserError if the field holds no surface, or still the sphere it began as, or only the region's edge.
+
+    may_be_round: the surface has been cut to the masks of a subject. What is still a sphere then is a ball.
+    """
     count = len(preview.vertices)
     found = [judge("surface_size", count)]
     if count:
         from_middle = (preview.vertices - preview.vertices.mean(0)).norm(dim=-1)
-        found.append(judge("roundness", float(from_middle.std(unbiased=False) / from_middle.mean())))
+        if not may_be_round:
+            found.append(judge("roundness", float(from_middle.std(unbiased=False) / from_middle.mean())))
         on_shell = (preview.vertices.norm(dim=-1) - 1).abs() < PREVIEW_SHELL
         found.append(judge("shell_share", float(on_shell.double().mean())))
     failed = checks.select(found, "fail")
@@ -338,7 +379,9 @@ def check_preview(preview: Mesh, path: Path, field: Field) -> list[Entry]:
 
 def check_mesh(cleaned: Cleaned, shape: Topology, photographs: Photographs) -> list[Entry]:
     colours = cleaned.colours.cpu() * 255
-    photographed = torch.stack([image.float().mean((0, 1)) for image in photographs.images]).mean(0)
+    shows = photographs.masks == SUBJECT
+    means = [image[shown].float().mean(0) for image, shown in zip(photographs.images, shows) if bool(shown.any())]
+    photographed = torch.stack(means).mean(0)
     return [
         judge("largest_component", shape.largest_share),
         judge("unseen_share", cleaned.unseen_share),
@@ -405,5 +448,7 @@ def report(summary: dict[str, Any]) -> str:
     line += f"\nsize: {size} {unit}"
     method, share = summary["crop"]["method"], 100 * summary["cropped_share"]
     line += f"\ncrop: {method}, {share:.3g} % of the area cut off"
+    if summary["masked_share"] is not None:
+        line += f"\nmasks: {100 * summary['masked_share']:.3g} % of the area is not the subject and was cut off"
     warnings = checks.select(summary["checks"], "warn")
     return "\n".join([line, *(f"warning: {checks.describe(entry)}" for entry in warnings)])

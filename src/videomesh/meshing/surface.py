@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from videomesh.meshing.sparse_mesh import Mesh
+from videomesh.scene import OUTSIDE, UNKNOWN
 
 
 class Views(NamedTuple):
@@ -159,13 +160,16 @@ SAMPLE = 16  # every 16th vertex tells well enough where that is
 UNSURE = 1e-3  # weight of the colour of a vertex close to an outline: taken only where nothing better is
 
 
-def observe(mesh: Mesh, views: Views, images: Sequence[Tensor], voxel: float) -> tuple[Tensor, Tensor, Tensor]:
+def observe(
+    mesh: Mesh, views: Views, images: Sequence[Tensor], shows: Sequence[Tensor], voxel: float
+) -> tuple[Tensor, Tensor, Tensor]:
     """What the photographs show of each vertex: by how many it is seen from outside (V,) int64, its mean RGB (V, 3) in
     0..1, and that mean's total weight (V,), 0 where no photograph helps.
 
-    images: (height, width, 3) uint8 each. The weight of a photograph is the squared cosine between the viewing
-    direction and the surface's normal: slanted views are blurred. On the demo this came nearer to held-out photographs
-    than the learnt colours did (26.4 against 25.9 dB), whatever viewing direction the latter were asked for.
+    images: (height, width, 3) uint8 each. shows: (height, width) bool each, which pixels count. The weight of a
+    photograph is the squared cosine between the viewing direction and the surface's normal: slanted views are blurred.
+    On the demo this came nearer to held-out photographs than the learnt colours did (26.4 against 25.9 dB), whatever
+    viewing direction the latter were asked for.
 
     A surface that shows only its back was not made from what the photographs show (rays enter a solid from outside),
     so it does not count as seen.
@@ -175,17 +179,41 @@ def observe(mesh: Mesh, views: Views, images: Sequence[Tensor], voxel: float) ->
     origin_above_face = -(vertices * normals).sum(-1)
     seen = torch.zeros(len(vertices), dtype=torch.int64, device=vertices.device)
     colour, weight = torch.zeros_like(vertices), torch.zeros_like(origin_above_face)
-    for matrix, image in zip(views.cam_from_unit.to(vertices), images):
+    for matrix, image, counts in zip(views.cam_from_unit.to(vertices), images, shows):
         camera = -matrix[:, :3].T @ matrix[:, 3]
         above_face = normals @ camera + origin_above_face  # distance of the camera from the face's plane
         x, y, depth = _project(columns, matrix, views)
         visible, clear = _visible(x, y, depth, above_face > 0, views, voxel)
+        counted = counts.to(vertices.device)[y[visible].long(), x[visible].long()]
+        visible, clear = visible[counted], clear[counted]
         cosine = above_face[visible] / (camera - vertices[visible]).norm(dim=-1)
         share = cosine.square() * torch.where(clear, 1.0, UNSURE)
         seen[visible] += 1
         colour[visible] += share[:, None] * _sample(image.to(vertices.device), x[visible], y[visible])
         weight[visible] += share
     return seen, colour / weight.clamp(min=1e-12)[:, None], weight
+
+
+def count_outside(vertices: Tensor, views: Views, masks: Sequence[Tensor], tolerance: int) -> tuple[Tensor, Tensor]:
+    """How many of the views show the places of vertices (V, 3), and how many of these outside of the subject (V,).
+
+    masks: of each view (height, width) uint8, values as in masks.tar. What is unknown does not count. What is within
+    `tolerance` pixels of anything else than the outside is not outside.
+    """
+    columns = vertices.float().T.contiguous()
+    shown = torch.zeros(len(vertices), dtype=torch.int64, device=vertices.device)
+    outside = torch.zeros_like(shown)
+    width, height = views.size
+    for matrix, mask in zip(views.cam_from_unit.to(columns), masks):
+        x, y, depth = _project(columns, matrix, views)
+        within = ((depth > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)).nonzero()[:, 0]
+        pixel = y[within].long() * width + x[within].long()
+        mask = mask.to(vertices.device)
+        other = (mask != OUTSIDE).float()[None, None]
+        other = torch.nn.functional.max_pool2d(other, 2 * tolerance + 1, stride=1, padding=tolerance)
+        shown[within] += (mask.view(-1) != UNKNOWN)[pixel]
+        outside[within] += (other.view(-1) == 0)[pixel]
+    return shown, outside
 
 
 def _project(vertices: Tensor, cam_from_unit: Tensor, views: Views) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,7 +12,7 @@ from videomesh.poses.model import Camera, Image, Points, read_cameras, read_imag
 from videomesh.region.together import Masks
 from videomesh.region.upright import World
 from videomesh.region.views import Cloud, Lens, lens_from
-from videomesh.scene import OUTSIDE, Scene, read_masks
+from videomesh.scene import Scene, find_masked, read_masks
 
 MASK_SIZE = 96  # px, long side at which masks are looked at
 OBSERVERS = 12  # per point in points.npz; enough to tell where a point is seen from
@@ -95,8 +95,7 @@ def read_subject_masks(path: Path, scene: Scene) -> Masks | None:
     scale = min(1.0, MASK_SIZE / max(scene.width, scene.height))
     size = (max(1, round(scene.width * scale)), max(1, round(scene.height * scale)))
     values = read_masks(path, scene, [scene.names[row] for row in rows], size)
-    # One without a pixel outside only says where the picture ends.
-    telling = (values == OUTSIDE).reshape(len(rows), -1).any(1)
+    telling = find_masked(values)
     if telling.sum() < max(2, 0.5 * len(scene.names)):
         return None
     return Masks(np.array(rows)[telling], values[telling])
