@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -12,6 +13,16 @@ REGION_CENTER = np.array([0.5, -1.0, 2.0])  # world
 REGION_RADIUS = 2.0
 BALL_RADIUS = 1.2  # world: 0.6 of the region's
 CAMERA_DISTANCE = 6.0
+SMALL: dict[str, Any] = {  # settings with which the built-in engine learns the ball in seconds
+    "levels": [8, 16, 32],
+    "level_starts": [0.0, 0.0, 0.3],
+    "dense_up_to": 16,
+    "background_levels": [4, 8],
+    "rays": 256,
+    "eikonal_points": 128,
+    "bake_resolution": 32,
+    "warmup_steps": 20,
+}
 
 
 def make_sphere_scene(folder: Path, views: int = 12, size: int = 64, turntable: bool = False) -> dict[str, Path]:

@@ -44,7 +44,7 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
 
 def configure(folder: Path, **changes: object) -> subprocess.CompletedProcess[str]:
     files = {"source": "source.tar.gz", "transforms": "transforms.json", "region": "region.json"}
-    files |= {"frames-json": "frames.json", "output": "config.yaml"}
+    files |= {"frames-json": "frames.json", "masks": "masks.tar", "output": "config.yaml"}
     paths = {name: folder / file for name, file in files.items()}
     return call_engine("config", **{**paths, **DEFAULTS, **changes})
 

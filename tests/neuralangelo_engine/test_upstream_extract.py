@@ -57,6 +57,7 @@ def get_values(scene: Path, out: Path, **changes: object) -> dict[str, object]:
         "checkpoint": scene / "checkpoint.pt",
         "transforms": scene / "transforms.json",
         "images": scene / "images.tar",
+        "masks": scene / "masks.tar",
         "extractor": "sparse",
         "resolution": RESOLUTION,
         "crop": "none",

@@ -24,6 +24,7 @@ FILES = {
     "config": "config.yaml",
     "transforms": "transforms.json",
     "images": "images.tar",
+    "masks": "masks.tar",
 }
 DEFAULTS = ["--seed=0", "--gpus=1", "--stall-minutes=10"]
 

@@ -27,16 +27,6 @@ from videomesh.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
-SMALL: dict[str, Any] = {  # settings that train the ball in seconds
-    "levels": [8, 16, 32],
-    "level_starts": [0.0, 0.0, 0.3],
-    "dense_up_to": 16,
-    "background_levels": [4, 8],
-    "rays": 256,
-    "eikonal_points": 128,
-    "bake_resolution": 32,
-    "warmup_steps": 20,
-}
 
 
 class Scene:
@@ -49,7 +39,7 @@ class Scene:
         self.configure(40)
 
     def configure(self, iterations: int, **changes: object) -> None:
-        values = {**dataclasses.asdict(settings.derive(iterations, 64, 0)), **SMALL, **changes}
+        values = {**dataclasses.asdict(settings.derive(iterations, 64, 0)), **synthetic.SMALL, **changes}
         (self.folder / "config.yaml").write_text(json.dumps(values))
 
     def load(self, image_size: int) -> Dataset:
@@ -368,7 +358,7 @@ def test_no_threads(scene: Scene) -> None:
 
 
 def test_missing_files(scene: Scene) -> None:
-    for name in list(scene.paths):
+    for name in ("transforms", "images", "points"):
         there = scene.paths[name]
         scene.paths[name] = there.with_name("nowhere")
         scene.refuse(says=["nowhere", "no such file"])
@@ -469,7 +459,7 @@ def test_unfit_checkpoints(scene: Scene) -> None:
     scene.refuse(resume, says=["other settings", "rays 256 -> 128"])
     scene.configure(40)
     scene.edit_transforms(sphere_radius=2.5)
-    scene.refuse(resume, says=["other frames, poses or another region", "transforms.json"])
+    scene.refuse(resume, says=["other frames, poses, masks or another region", "transforms.json"])
     scene.refuse("--resume=nowhere.pt", says=["nowhere.pt", "no such file"])
     broken = scene.folder / "broken.pt"
     broken.write_bytes(scene.checkpoint(20).read_bytes()[:5000])

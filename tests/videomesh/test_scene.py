@@ -16,6 +16,7 @@ from videomesh.errors import UserError
 from videomesh.scene import (
     Scene,
     SparsePoints,
+    find_masked,
     list_masks,
     read_images,
     read_masks,
@@ -331,6 +332,17 @@ def test_masks_are_read_at_another_size_and_images_without_one_are_all_subject(t
     assert "mask_path" not in json.loads((tmp_path / "transforms.json").read_text())["frames"][0]
     found = read_masks(path, scene, NAMES, (4, 2))
     assert (found[[0, 2]] == 255).all() and found[1].tolist() == [[0, 0, 255, 255], [128] * 4]
+
+
+def test_a_pixel_whose_parts_differ_is_unknown_if_masks_are_to_be_pure(tmp_path: Path) -> None:
+    mask = np.zeros((6, 8), np.uint8)
+    mask[:, 3:], mask[4:] = 255, 128
+    path = write_masks(tmp_path / "masks.tar", {"000003.png": mask})
+    scene = dataclasses.replace(make_scene(), masks=[None, "000003.png", None])
+    found = read_masks(path, scene, NAMES, (4, 3), pure=True)
+    assert found[1].tolist() == [[0, 128, 255, 255], [0, 128, 255, 255], [128] * 4]
+    assert (read_masks(path, scene, NAMES, (8, 6), pure=True)[1] == mask).all()
+    assert find_masked(found).tolist() == [False, True, False]
 
 
 def test_wrong_masks_are_named(tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ def arguments(scene, out, **changes):
         "checkpoint": scene / "checkpoint.pt",
         "transforms": scene / "transforms.json",
         "images": scene / "images.tar",
+        "masks": scene / "masks.tar",
         "resolution": RESOLUTION,
         "crop": "none",
         "min-component": 0.01,
@@ -241,6 +242,101 @@ def test_the_box_of_transforms_json_bounds_the_mesh(scene, tmp_path, monkeypatch
     voxel = 2 / RESOLUTION
     assert (points.min(0) >= box_in_unit[:, 0] - 1e-6).all()
     assert (points.max(0) <= box_in_unit[:, 1] + voxel).all()
+
+
+# ------------------------------------------------------------------------------------------------------------ masks
+
+
+def mask(pose):
+    """uint8 (SIZE, SIZE): 255 where a photograph from the pose shows the hollow box or the ball beside it, else 0."""
+    y, x = np.mgrid[:SIZE, :SIZE] + 0.5
+    rays = np.stack([(x - SIZE / 2) / FOCAL, -(y - SIZE / 2) / FOCAL, -np.ones_like(x)], -1) @ pose[:3, :3].T
+    rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
+    points, nearest = pose[:3, 3] + 1.5 * rays, np.full(x.shape, np.inf)
+    for _ in range(40):
+        distance = subject(points)
+        nearest = np.minimum(nearest, distance)
+        points = points + distance[..., None] * rays
+    return np.where(nearest < 1e-3, 255, 0).astype(np.uint8)
+
+
+def subject(points):
+    return np.minimum(box(points, [0, 0, 0], [0.35, 0.3, 0.25]), ball(points, BALL, 0.2))
+
+
+@pytest.fixture(scope="module")
+def masks():
+    return np.stack([mask(pose) for pose in camera_poses()])
+
+
+def extract_masked(scene, tmp_path, monkeypatch, masks, **changes):
+    """Vertices, colours and mesh.json of the scene with masks, None for a photograph without one."""
+    names = [None if mask is None else f"{index:06d}.png" for index, mask in enumerate(masks)]
+    write_images(tmp_path / "masks.tar", filter(None, names), [mask for mask in masks if mask is not None])
+    transforms = json.loads((scene / "transforms.json").read_text())
+    for frame, name in zip(transforms["frames"], names, strict=True):
+        frame.update({"mask_path": f"masks/{name}"} if name else {})
+    (tmp_path / "transforms.json").write_text(json.dumps(transforms))
+    files = {name.split(".")[0]: tmp_path / name for name in ("transforms.json", "masks.tar")}
+    monkeypatch.setattr(
+        sys, "argv", ["sdfgrid", "extract", *arguments(scene, tmp_path / "out", **{**files, **changes})]
+    )
+    command_line.main()
+    vertices, _, colours = ply.read(tmp_path / "out" / "mesh.ply")
+    return (vertices - CENTER) / RADIUS, colours / 255, json.loads((tmp_path / "out" / "mesh.json").read_text())
+
+
+def test_no_surface_outside_of_the_subject(scene, tmp_path, monkeypatch, masks, capsys):
+    """Neither the ground nor the floater; all of the box and the ball."""
+    points, _, summary = extract_masked(scene, tmp_path, monkeypatch, masks)
+    assert subject(points).max() < 0.1, "as near as 12 photographs tell"
+    assert points[:, 2].min() > -0.35, "at most the ground right below"
+    for part in (box(points, [0, 0, 0], [0.35, 0.3, 0.25]), ball(points, BALL, 0.2)):
+        assert (np.abs(part) < 0.01).sum() > 1000
+    assert summary["masked_share"] > 0.5
+    assert f"masks: {100 * summary['masked_share']:.3g} % of the area is not the subject" in capsys.readouterr().out
+
+
+def test_without_masks_nothing_is_cut_and_the_summary_says_so(extracted):
+    assert extracted[3]["masked_share"] is None
+
+
+@pytest.mark.parametrize("wrong", ["white", "black", "none"])
+def test_a_wrong_mask_among_good_ones_takes_nothing_away(scene, tmp_path, monkeypatch, masks, wrong):
+    good = extract_masked(scene, tmp_path, monkeypatch, masks)[2]
+    changed = [*masks]
+    changed[5] = {"white": np.full_like(masks[5], 255), "black": np.zeros_like(masks[5]), "none": None}[wrong]
+    summary = extract_masked(scene, tmp_path, monkeypatch, changed)[2]
+    assert summary["area"] == pytest.approx(good["area"], rel=0.1)
+
+
+def test_unknown_pixels_cut_nothing_and_lend_no_colour(scene, tmp_path, monkeypatch):
+    """What no image shows is grey in it."""
+    unknown = np.full((VIEWS, SIZE, SIZE), 255, np.uint8)
+    unknown[:, :, : SIZE // 2] = 128
+    images = [photograph(pose) for pose in camera_poses()]
+    for image in images:
+        image[:, : SIZE // 2] = 255
+    names = [f"{index:06d}.png" for index in range(VIEWS)]
+    write_images(tmp_path / "images.tar", names, images)
+    points, colours, summary = extract_masked(scene, tmp_path, monkeypatch, unknown, images=tmp_path / "images.tar")
+    assert summary["masked_share"] is None
+    difference = np.abs(colours - painted(points)).mean(1)
+    assert np.median(difference) < 0.02 and np.quantile(difference, 0.9) < 0.08
+
+
+def test_masks_of_nothing_are_named(scene, tmp_path, monkeypatch, masks):
+    with pytest.raises(UserError, match=r"all of the surface lies where the masks in .*masks\.tar .* masks to ignore"):
+        extract_masked(scene, tmp_path, monkeypatch, np.zeros_like(masks))
+
+
+def test_a_ball_with_masks_is_no_untrained_sphere(scene, tmp_path, monkeypatch):
+    """Cut to the masks it is still round, so it is round."""
+    write_checkpoint(tmp_path / "ball.pt", lambda points: ball(points, [0, 0, 0], 0.4))
+    monkeypatch.setattr(sys.modules[__name__], "subject", lambda points: ball(points, [0, 0, 0], 0.4))
+    round_masks = [mask(pose) for pose in camera_poses()]
+    summary = extract_masked(scene, tmp_path, monkeypatch, round_masks, checkpoint=tmp_path / "ball.pt")[2]
+    assert summary["masked_share"] < 0.02
 
 
 # ------------------------------------------------------------------------------------------------------- bad inputs
@@ -417,7 +513,7 @@ def test_a_photograph_colours_only_what_it_sees():
     cam_from_unit = torch.tensor([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 3]])[None]  # at z = 3, looking down
     views = surface.Views(cam_from_unit, (100.0, 100.0), (64.0, 64.0), (256, 128))
     image = torch.tensor([200, 100, 50], dtype=torch.uint8).expand(128, 256, 3)
-    seen, colour, weight = surface.observe(mesh, views, [image], 1 / 64)
+    seen, colour, weight = surface.observe(mesh, views, [image], [torch.ones(128, 256, dtype=torch.bool)], 1 / 64)
     assert (seen[:count] == 1).all()
     assert torch.allclose(colour[:count] * 255, torch.tensor([200.0, 100, 50]), atol=0.01)
     hidden = far[:, :2].abs().max(-1).values < 0.4  # the near square's shadow, without its outline
