@@ -89,7 +89,8 @@ def painted(points: np.ndarray) -> np.ndarray:
 
 
 def make_scene(folder: Path, **parameters: list[float] | float) -> None:
-    """transforms.json, an empty masks.tar and images.tar: photographs from two rings round the region, one with the axis tilted."""
+    """transforms.json, an empty masks.tar, and images.tar: photographs from two rings round the region, one with the
+    axis tilted."""
     frames = []
     tarfile.open(folder / "masks.tar", "w").close()
     with tarfile.open(folder / "images.tar", "w") as tar:

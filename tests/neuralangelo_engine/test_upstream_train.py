@@ -253,6 +253,16 @@ def test_failures_of_upstream_are_told_in_one_line(scene: Scene, fault: str, wor
     assert not (scene.out(60) / "checkpoint.pt").exists()
 
 
+def test_masks_are_read_if_the_settings_are_for_white(scene: Scene) -> None:
+    transforms = json.loads((scene.folder / "transforms.json").read_text())
+    transforms["frames"][3]["mask_path"] = "masks/missing.png"
+    (scene.folder / "transforms.json").write_text(json.dumps(transforms))
+    scene.train(60)
+    config = json.loads((scene.folder / "config.yaml").read_text())
+    (scene.folder / "config.yaml").write_text(json.dumps({**config, "model": {"background": {"white": True}}}))
+    assert "masks.tar: lacks missing.png" in scene.refuse(40)
+
+
 def test_a_missing_image_is_told(scene: Scene) -> None:
     """The real one hangs, and is ended by the watch."""
     transforms = json.loads((scene.folder / "transforms.json").read_text())

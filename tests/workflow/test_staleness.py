@@ -16,7 +16,15 @@ ENGINES = ("sdfgrid", "neuralangelo")
 READERS = {
     "ingest_video": {"frames"},
     "frames": {"poses", "region", "gate", "neuralangelo_config"},
-    "poses": {"region", "gate", "sdfgrid_train", "neuralangelo_train", "sdfgrid_mesh", "neuralangelo_mesh"},
+    "poses": {
+        "region",
+        "gate",
+        "neuralangelo_config",
+        "sdfgrid_train",
+        "neuralangelo_train",
+        "sdfgrid_mesh",
+        "neuralangelo_mesh",
+    },
     "region": {
         "gate",
         "neuralangelo_config",
