@@ -71,7 +71,7 @@ def check_config(config: Mapping[str, Any], files: Sequence[Path], leaves: Leave
             settings[key], value_errors = check_value(raw, place, 1, leaves[key])
             errors += value_errors
         elif key in find_sections(leaves):
-            names = ", ".join(find_children(key, leaves))
+            names = list_children(key, leaves)
             errors.append(f"{place}: {show(raw)} is not allowed. Write its settings below it, indented: {names}.")
         else:
             errors.append(f"{place}: {explain_unknown(key, leaves)}")
@@ -143,14 +143,23 @@ def quote_dots(name: object) -> str:
 def explain_unknown(key: str, leaves: Leaves) -> str:
     """What to do about a key that is no setting: its new name, the nearest key, or those allowed at its level."""
     former = key.strip("'")
-    present = find_former(leaves).get(former)
+    moved = find_former(leaves)
+    present = moved.get(former)
     if present:
         section, _, name = present.rpartition(".")
         return f"{former} is now {present}. Write {name}, indented below {section}."
+    sections = {old.rpartition(".")[0]: new.rpartition(".")[0] for old, new in moved.items()}
+    if former in sections:
+        section = sections[former]
+        return f"{former} is now {section}. Write its settings below it, indented: {list_children(section, leaves)}."
     near = nearest(key, [*leaves, *find_sections(leaves)])
     section, _, name = (near or key).rpartition(".")
     if near:
         below = f" ({name}, indented below {section})" if section else ""
         return f"there is no such setting. Did you mean {near}{below}?"
     where = f"below {section}" if section else "at the left margin"
-    return f"there is no such setting. Allowed {where} are {', '.join(find_children(section, leaves))}."
+    return f"there is no such setting. Allowed {where} are {list_children(section, leaves)}."
+
+
+def list_children(section: str, leaves: Leaves) -> str:
+    return ", ".join(find_children(section, leaves))
