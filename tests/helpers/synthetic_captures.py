@@ -306,7 +306,7 @@ def write(folder: Path, capture: Capture) -> dict[str, Path]:
         {"name": name, "video_frame": 3 * i, "time": i / 10, "sharpness": 100.0 + i % 7, "luminance": 0.5}
         for i, name in enumerate(names)
     ]
-    paths["frames-json"].write_text(json.dumps({"source": "video", "frames": frames}))
+    paths["frames-json"].write_text(json.dumps({"source": "video", "clips": [], "cuts": [], "frames": frames}))
     seen = sum(map(len, tracks))
     poses = {
         "backend": "made",
@@ -318,6 +318,7 @@ def write(folder: Path, capture: Capture) -> dict[str, Path]:
         "points": len(tracks),
         "points_per_image": seen / len(names),
         "unregistered": [],
+        "unmoving": False,
         "images": [{"name": name, "flaw": ""} for name in names],
         "attempts": [{"name": "sequential", "pairs": 1, "models": [{"registered": len(names)}], "seconds": 1.0}],
     }

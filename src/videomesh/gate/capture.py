@@ -14,7 +14,7 @@ from videomesh.scene import Scene, read_points, read_scene
 
 
 class Capture(NamedTuple):
-    frames: list[dict[str, Any]]  # frames.json
+    footage: dict[str, Any]  # frames.json
     poses: dict[str, Any]  # poses.json
     scene: Scene
     region: dict[str, Any]  # region.json
@@ -23,19 +23,30 @@ class Capture(NamedTuple):
     subject: np.ndarray  # (m,) bool: points that the region has to hold
 
     @property
+    def frames(self) -> list[dict[str, Any]]:
+        return list(self.footage["frames"])
+
+    @property
     def scene_type(self) -> str:
         return str(self.region["scene_type"]["used"])
 
 
 def read_capture(frames_json: Path, poses_json: Path, transforms: Path, region_json: Path, points_npz: Path) -> Capture:
     """Raises UserError naming the file and what is wrong with it."""
-    frames = _read(frames_json, {"frames": list})["frames"]
-    for frame in frames:
+    footage = _read(frames_json, {"source": str, "frames": list, "clips": list, "cuts": list})
+    for frame in footage["frames"]:
         _need(frames_json, frame, {"name": str, "sharpness": float, "luminance": float})
-    if not frames:
+    if not footage["frames"]:
         raise UserError(f"{frames_json}: holds no frames; run the frames stage again")
     numbers = ("registered_share", "reprojection_error", "track_length", "points_per_image")
-    counts = {"frames": int, "registered": int, "unregistered": list, "attempts": list, "images": list}
+    counts = {
+        "frames": int,
+        "registered": int,
+        "unregistered": list,
+        "attempts": list,
+        "images": list,
+        "unmoving": bool,
+    }
     poses = _read(poses_json, {**dict.fromkeys(numbers, float), **counts})
     for image in poses["images"]:
         _need(poses_json, image, {"name": str, "flaw": str})
@@ -44,7 +55,7 @@ def read_capture(frames_json: Path, poses_json: Path, transforms: Path, region_j
     shares = ("looking_at_center", "points_between")
     _need(region_json, region["scene_type"], {"used": str, "guess": str, **dict.fromkeys(shares, float)})
     *cloud, subject = read_points(points_npz, scene)
-    return Capture(frames, poses, scene, region, views_from(scene.world_from_cam), Cloud(*cloud), subject)
+    return Capture(footage, poses, scene, region, views_from(scene.world_from_cam), Cloud(*cloud), subject)
 
 
 def _read(path: Path, keys: dict[str, type]) -> dict[str, Any]:
@@ -66,4 +77,11 @@ def _need(path: Path, content: Any, keys: dict[str, type]) -> None:
             raise UserError(f"{path}: {key} is {json.dumps(value)[:80]}; it must be {_WORDS[kind]}")
 
 
-_WORDS = {float: "a number", int: "a whole number", str: "a text", list: "a list", dict: "an object"}
+_WORDS = {
+    float: "a number",
+    int: "a whole number",
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+    bool: "true or false",
+}

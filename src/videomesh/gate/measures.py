@@ -9,6 +9,7 @@ import numpy as np
 
 from videomesh.checks import Finding, get_exposure_range
 from videomesh.gate.capture import Capture
+from videomesh.moments import describe_cuts, describe_moments
 from videomesh.region.views import depths
 
 ONE_CAMERA = "Use one camera with one zoom for a scene, all upright or all sideways, and do not crop the frames."
@@ -21,13 +22,18 @@ def some(names: list[str]) -> str:
     return ", ".join(map(str, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
+def where(words: str, capture: Capture, names: list[str]) -> str:
+    """A sentence that says where in the footage these frames are; nothing without frames."""
+    return f" {words} {describe_moments(capture.footage, names)}." if names else ""
+
+
 # --- frames -----------------------------------------------------------------------------------------------------------
 
 
 def frame_count(capture: Capture) -> Finding:
     return Finding(
         len(capture.scene.names),
-        "Film longer or take more photos, and keep more of them: frames.target 100 to 300 is a good range.",
+        "Film longer or take more photos: 40 or more make a good mesh, 100 to 300 a better one (frames.target).",
     )
 
 
@@ -38,7 +44,7 @@ def blurred_share(capture: Capture) -> Finding:
     return Finding(
         blurred.mean(),
         "Move slower, film in more light or with a shorter exposure time, keep the focus locked."
-        + (f" Blurred: {some(names)}." if names else ""),
+        + where("Blurred:", capture, names),
     )
 
 
@@ -57,8 +63,13 @@ def registered_share(capture: Capture) -> Finding:
     return Finding(
         capture.poses["registered_share"],
         "Move slower, turn less quickly and keep more texture in view, so that each frame overlaps the one "
-        "before by two thirds." + (f" No pose: {some(lost)}." if lost else ""),
+        "before by two thirds." + where("Without a pose:", capture, lost) + describe_shots(capture),
     )
+
+
+def describe_shots(capture: Capture) -> str:
+    cuts = describe_cuts(capture.footage)
+    return f" Another shot begins {cuts}: shots of one scene have to overlap." if cuts else ""
 
 
 def reprojection_error(capture: Capture) -> Finding:
@@ -86,7 +97,8 @@ def models(capture: Capture) -> Finding:
     sizes = get_model_sizes(capture.poses)
     return Finding(
         max(sum(size > 0.05 * capture.poses["frames"] for size in sizes), 1),
-        "The video falls apart into pieces that do not overlap. Film in one go, and return to where you started."
+        "The capture falls apart into pieces that do not overlap. Film in one go, and return to where you started."
+        + describe_shots(capture)
         + (f" Frames per piece: {', '.join(map(str, sizes[:5]))}." if len(sizes) > 1 else ""),
     )
 
@@ -129,15 +141,18 @@ def pose_matrices(capture: Capture) -> Finding:
 
 
 def camera_motion(capture: Capture) -> Finding:
+    advice = "Walk round the subject, or sideways along it. "
+    if capture.poses["unmoving"]:  # COLMAP may then find poses all the same, of a camera that walks along a picture
+        return Finding(
+            0.0,
+            f"The camera stands or only turns on the spot, and that shows no depth. {advice}If the subject turns and "
+            "the camera stands, bring masks of the subject, or film it before a plain background.",
+        )
     centers = capture.views.center
     spread = np.median(np.linalg.norm(centers - np.median(centers, axis=0), axis=1))
     depth = depths(capture.views, capture.cloud)
     known = depth[np.isfinite(depth)]
-    return Finding(
-        spread / np.median(known) if len(known) else 0.0,
-        "The camera seems not to move. Walk round the subject instead of turning it; a turntable needs a textured "
-        "mat that turns with it and a plain background.",
-    )
+    return Finding(spread / np.median(known) if len(known) else 0.0, f"The camera hardly moves. {advice}".rstrip())
 
 
 # --- region -----------------------------------------------------------------------------------------------------------
@@ -181,17 +196,6 @@ def camera_distance(capture: Capture) -> Finding:
         off.mean(),
         f"Cameras should be {range_} the sphere's centre, here {distance.min():.2g} to {distance.max():.2g}. Film from "
         f"nearer so that the subject fills the picture. {BY_HAND}",
-    )
-
-
-def upstream_region_difference(capture: Capture) -> Finding | None:
-    upstream = capture.region.get("upstream")
-    if not upstream:
-        return None
-    return Finding(
-        abs(upstream["radius_from_origin"] - upstream["radius"]) / upstream["radius"],
-        "There is nothing to film again. Upstream's own script would size the sphere from the wrong point, which this "
-        "workflow does not. Do not replace transforms.json by one that upstream's script wrote.",
     )
 
 

@@ -1,11 +1,12 @@
 """How the camera went round the subject, or through the room; nothing of this can be asked of an outdoor scene."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from videomesh.checks import Finding
 from videomesh.gate.capture import Capture
+from videomesh.moments import describe_moments
 from videomesh.region.views import looks_at
 
 
@@ -33,12 +34,11 @@ def azimuth_coverage(capture: Capture) -> Finding | None:
         return None
     rows = find_looking(capture)
     azimuth, _ = get_directions(capture, rows)
-    coverage, gap = measure_coverage(azimuth, [capture.scene.names[i] for i in rows])
+    names = [capture.scene.names[i] for i in rows]
+    coverage, gap = measure_coverage(azimuth)
     return Finding(
         coverage,
-        gap + " If it cannot be walked round (a facade, a relief), set its scene_type to outdoor."
-        if gap
-        else "Walk all the way round the subject and end where you started.",
+        describe_gap(gap, capture, names) if gap else "Walk all the way round the subject and end where you started.",
     )
 
 
@@ -75,28 +75,43 @@ def to_angles(offset: np.ndarray, up: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return azimuth, np.degrees(np.arctan2(height, np.linalg.norm(level, axis=1)))
 
 
-def measure_coverage(azimuth: np.ndarray, names: list[str]) -> tuple[float, str]:
-    """Share of 36 directions with a camera, and the widest gap in words ("" if there is none worth naming).
+class Gap(NamedTuple):
+    """The widest stretch of the way round that no camera stands on, counterclockwise from above."""
+
+    before: int  # rows of the cameras at its ends
+    after: int
+    degrees: float
+    middle: float  # degrees from the first camera
+
+
+def measure_coverage(azimuth: np.ndarray) -> tuple[float, Gap | None]:
+    """Share of 36 directions with a camera, and the widest gap (None if there is none worth naming).
 
     A direction counts if a camera stands within 5 degrees of it, or within the mean spacing of the cameras were they
     spread evenly, so that 24 photos all the way round count as a full circle.
     """
     if len(azimuth) == 0:
-        return 0.0, "No camera looks at the subject."
+        return 0.0, None
     bins = np.arange(5, 360, 10)
     distance = np.abs((bins[:, None] - azimuth + 180) % 360 - 180).min(1)
     covered = distance <= max(5.0, 360 / len(azimuth))
     if covered.all():
-        return 1.0, ""
+        return 1.0, None
     order = np.argsort(azimuth)
     widths = np.diff(azimuth[order], append=azimuth[order[0]] + 360)
     widest = int(widths.argmax())
     before, after = order[widest], order[(widest + 1) % len(order)]
     middle = (azimuth[before] + widths[widest] / 2) % 360
-    # Seen from the first camera, which is at azimuth 0, counterclockwise from above is to the right.
-    side = ("near side", "right side", "far side", "left side")[int((middle + 45) // 90) % 4]
-    text = (
-        f"Nothing was filmed between {names[before]} and {names[after]}, about {widths[widest]:.0f} degrees on the "
-        f"{side} as seen from {names[0]}. Film that side too."
+    return float(covered.mean()), Gap(int(before), int(after), float(widths[widest]), float(middle))
+
+
+def describe_gap(gap: Gap, capture: Capture, names: list[str]) -> str:
+    # The first camera is at azimuth 0; counterclockwise from above is to its right.
+    side = ("near side", "right side", "far side", "left side")[int((gap.middle + 45) // 90) % 4]
+    kind = "photo" if capture.footage["source"] == "photos" else "frame"
+    first, before, after = (describe_moments(capture.footage, [names[row]]) for row in (0, gap.before, gap.after))
+    return (
+        f"Nothing shows about {gap.degrees:.0f} degrees on the {side} as seen from the {kind} {first}: there is a gap "
+        f"between the {kind} {before} and the {kind} {after}. The mesh will be open or guessed there. Film that "
+        "side too, unless it is out of reach, as the back of a relief or a facade is."
     )
-    return float(covered.mean()), text

@@ -62,7 +62,6 @@ CHECKS = [
         measures.camera_distance,
         Limit("above", "share", "NA-23", "share of cameras not 0.3 to 10 radii from the centre"),
     ),
-    Check(measures.upstream_region_difference, Limit("above", "ratio", "NA-10", "error of upstream's radius")),
     # images
     Check(
         measures.image_names, Limit("above", "images", "NA-14", "images without a frame, and frames without an image")

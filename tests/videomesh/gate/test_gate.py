@@ -23,6 +23,7 @@ FILES = {
     "region": "region.json",
     "points": "points.npz",
 }
+FOOTAGE = b'{"source": "video", "clips": [], "cuts": [], "frames": [%s]}'
 CHECKS = {check.name for check in verdict.CHECKS}
 
 
@@ -107,11 +108,11 @@ def set_pose(transforms: dict[str, Any], row: int, column: int, factor: float) -
     [
         (
             "frames.json",
-            lambda c: [f.update(sharpness=30) for f in c["frames"][:7]],
+            lambda c: [f.update(sharpness=30) for f in c["frames"][:8]],
             "blurred_share",
             "warn",
-            7 / 36,
-            "000000.jpg",
+            8 / 36,
+            "Blurred: between 0:00 and 0:01.",
         ),
         (
             "frames.json",
@@ -123,10 +124,10 @@ def set_pose(transforms: dict[str, Any], row: int, column: int, factor: float) -
         ),
         (
             "frames.json",
-            lambda c: [f.update(luminance=0.3) for f in c["frames"][:9]],
+            lambda c: [f.update(luminance=0.2) for f in c["frames"][:9]],
             "exposure_range",
             "warn",
-            0.2,
+            0.3,
             "Lock exposure",
         ),
         ("poses.json", lambda c: c.update(registered_share=0.7), "registered_share", "warn", 0.7, "overlaps"),
@@ -134,14 +135,23 @@ def set_pose(transforms: dict[str, Any], row: int, column: int, factor: float) -
             "poses.json",
             lambda c: c.update(registered_share=0.4, unregistered=["000009.jpg"]),
             "registered_share",
-            "fail",
+            "warn",
             0.4,
-            "000009.jpg",
+            "Without a pose: at 0:00.",
         ),
         ("poses.json", lambda c: c.update(reprojection_error=1.8), "reprojection_error", "warn", 1.8, "zoom"),
-        ("poses.json", lambda c: c.update(reprojection_error=2.5), "reprojection_error", "fail", 2.5, "zoom"),
         ("poses.json", lambda c: c.update(track_length=2.5), "track_length", "warn", 2.5, "frames.target"),
         ("poses.json", lambda c: c.update(points_per_image=120), "points_per_image", "warn", 120, "texture"),
+        ("poses.json", lambda c: c.update(points_per_image=60), "points_per_image", "fail", 60, "texture"),
+        ("poses.json", lambda c: c.update(unmoving=True), "camera_motion", "fail", 0, "turns on the spot"),
+        (
+            "frames.json",
+            lambda c: c.update(cuts=[{"clip": 0, "frame": 30, "time": 12.2}]),
+            "registered_share",
+            "pass",
+            1,
+            "Another shot begins at 0:12",
+        ),
         (
             "poses.json",
             lambda c: c["attempts"].insert(0, {"models": [{"registered": n} for n in (36, 20, 1)]}),
@@ -159,28 +169,20 @@ def set_pose(transforms: dict[str, Any], row: int, column: int, factor: float) -
             "36, 20, 1",
         ),
         ("transforms.json", lambda c: c.update(fl_y=63), "focal_difference", "fail", 0.05, "one camera"),
-        ("transforms.json", lambda c: c.update(cx=48), "principal_point", "fail", 0.25, "do not crop"),
+        ("transforms.json", lambda c: c.update(cx=48), "principal_point", "warn", 0.25, "do not crop"),
         ("transforms.json", lambda c: c.update(k1=-0.01), "distortion", "fail", 0.01, "undistorted"),
         ("transforms.json", lambda c: set_pose(c, 5, 0, 1.01), "pose_matrices", "fail", 1, "000015.jpg"),
         ("transforms.json", lambda c: set_pose(c, 5, 3, 30), "camera_distance", "warn", 1 / 36, "0.3 to 10 radii"),
-        ("transforms.json", lambda c: c.update(sphere_center=[0.9, 0, 0.4]), "points_inside", "fail", None, "cut off"),
+        ("transforms.json", lambda c: c.update(sphere_center=[1.5, 0, 0.4]), "points_inside", "fail", None, "cut off"),
         ("transforms.json", lambda c: c.update(sphere_radius=0.2), "points_inside", "fail", None, "region.png"),
         ("transforms.json", lambda c: c.update(sphere_radius=1.6), "region_too_large", "warn", 1, "wastes detail"),
         ("transforms.json", lambda c: c.update(sphere_radius=20), "cameras_inside", "warn", 1, "too large"),
-        ("transforms.json", lambda c: c.update(sphere_radius=0.2), "camera_distance", "fail", 1, "nearer"),
-        (
-            "region.json",
-            lambda c: c["upstream"].update(radius=2, radius_from_origin=5),
-            "upstream_region_difference",
-            "warn",
-            1.5,
-            "nothing to film again",
-        ),
+        ("transforms.json", lambda c: c.update(sphere_radius=0.2), "camera_distance", "warn", 1, "nearer"),
         (
             "region.json",
             lambda c: c["scene_type"].update(looking_at_center=0.3, guess="indoor"),
             "camera_focus",
-            "fail",
+            "warn",
             0.3,
             "scene_type: indoor",
         ),
@@ -188,7 +190,7 @@ def set_pose(transforms: dict[str, Any], row: int, column: int, factor: float) -
             "region.json",
             lambda c: c["scene_type"].update(used="indoor"),
             "camera_focus",
-            "fail",
+            "warn",
             0,
             "scene_type: object",
         ),
@@ -215,17 +217,27 @@ def test_half_an_orbit_names_the_missing_side(tmp_path: Path) -> None:
     entry = checked(write(tmp_path, made.object_on_table(degrees=180)))["azimuth_coverage"]
     assert entry["verdict"] == "warn"
     assert 0.5 < entry["value"] < 0.6
-    for words in ("000105.jpg", "000000.jpg", "185 degrees", "left side"):
+    for words in ("the frame at 0:03 and the frame at 0:00", "185 degrees", "left side as seen from the frame at 0:00"):
         assert words in entry["advice"]
 
 
-def test_one_quarter_of_an_orbit_fails(tmp_path: Path) -> None:
+def test_a_quarter_of_an_orbit_passes_with_a_warning_that_names_what_is_missing(tmp_path: Path) -> None:
     folder = write(tmp_path, made.object_on_table(degrees=90, count=30))
-    checked(folder)
+    assert not [entry for entry in checked(folder).values() if entry["verdict"] == "fail"]
     result = decide(folder, "fail")
-    assert result.returncode == 1
-    for words in ("azimuth_coverage", "273 degrees", "far side", "at least 40 %", "scene_type to outdoor"):
+    assert result.returncode == 0
+    for words in ("azimuth_coverage", "273 degrees", "far side", "at least 75 %", "the back of a relief"):
         assert words in result.stderr
+
+
+def test_photos_are_called_by_their_names(folder: Path) -> None:
+    def to_photos(frames: dict[str, Any]) -> None:
+        frames.update(source="photos")
+        for number, frame in enumerate(frames["frames"]):
+            frame.update(time=None, source=f"IMG_{number}.HEIC", sharpness=1 if number == 4 else 100)
+
+    edit(folder / "frames.json", to_photos)
+    assert "Blurred: IMG_4.HEIC." in checked(folder)["blurred_share"]["advice"]
 
 
 @pytest.mark.parametrize("count", [20, 24, 60])
@@ -233,9 +245,10 @@ def test_a_full_circle_counts_as_full_with_few_photos(tmp_path: Path, count: int
     assert checked(write(tmp_path, made.object_on_table(count=count)))["azimuth_coverage"]["value"] == 1
 
 
-def test_too_few_frames_fail(tmp_path: Path) -> None:
-    entry = checked(write(tmp_path, made.object_on_table(count=19)))["frame_count"]
-    assert (entry["value"], entry["verdict"]) == (19, "fail")
+@pytest.mark.parametrize(("count", "verdict"), [(7, "fail"), (8, "warn"), (19, "warn"), (20, "pass")])
+def test_few_frames_warn_and_too_few_fail(tmp_path: Path, count: int, verdict: str) -> None:
+    entry = checked(write(tmp_path, made.object_on_table(count=count)))["frame_count"]
+    assert (entry["value"], entry["verdict"]) == (count, verdict)
 
 
 def test_a_level_orbit_is_asked_to_change_height(tmp_path: Path) -> None:
@@ -248,7 +261,7 @@ def test_a_level_orbit_is_asked_to_change_height(tmp_path: Path) -> None:
 def test_a_camera_that_never_moved_fails(tmp_path: Path) -> None:
     entry = checked(write(tmp_path, made.turntable()))["camera_motion"]
     assert entry["verdict"] == "fail"
-    assert "turntable" in entry["advice"]
+    assert "hardly moves" in entry["advice"]
 
 
 @pytest.mark.parametrize("capture", [made.room(), made.room(outward=False), made.street(), made.facade()])
@@ -260,7 +273,7 @@ def test_rooms_and_streets_are_not_asked_to_be_walked_round(tmp_path: Path, capt
 
 def test_a_room_called_an_object_is_told_its_scene_type(tmp_path: Path) -> None:
     entry = checked(write(tmp_path, made.room(), "object"))["camera_focus"]
-    assert entry["verdict"] == "fail"
+    assert entry["verdict"] == "warn"
     assert "scene_type: indoor" in entry["advice"]
 
 
@@ -322,21 +335,21 @@ def test_wrong_limits_are_refused(folder: Path, thresholds: str, words: list[str
 
 
 def test_a_failed_gate_stops_the_scene_with_its_advice(folder: Path) -> None:
-    edit(folder / "poses.json", lambda c: c.update(registered_share=0.4, track_length=2.5))
+    edit(folder / "poses.json", lambda c: c.update(points_per_image=60, track_length=2.5))
     checked(folder)
     (folder / "gate.pass").write_text("of an earlier run")
     result = decide(folder, "fail")
-    words = ["scene toy", "1 failed", "registered_share", "is 40 %", "at least 50 %", "overlaps", "gate.mode: warn"]
+    words = ["scene toy", "1 failed", "points_per_image", "is 60 points", "at least 80", "texture", "gate.mode: warn"]
     assert_refused(result, folder / "gate.pass", *words, "warning: track_length", "gate.CHECK.fail")
 
 
 def test_mode_warn_goes_on_and_says_why(folder: Path) -> None:
-    edit(folder / "poses.json", lambda c: c.update(registered_share=0.4, track_length=2.5))
+    edit(folder / "poses.json", lambda c: c.update(points_per_image=60, track_length=2.5))
     checked(folder)
     result = decide(folder, "warn")
     assert result.returncode == 0
     for text in (result.stderr, (folder / "gate.pass").read_text()):
-        for words in ("toy", "failed: registered_share", "warning: track_length"):
+        for words in ("toy", "failed: points_per_image", "warning: track_length"):
             assert words in text
 
 
@@ -367,8 +380,8 @@ def assert_refused(result: subprocess.CompletedProcess[str], output: Path, *word
     ("file", "content", "words"),
     [
         ("frames.json", None, ["frames.json", "no such file"]),
-        ("frames.json", b'{"frames": []}', ["frames.json", "holds no frames"]),
-        ("frames.json", b'{"frames": [{"name": "a"}]}', ["frames.json", "lacks the key 'sharpness'"]),
+        ("frames.json", FOOTAGE % b"", ["frames.json", "holds no frames"]),
+        ("frames.json", FOOTAGE % b'{"name": "a"}', ["frames.json", "lacks the key 'sharpness'"]),
         ("poses.json", b"[]", ["poses.json", "an object with"]),
         ("poses.json", b'{"registered_share": "all"}', ["poses.json", 'registered_share is "all"', "a number"]),
         ("transforms.json", b"{}", ["transforms.json", "lacks fl_x"]),
