@@ -61,9 +61,6 @@ def ingest_photos(source: str, output: Path, progress: Progress, masks: str = "a
 def choose_photos(files: list[File], left_out: LeftOut, with_poses: bool) -> tuple[list[Picture], Given | None, dict]:
     """The photos among the files, with their masks, their poses, and what is wrong with others, by path."""
     pictures = list_pictures(files)
-    if not can_read_raw():
-        left_out.add("RAW files (install rawpy to use them)", (p.file for p in pictures if p.is_raw))
-        pictures = [picture for picture in pictures if not picture.is_raw]
     read, problems = read_headers(pictures)
     left_out.add("animated pictures", (picture.file for picture in read if picture.animated))
     read = [picture for picture in read if not picture.animated]
@@ -71,6 +68,9 @@ def choose_photos(files: list[File], left_out: LeftOut, with_poses: bool) -> tup
     explicit = {mask.path for mask in given.masks.values()} if given else set()
     named = set(given.frames) if given else set()
     photos = sort_pictures([picture for picture in read if picture.path not in explicit], named, left_out)
+    if not can_read_raw():
+        left_out.add("RAW files (install rawpy to use them)", (photo.file for photo in photos if photo.is_raw))
+        photos = [photo for photo in photos if not photo.is_raw]
     if given:
         for photo in photos:
             photo.masks = [given.masks[photo.path]] if photo.path in given.masks else photo.masks
