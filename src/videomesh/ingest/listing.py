@@ -127,7 +127,7 @@ def list_archive(path: Path, source: str, output: Path, stack: contextlib.ExitSt
         if found.endswith(" archive"):
             raise UserError(f"{found} without a tar in it ({error}); name a folder, a .zip, a .tar or a .tar.gz")
         advice = remedy(source, found) if "web page" in found else "name a folder, a .zip or a .tar of photos"
-        raise UserError(f"neither a folder, a zip nor a tar of photos but {found or 'something else'}; {advice}")
+        raise UserError(f"not a folder, a zip or a tar of photos, but {found or 'something else'}; {advice}")
 
 
 def decompress(path: Path, output: Path, stack: contextlib.ExitStack) -> Path:

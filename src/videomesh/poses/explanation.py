@@ -41,11 +41,10 @@ def explain_staying(frames: Frames, motion: Motion, effect: str, masked: bool) -
     burnt_in = frames.content.get("burnt_in", [])
     if motion.stands and burnt_in:  # the frames stage has seen that the rest of the picture moves on
         return f"only what is burnt into the video matches: {found}. {sentence(describe_burnt_in(burnt_in[0]))}"
-    advice = [
-        "Walk round the subject with the camera. A turntable works before a plain background without any texture, or "
-        "with masks of the subject; a mat with texture that turns with it helps"
-    ]
-    return ". ".join([f"the camera {what}: {found}", *list_cuts(frames.content), *advice])
+    return (
+        f"the camera {what}: {found}. Walk round the subject with the camera. A turntable works before a plain "
+        "background without any texture, or with masks of the subject; a mat with texture that turns with it helps"
+    )
 
 
 def explain_missing(frames: Frames, missing: Sequence[str]) -> str:

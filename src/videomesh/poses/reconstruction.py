@@ -165,7 +165,7 @@ def tell(frames: Frames, motion: Motion, summary: Dict[str, Any], enough: float,
         if motion.stays:
             reason = explain_staying(frames, motion, effect, masked)
         else:
-            reason = f"the camera moves far less than the scene is away, {effect}. Walk round the subject"
+            reason = f"the camera moves very little for how far away the scene is, {effect}. Walk round the subject"
         print(f"warning: {frames.archive}: {reason}", flush=True)
     if summary["unregistered"]:
         warning = "warning: " if summary["registered_share"] < enough else ""

@@ -120,7 +120,7 @@ def test_sources_without_photos(tmp_path: Path, photos: Path, video: Path) -> No
     refuse(empty, photos, ["2 of 2 photos cannot be used", "a.CR3: not a RAW photo", "b.cr3"])
     few = media.write_photos(tmp_path / "few", 2)
     refuse(few, photos, ["2 photos in it", "at least 3"])
-    refuse(video, photos, ["neither a folder, a zip nor a tar"])
+    refuse(video, photos, ["not a folder, a zip or a tar"])
     films = write_zip(tmp_path / "films.zip", {"a.mp4": b"film", "b.mov": b"film"})
     refuse(films, photos, ["videos in an archive are not read, such as a.mp4", "unpack it, and name the folder"])
     nested = write_zip(tmp_path / "nested.zip", {"photos.zip": b"PK"})
@@ -128,7 +128,7 @@ def test_sources_without_photos(tmp_path: Path, photos: Path, video: Path) -> No
     packed = tmp_path / "photos.tar.gz"
     packed.write_bytes(gzip.compress(b"a text"))
     refuse(packed, photos, ["a gzip archive without a tar in it", "name a folder, a .zip, a .tar or a .tar.gz"])
-    refuse(write_text(tmp_path / "photos.zip"), photos, ["neither a folder, a zip nor a tar of photos but a web page"])
+    refuse(write_text(tmp_path / "photos.zip"), photos, ["not a folder, a zip or a tar of photos, but a web page"])
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
