@@ -181,7 +181,8 @@ class Writer:
             return
         found = f"; left out: {self.left_out}" if self.left_out.names else ""
         if empty:
-            raise UserError(f"the masks of {len(empty)} photos are all black; the subject must be white in a mask{found}")
+            count = len(empty)
+            raise UserError(f"the masks of {count} photos are all black; the subject must be white in a mask{found}")
         videos = [name for names in self.left_out.names.values() for name in names if is_video(name)]
         if videos:  # in an archive; those of a folder are clips
             raise UserError(f"videos in an archive are not read, such as {videos[0]}; unpack it, and name the folder")

@@ -178,8 +178,8 @@ def read_pose(summary: Path, frame: Any) -> np.ndarray:
         good = False
     if not good:
         raise UserError(
-            f"{summary}: the given pose of {frame['name']} is not a rotation and a position; correct the file that it comes "
-            "from, or set poses.given to ignore to find all poses anew"
+            f"{summary}: the given pose of {frame['name']} is not a rotation and a position; correct the file "
+            "that it comes from, or set poses.given to ignore to find all poses anew"
         )
     u, _, vt = np.linalg.svd(pose[:3, :3])  # the nearest rotation: COLMAP stores quaternions
     pose[:3, :3] = u @ vt
