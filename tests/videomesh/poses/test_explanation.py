@@ -1,11 +1,13 @@
 """What is said about frames without a pose, and about a camera that does not move."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from poses_program import call_poses, noise, store
+from poses_program import call_poses, fail_poses, noise, store
 from videomesh.poses.database import Motion
 from videomesh.poses.explanation import explain_failure, explain_missing
 from videomesh.poses.frames import Frames
@@ -61,6 +63,22 @@ def test_something_burnt_in_that_alone_matches_is_no_turntable() -> None:
     message = explain_failure(frames, Motion(20, 20, 0), False)
     assert "only what is burnt into the video matches: 20 of 20" in message and "(bottom right)" in message
     assert "turntable" not in message and "move slower" not in message
+
+
+def test_a_logo_that_alone_matches(tmp_path: Path) -> None:
+    """Pictures that have nothing in common but what is burnt in."""
+    logo = Image.open(io.BytesIO(noise(99, (160, 120))))
+    images = []
+    for seed in range(8):
+        image = Image.open(io.BytesIO(noise(seed)))
+        image.paste(logo, (150, 110))
+        encoded = io.BytesIO()
+        image.save(encoded, "JPEG", quality=95)
+        images.append(encoded.getvalue())
+    box = [150 / 320, 110 / 240, 310 / 320, 230 / 240]
+    message = fail_poses(store(tmp_path, images, burnt_in=[{"clip": 0, "box": box}]))
+    assert "only what is burnt into the video matches" in message and "crop it away" in message
+    assert "turntable" not in message
 
 
 def test_where_the_frames_without_a_pose_are() -> None:
