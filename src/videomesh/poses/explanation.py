@@ -1,6 +1,6 @@
 """Why frames have no pose, in words: what the matches show, and what frames.json says of the footage."""
 
-from typing import Any, Dict, List, Sequence
+from typing import Any, Dict, List, Sequence, Set
 
 import numpy as np
 
@@ -28,7 +28,8 @@ def explain_failure(frames: Frames, motion: Motion, masked: bool) -> str:
             "find a camera pose. Move the camera sideways round the subject, not only towards it, let nothing move "
             "while you film, and keep more frames (frames.target)"
         )
-    return ". ".join([f"{frames.archive}: {text}", *list_troubles(frames.content, frames.names)])
+    troubles = list_troubles(frames.content, frames.names)
+    return ". ".join([f"{frames.archive}: {text}", *list_cuts(frames.content), *troubles])
 
 
 def explain_staying(frames: Frames, motion: Motion, effect: str, masked: bool) -> str:
@@ -52,7 +53,14 @@ def explain_missing(frames: Frames, missing: Sequence[str]) -> str:
     where = describe_moments(frames.content, missing)
     have = "have" if len(missing) > 1 else "has"
     begin = f"{len(missing)} of {len(frames.names)} frames {have} no pose: {where}"
-    return ". ".join([begin, *list_troubles(frames.content, missing)])
+    cuts = list_cuts(frames.content) if lacks_shot(frames, set(missing)) else []
+    return ". ".join([begin, *cuts, *list_troubles(frames.content, missing)])
+
+
+def lacks_shot(frames: Frames, missing: Set[str]) -> bool:
+    """Whether a shot that is not all of its clip is missing, or nearly all of it."""
+    parts = [shot for shot in frames.shots if shot not in frames.clips]
+    return any(sum(frames.names[place] in missing for place in shot) > len(shot) / 2 for shot in parts)
 
 
 def list_troubles(content: Dict[str, Any], names: Sequence[str]) -> List[str]:
@@ -60,7 +68,6 @@ def list_troubles(content: Dict[str, Any], names: Sequence[str]) -> List[str]:
     blurred = describe_moments(content, find_blurred(content, names))
     burnt_in = content.get("burnt_in", [])
     return [
-        *list_cuts(content),
         *([f"The picture is blurred {blurred}" if is_video(content) else f"Blurred are {blurred}"] if blurred else []),
         *([sentence(describe_burnt_in(burnt_in[0]))] if burnt_in else []),
     ]

@@ -29,7 +29,8 @@ def make_frames(source: str = "video", **content: Any) -> Frames:
         for number, name in enumerate(NAMES)
     ]
     about = {"source": source, "clips": [], "cuts": [], "burnt_in": [], "frames": frames, **content}
-    return Frames(Path("frames.tar"), NAMES, True, [], [], [], {}, False, about)
+    shots = [[*range(13)], [*range(13, 20)]] if about["cuts"] else [[*range(20)]]
+    return Frames(Path("frames.tar"), NAMES, True, [], [[*range(20)]], shots, {}, False, about)
 
 
 TURNTABLE = ["plain background", "masks of the subject", "Walk round"]
@@ -82,9 +83,11 @@ def test_a_logo_that_alone_matches(tmp_path: Path) -> None:
 
 
 def test_where_the_frames_without_a_pose_are() -> None:
-    said = explain_missing(make_frames(cuts=[CUT]), NAMES[13:16])
-    assert said.startswith("3 of 20 frames have no pose: between 0:13 and 0:15. Another shot begins at 0:12: ")
+    said = explain_missing(make_frames(cuts=[CUT]), NAMES[13:17])
+    assert said.startswith("4 of 20 frames have no pose: between 0:13 and 0:16. Another shot begins at 0:12: ")
     assert said.endswith("The picture is blurred between 0:13 and 0:15")
+    said = explain_missing(make_frames(cuts=[CUT]), NAMES[13:15])  # the rest of that shot has a pose
+    assert said == "2 of 20 frames have no pose: between 0:13 and 0:14. The picture is blurred between 0:13 and 0:14"
     assert explain_missing(make_frames(), NAMES[3:4]) == "1 of 20 frames has no pose: at 0:03"
 
 
