@@ -58,7 +58,7 @@ def parse_arguments() -> argparse.Namespace:
         "--given",
         choices=["use", "refine", "ignore"],
         required=True,
-        help="poses that the capture brings along: use them as they are, better them, or find all poses anew",
+        help="poses that the capture brings along: use them as they are, improve them, or find all poses anew",
     )
     parser.add_argument(
         "--backend",

@@ -55,7 +55,7 @@ def store(
     """frames.tar, frames.json and masks.tar as the frames stage writes them; returns the folder.
 
     Frames of one size have one camera. masks: by the place of their frame. changes: lists by frame for the keys of
-    the frames (clip=[0, 0, 1], given=[...]), anything for keys at the top.
+    the frames (clip=[0, 0, 1], time=[...]), anything for keys at the top.
     """
     folder.mkdir(exist_ok=True)
     names = [f"{index:06d}.jpg" for index in range(len(images))]
@@ -81,10 +81,13 @@ def store(
         "frames": frames,
         "metric": False,
         "left_out": [],
+        "clips": [],
         "rejected": [],
+        "cuts": [],
+        "burnt_in": [],
     }
     for key, value in changes.items():
-        if key in ("clip", "given", "camera"):
+        if key in ("camera", "clip", "given", "sharpness", "time", "video_frame"):
             for frame, own in zip(frames, value, strict=True):
                 frame[key] = own
         else:

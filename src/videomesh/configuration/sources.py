@@ -35,7 +35,7 @@ def check_cell(cell: str) -> str:
 def check_clip(source: str) -> str:
     """What is wrong with one of several sources, each of which is fine by itself."""
     if get_kind(source) == "photos":
-        return "a semicolon parts videos of one scene, and these are photos. Put all photos of a scene into one folder."
+        return "a semicolon separates the videos of one scene, and these are photos. Put all photos into one folder."
     return ""
 
 
@@ -98,4 +98,4 @@ def check_masks(masks: str) -> str:
         return f"there is no such folder. Write auto, ignore or the path of a folder of masks. {near}"
     if path.is_dir() or path.name.lower().endswith(ARCHIVE_SUFFIXES):
         return ""
-    return "this is no folder. Write auto, ignore or the path of a folder of masks."
+    return "this is not a folder. Write auto, ignore or the path of a folder of masks."

@@ -12,7 +12,7 @@ from typing import IO, Callable, Iterator, List, Match, NamedTuple, Optional, Se
 import numpy as np
 
 from videomesh.errors import UserError
-from videomesh.frames.spherical import is_dual_fisheye, is_equirectangular
+from videomesh.frames.spherical import WIDTH, is_dual_fisheye, is_equirectangular
 
 MIN_SPHERICAL = 1024  # pixels; no 360 degree camera's video is narrower
 MAX_COMPLAINTS = 5000  # without a frame between; strict decoding by ffmpeg 9 can repeat one error for ever
@@ -70,7 +70,7 @@ class Video(NamedTuple):
     others: Tuple[str, ...] = ()  # sizes of smaller streams, which are left out
     size: Tuple[int, int] = (0, 0)  # width and height of the coded picture, pixels
     turned: int = 0  # degrees by which it is shown turned clockwise
-    interlaced: bool = False  # some frames are two half pictures of different times
+    interlaced: bool = False  # some frames are two fields of different times
     field_order: str = ""  # tff or bff, if all are and the frames do not say so
     device: str = ""  # maker, model and lens, where the file tells them
 
@@ -308,7 +308,7 @@ def check_picture(video: Video, size: Tuple[int, int]) -> None:
     """UserError if pictures of the video show all directions, though the file does not say so."""
     if size[0] != 2 * size[1] or size[0] < MIN_SPHERICAL:
         return
-    graph = f"{video.input}select='not(mod(n,30))',scale=512:256:flags=area,format=rgb24,showinfo[out]"
+    graph = f"{video.input}select='not(mod(n,30))',scale={WIDTH}:{WIDTH // 2}:flags=area,format=rgb24,showinfo[out]"
     pictures = list(Decoding(video, graph, frames=3))
     for kind, matches in (("two fisheye pictures", is_dual_fisheye), ("equirectangular", is_equirectangular)):
         if pictures and all(map(matches, pictures)):

@@ -1,6 +1,6 @@
 """The file of a photo, opened by Pillow: HEIC too, where pillow-heif is installed."""
 
-from typing import IO, List, Sequence, Tuple
+from typing import IO, Sequence, Tuple
 
 from PIL import Image, UnidentifiedImageError
 
@@ -30,7 +30,10 @@ def open_photo(file: IO[bytes], where: str) -> Image.Image:
         return Image.open(file)
     except UnidentifiedImageError:
         file.seek(0)
-        if file.read(12)[4:8] == b"ftyp":  # the container of HEIC (ISO/IEC 14496-12)
+        head = file.read(12)
+        if not head:
+            raise DamagedPhoto(f"{where}: an empty file")
+        if head[4:8] == b"ftyp":  # the container of HEIC (ISO/IEC 14496-12)
             remedy = "install pillow-heif (pip install pillow-heif), or export the photos as JPEG"
             raise UserError(f"{where}: a HEIC photo, which cannot be read here; {remedy}")
         raise DamagedPhoto(f"{where}: not a photo that can be read")
@@ -52,8 +55,16 @@ def get_upright_size(image: Image.Image) -> Tuple[int, int]:
     return (image.height, image.width) if get_orientation(image) >= 5 else image.size
 
 
-def check_damaged(problems: Sequence[str], count: int) -> None:
-    """UserError that names all damaged photos if they are more than a few of `count`."""
-    if len(problems) > max(1, MAX_DAMAGED * count):
-        listed: List[str] = [f"{len(problems)} of {count} photos cannot be used: {'; '.join(problems)}"]
-        raise UserError(f"{listed[0]}. Copy them again or export them as JPEG, or remove them")
+def check_damaged(problems: Sequence[str], count: int, before: int = 0) -> None:
+    """UserError that names all damaged photos if they are more than a few of `count`.
+
+    before: how many of the `count` an earlier stage has found to be damaged, and named.
+    """
+    damaged = len(problems) + before
+    if problems and damaged > max(1, MAX_DAMAGED * count):
+        earlier = [f"{before} that ingest has left out and named in its log"] if before else []
+        listed = "; ".join([*earlier, *problems])
+        raise UserError(
+            f"{damaged} of {count} photos cannot be used: {listed}. Copy them again or export them as JPEG, or remove "
+            "them"
+        )

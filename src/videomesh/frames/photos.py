@@ -67,7 +67,8 @@ def store_photos(tar: tarfile.TarFile, masks: tarfile.TarFile, footage: Path, ma
             if member.name in archive.masks:
                 mask = load_mask(archive, member.name, headers[member.name])
                 store_mask(masks, frame["name"], turn(mask, placing.turn), image.size)
-        check_damaged([f"{footage}: {problem}" for problem in problems.values()], len(archive.photos))
+        before = sum(entry["count"] for entry in archive.left_out if entry["reason"] == DAMAGED)
+        check_damaged([f"{footage}: {problem}" for problem in problems.values()], len(archive.photos) + before, before)
     cameras, numbers = describe_cameras(
         [placing for placing, _ in stored], [size for _, size in stored], archive.given["cameras"]
     )

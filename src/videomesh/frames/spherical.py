@@ -2,9 +2,10 @@
 
 import numpy as np
 
-SEAM = 0.25  # of the usual difference of columns far apart: the left and the right edge show the same
+WIDTH = 1024  # pixels at which pictures are looked at: a row next to a pole is then close to one point
+SEAM = 0.35  # of the usual difference of columns far apart: the left and the right edge show the same
 NEAR = 0.5  # of the difference of columns a twentieth apart there: before a plain background all columns are alike
-POLE = 0.35  # of the usual spread: the first and the last row show one point each
+POLE = 0.4  # of the usual spread: the first and the last row show one point each
 DARK, LIGHT = 12, 40  # mean gray levels outside and inside the two circles of a camera with two fisheye lenses
 
 

@@ -221,7 +221,7 @@ def store_chosen(
 
 
 def tell_interlaced(video: Video) -> None:
-    print(f"{video.source}: interlaced; its half pictures are made into whole ones", flush=True)
+    print(f"{video.source}: interlaced; each frame is deinterlaced", flush=True)
 
 
 def tell(video: Video, kept: Kept) -> None:

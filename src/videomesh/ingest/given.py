@@ -177,7 +177,7 @@ def check_pose(frame: Frame) -> np.ndarray:
     rotation = pose[:3, :3]
     error = np.abs(rotation.T @ rotation - np.eye(3)).max()
     if not np.isfinite(pose).all() or not error < ROTATION_ERROR or np.linalg.det(rotation) < 0:
-        raise UserError(f"{frame.where}: the pose of {frame.name} is no rotation with a place; {IGNORE}")
+        raise UserError(f"{frame.where}: the pose of {frame.name} is not a rotation and a position; {IGNORE}")
     left, _, right = np.linalg.svd(rotation)
     pose[:3, :3] = left @ right
     return pose

@@ -26,6 +26,7 @@ COMPRESSIONS: dict[bytes, Callable[[Path], Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
 }
+DAMAGED = "{} that is cut short or damaged ({}); copy or download it again, or make it again"
 IGNORED_FOLDERS = {"__macosx", "@eadir"}
 NAMES_KEPT = 20  # of files left out for one reason
 
@@ -119,12 +120,14 @@ def list_archive(path: Path, source: str, output: Path, stack: contextlib.ExitSt
         plain = decompress(path, output, stack)
         tar = stack.enter_context(tarfile.open(plain, "r:"))  # noqa: SIM115 - the stack closes it
         return [File(split_path(member.name), partial(open_member, tar, member)) for member in tar if member.isfile()]
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        found = describe(path) or "something else"
-        raise UserError(
-            f"neither a folder, a zip nor a tar of photos but {found} ({error}); "
-            + (remedy(source, found) if "web page" in found else "make or copy the archive again, or unpack it")
-        )
+    except (zipfile.BadZipFile, tarfile.TarError) as error:
+        found = describe(path)
+        if found in ("a zip archive", "a tar archive"):
+            raise UserError(DAMAGED.format(found, error))
+        if found.endswith(" archive"):
+            raise UserError(f"{found} without a tar in it ({error}); name a folder, a .zip, a .tar or a .tar.gz")
+        advice = remedy(source, found) if "web page" in found else "name a folder, a .zip or a .tar of photos"
+        raise UserError(f"not a folder, a zip or a tar of photos, but {found or 'something else'}; {advice}")
 
 
 def decompress(path: Path, output: Path, stack: contextlib.ExitStack) -> Path:
@@ -138,8 +141,13 @@ def decompress(path: Path, output: Path, stack: contextlib.ExitStack) -> Path:
         if head.startswith(magic):
             plain = output.with_name(f"{output.name.rsplit('.', 2)[0]}.unpacked.{os.getpid()}.part")
             stack.callback(plain.unlink, missing_ok=True)
-            with open_compressed(path) as compressed, open(plain, "wb") as file:
-                shutil.copyfileobj(compressed, file, 1 << 20)
+            try:
+                with open_compressed(path) as compressed, open(plain, "wb") as file:
+                    shutil.copyfileobj(compressed, file, 1 << 20)
+            except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+                if getattr(error, "errno", None) is not None:  # a full disk, not the archive
+                    raise
+                raise UserError(DAMAGED.format(describe(path), error))
             return plain
     return path
 

@@ -29,7 +29,7 @@ def read_mask(mask: Picture, photo: Picture) -> Image.Image:
         return resize(undo_orientation(pixels, photo.orientation), photo.size)
     raise UserError(
         f"the mask {mask.path} has {image.width} x {image.height} pixels, but its photo {photo.path} has "
-        f"{photo.size[0]} x {photo.size[1]}, another shape; make it anew for this photo, or set masks: ignore"
+        f"{photo.size[0]} x {photo.size[1]}, another shape; make it again from this photo, or set masks: ignore"
     )
 
 

@@ -61,9 +61,6 @@ def ingest_photos(source: str, output: Path, progress: Progress, masks: str = "a
 def choose_photos(files: list[File], left_out: LeftOut, with_poses: bool) -> tuple[list[Picture], Given | None, dict]:
     """The photos among the files, with their masks, their poses, and what is wrong with others, by path."""
     pictures = list_pictures(files)
-    if not can_read_raw():
-        left_out.add("RAW files (install rawpy to use them)", (p.file for p in pictures if p.is_raw))
-        pictures = [picture for picture in pictures if not picture.is_raw]
     read, problems = read_headers(pictures)
     left_out.add("animated pictures", (picture.file for picture in read if picture.animated))
     read = [picture for picture in read if not picture.animated]
@@ -71,6 +68,9 @@ def choose_photos(files: list[File], left_out: LeftOut, with_poses: bool) -> tup
     explicit = {mask.path for mask in given.masks.values()} if given else set()
     named = set(given.frames) if given else set()
     photos = sort_pictures([picture for picture in read if picture.path not in explicit], named, left_out)
+    if not can_read_raw():
+        left_out.add("RAW files (install rawpy to use them)", (photo.file for photo in photos if photo.is_raw))
+        photos = [photo for photo in photos if not photo.is_raw]
     if given:
         for photo in photos:
             photo.masks = [given.masks[photo.path]] if photo.path in given.masks else photo.masks
@@ -181,7 +181,8 @@ class Writer:
             return
         found = f"; left out: {self.left_out}" if self.left_out.names else ""
         if empty:
-            raise UserError(f"no part of {len(empty)} photos is in its mask; masks must be white on the subject{found}")
+            count = len(empty)
+            raise UserError(f"the masks of {count} photos are all black; the subject must be white in a mask{found}")
         videos = [name for names in self.left_out.names.values() for name in names if is_video(name)]
         if videos:  # in an archive; those of a folder are clips
             raise UserError(f"videos in an archive are not read, such as {videos[0]}; unpack it, and name the folder")

@@ -18,7 +18,7 @@ SHARED = 0.5  # of the names of two folders: from there on they may hold the sam
 PREVIEWS = "small previews"
 DEPTH = "pictures of depth, normals and the like"
 MASKS = "masks (used)"
-NO_MASKS = "pictures called masks, but unlike masks"
+NO_MASKS = "pictures called masks that do not look like masks"
 OTHER_FOLDERS = "pictures in other folders than the photos with poses"
 SMALLER = "smaller versions of photos"
 EDITED = "edited versions of photos"
@@ -170,7 +170,7 @@ def match_masks(masks: list[Picture], photos: list[Picture], left_out: LeftOut) 
             used.add(fitting[0].path)
     matched = {mask.path for own in found.values() for mask in own}
     left_out.add(MASKS, (mask.file for mask in masks if mask.path in used))
-    several = "masks of photos with several masks (join them to one)"
+    several = "masks of photos that have several (merge them into one)"
     left_out.add(several, (mask.file for mask in masks if mask.path in matched - used))
     left_out.add("masks without a photo", (mask.file for mask in masks if mask.path not in matched))
 

@@ -51,6 +51,8 @@ SIGNATURES = {
     b"PK\x03\x04": "a zip archive",
     b"PK\x05\x06": "an empty zip archive",
     b"\x1f\x8b": "a gzip archive",
+    b"BZh": "a bzip2 archive",
+    b"\xfd7zXZ\0": "an xz archive",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"Rar!": "a rar archive",
     b"%PDF": "a PDF",
@@ -75,7 +77,7 @@ def describe(path: Path) -> str:
         name = " ".join(title[1].decode(errors="replace").split())[:80] if title else ""
         return f'a web page ("{name}")' if name else "a web page"
     known = next((name for magic, name in SIGNATURES.items() if start.startswith(magic.lower())), "")
-    if known in ("", "a gzip archive") and tarfile.is_tarfile(path):
+    if known in ("", "a gzip archive", "a bzip2 archive", "an xz archive") and tarfile.is_tarfile(path):
         return "a compressed tar archive" if known else "a tar archive"
     return known
 

@@ -5,10 +5,9 @@ from PIL import Image
 
 from videomesh.errors import UserError
 from videomesh.frames.opening import open_photo
-from videomesh.frames.spherical import is_equirectangular
+from videomesh.frames.spherical import WIDTH, is_equirectangular
 from videomesh.ingest.pictures import DAMAGE, Picture
 
-MIN_WIDTH = 1024  # pixels; smaller pictures of this shape are no photos of a 360 degree camera
 ADVICE = (
     "cut flat views out of them, for example with "
     "ffmpeg -i IN.jpg -vf v360=e:flat:h_fov=90:v_fov=90:yaw=0 OUT.jpg for yaw 0, 90, 180 and 270, or with the app of "
@@ -39,10 +38,10 @@ def is_spherical(photo: Picture) -> bool:
             said = said if isinstance(said, bytes) else str(said).encode()
             if b"equirectangular" in said.lower():
                 return True
-            if width < MIN_WIDTH:
+            if width < WIDTH:  # no photo of a 360 degree camera
                 return False
-            image.draft("RGB", (512, 256))
-            small = image.convert("RGB").resize((512, 256), Image.Resampling.BOX)
+            image.draft("RGB", (WIDTH, WIDTH // 2))
+            small = image.convert("RGB").resize((WIDTH, WIDTH // 2), Image.Resampling.BOX)
     except (UserError, *DAMAGE):
         return False
     return is_equirectangular(np.asarray(small))

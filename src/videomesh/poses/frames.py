@@ -37,8 +37,10 @@ class Frames(NamedTuple):
     ordered: bool  # neighbours in a clip are neighbours in space: a video
     groups: List[Group]  # those that have frames; together they have all names
     clips: List[List[int]]  # places in names
+    shots: List[List[int]]  # the same, clips parted where another shot begins
     given: Dict[str, np.ndarray]  # name -> world_from_cam, 4 x 4, OpenCV axes; only frames whose camera is given too
     metric: bool  # the given poses are in metres
+    content: Dict[str, Any]  # of frames.json, for messages
 
     @property
     def sizes(self) -> Dict[str, Tuple[int, int]]:
@@ -116,6 +118,7 @@ def read_frames_json(archive: Path, summary: Path) -> Frames:
             [place for place, frame in enumerate(entries) if frame["clip"] == clip]
             for clip in sorted({frame["clip"] for frame in entries})
         ]
+        shots = [shot for clip in clips for shot in split_clip(clip, entries, content.get("cuts", []))]
         known = {name for group in groups if group.given for name in group.names}
         given = {
             frame["name"]: read_pose(summary, frame)
@@ -133,7 +136,16 @@ def read_frames_json(archive: Path, summary: Path) -> Frames:
             f"{summary}: {len(names)} frames, at least {MIN_FRAMES} are needed and 50 to 300 are good; film for longer "
             "or keep more frames"
         )
-    return Frames(archive, names, ordered, groups, clips, given, metric)
+    return Frames(archive, names, ordered, groups, clips, shots, given, metric, content)
+
+
+def split_clip(clip: List[int], entries: List[Any], cuts: List[Any]) -> List[List[int]]:
+    """The places of a clip's frames, by the shots that it is made of. cuts: of frames.json."""
+    begins = [cut["frame"] for cut in cuts if cut["clip"] == entries[clip[0]]["clip"]]
+    shots: Dict[int, List[int]] = {}
+    for place in clip:
+        shots.setdefault(sum(begin <= entries[place]["video_frame"] for begin in begins), []).append(place)
+    return list(shots.values())
 
 
 def read_groups(summary: Path, cameras: List[Any], entries: List[Any]) -> List[Group]:
@@ -166,8 +178,8 @@ def read_pose(summary: Path, frame: Any) -> np.ndarray:
         good = False
     if not good:
         raise UserError(
-            f"{summary}: the given pose of {frame['name']} is no rotation with a place; correct the file that it comes "
-            "from, or set poses.given to ignore to find all poses anew"
+            f"{summary}: the given pose of {frame['name']} is not a rotation and a position; correct the file "
+            "that it comes from, or set poses.given to ignore to find all poses anew"
         )
     u, _, vt = np.linalg.svd(pose[:3, :3])  # the nearest rotation: COLMAP stores quaternions
     pose[:3, :3] = u @ vt

@@ -16,7 +16,7 @@ from videomesh.poses.progress import timed
 Pairs = Set[Tuple[int, int]]  # (i, j) with i < j: places in the list of frames
 OVERLAP, WIDE_OVERLAP = 6, 20  # so many following frames are matched with each
 KEY_FRAME_STEP, MAX_KEY_FRAMES = 5, 30
-MIN_KEY_FRAMES = 5  # of each of several clips: what joins them
+MIN_KEY_FRAMES = 5  # of each of several shots: what joins them
 MAX_EXHAUSTIVE = 300  # frames; that is 44,850 pairs
 # Mapper options as COLMAP's command line names them; programs that lack one do without it. The ratios, by which a model
 # grows between two adjustments of the whole, are COLMAP's own for video (ModifyForVideoData in option_manager.cc; else
@@ -74,7 +74,7 @@ def match_and_map(backend: Backend, folder: Path, frames: Frames, min_registered
     count = len(frames.names)
     matched: Pairs = set()
     attempts: List[Attempt] = []
-    for effort in list_efforts(frames.clips, frames.ordered):
+    for effort in list_efforts(frames.clips, frames.shots, frames.ordered):
         new = effort.pairs - matched
         if not new and effort.mapper is MAPPER:
             continue  # a small scene: the effort before has matched all these
@@ -99,14 +99,17 @@ def match_and_map(backend: Backend, folder: Path, frames: Frames, min_registered
     return attempts
 
 
-def list_efforts(clips: Sequence[Sequence[int]], ordered: bool) -> List[Effort]:
-    """The efforts for the frames of these clips. Each matches only the pairs that those before did not."""
+def list_efforts(clips: Sequence[Sequence[int]], shots: Sequence[Sequence[int]], ordered: bool) -> List[Effort]:
+    """The efforts for the frames of these clips. Each matches only the pairs that those before did not.
+
+    shots: parts of the clips. Neighbours are matched over their borders too, as a cut may be none.
+    """
     count = sum(map(len, clips))
     efforts = []
     if ordered or count > MAX_EXHAUSTIVE:
-        key_frames = key_frame_pairs(clips)
+        key_frames = key_frame_pairs(shots)
         for name, overlap in (("sequential", OVERLAP), ("wider", WIDE_OVERLAP)):
-            pairs = {(clip[i], clip[j]) for clip in clips for i, j in sequential_pairs(len(clip), overlap)}
+            pairs = {(clip[i], clip[j]) for clip in [*clips, *shots] for i, j in sequential_pairs(len(clip), overlap)}
             efforts.append(Effort(name, pairs | key_frames, MAPPER))
     if count <= MAX_EXHAUSTIVE:
         efforts.append(Effort("exhaustive", set(combinations(range(count), 2)), MAPPER))
@@ -121,14 +124,14 @@ def sequential_pairs(count: int, overlap: int) -> Pairs:
     return {(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]}
 
 
-def key_frame_pairs(clips: Sequence[Sequence[int]]) -> Pairs:
-    """All pairs of evenly spaced frames, also of different clips: joins the clips, and the turns of a capture that goes
+def key_frame_pairs(shots: Sequence[Sequence[int]]) -> Pairs:
+    """All pairs of evenly spaced frames, also of different shots: joins the shots, and the turns of a capture that goes
     round several times."""
     keys: Set[int] = set()
-    least = MIN_KEY_FRAMES if len(clips) > 1 else 0
-    for clip in clips:
-        wanted = max(min(len(clip) // KEY_FRAME_STEP, MAX_KEY_FRAMES // len(clips)), min(least, len(clip)))
-        keys |= {clip[place] for place in np.linspace(0, len(clip) - 1, wanted).round().astype(int).tolist()}
+    least = min(MIN_KEY_FRAMES, max(1, MAX_EXHAUSTIVE // len(shots))) if len(shots) > 1 else 0
+    for shot in shots:
+        wanted = max(min(len(shot) // KEY_FRAME_STEP, MAX_KEY_FRAMES // len(shots)), min(least, len(shot)))
+        keys |= {shot[place] for place in np.linspace(0, len(shot) - 1, wanted).round().astype(int).tolist()}
     return set(combinations(sorted(keys), 2))
 
 

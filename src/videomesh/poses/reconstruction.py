@@ -9,6 +9,7 @@ from PIL import Image
 from videomesh.errors import UserError
 from videomesh.poses.backend import Backend
 from videomesh.poses.database import Motion, read_motion
+from videomesh.poses.explanation import explain_failure, explain_missing, explain_staying
 from videomesh.poses.frames import Frames
 from videomesh.poses.given import MIN_GIVEN, Solution, solve_given
 from videomesh.poses.mapping import Attempt, Model, match_and_map
@@ -63,12 +64,13 @@ def reconstruct(
     found = find_poses(backend, folder, frames, masks, options)
     best = take_best(found.attempts, found.motion)
     if best.registered == 0:
-        raise UserError(explain_failure(frames, found, masks))
+        raise UserError(explain_failure(frames, found.motion, bool(masks.names)))
     model = best.models[0]
     with timed(f"undistorting {best.registered} frames"):
         backend.undistort(model.folder, folder / "undistorted")
         maps = unify(folder / "frames", model.folder, folder / "undistorted", masks.names, threads)
     summary = summarize(backend.version, frames, found)
+    tell(frames, found.motion, summary, options.min_registered, bool(masks.names))
     return Reconstruction(model, folder / "undistorted", maps, summary)
 
 
@@ -156,31 +158,18 @@ def moves(attempt: Attempt) -> bool:
     return bool(extent > MIN_MOTION * distance)
 
 
-def explain_failure(frames: Frames, found: Found, masks: Masks) -> str:
-    """Why no frame got a pose, and what to do."""
-    motion, count = found.motion, len(frames.names)
-    if motion.verified < 2:
-        return (
-            f"{frames.archive}: no two of the {count} frames match, so no camera pose was found. Likely causes: motion "
-            "blur, plain or shiny surfaces, jumps between frames. Move slowly in good light, let neighbouring frames "
-            "share more than half of the picture, and put something with texture round the object, such as newspaper"
-        )
-    if motion.stays:
-        what = "does not move" if motion.stands else "only turns on the spot"
-        pairs = motion.still if motion.stands else motion.still + motion.turned
-        seen = "the same view" if motion.stands else "the same view, turned"
-        tried = "; the masks did not help, as too little on the subject matches" if masks.names else ""
-        return (
-            f"{frames.archive}: the camera {what}: {pairs} of {motion.verified} matching pairs of frames show {seen}, "
-            f"so no camera pose was found{tried}. Walk round the subject with the camera. A turntable works before a "
-            "plain background without any texture, or with masks of the subject; a mat with texture that turns with it "
-            "helps"
-        )
-    return (
-        f"{frames.archive}: {motion.verified} pairs of the {count} frames match, but too few points are seen from "
-        "different sides to find a camera pose. Move the camera sideways round the subject, not only towards it, let "
-        "nothing move while you film, and keep more frames (frames.target)"
-    )
+def tell(frames: Frames, motion: Motion, summary: Dict[str, Any], enough: float, masked: bool) -> None:
+    """Say what is wrong with the model, so that nobody has to find out from a bad mesh."""
+    if summary["unmoving"]:
+        effect = "so the poses show no depth"
+        if motion.stays:
+            reason = explain_staying(frames, motion, effect, masked)
+        else:
+            reason = f"the camera moves very little for how far away the scene is, {effect}. Walk round the subject"
+        print(f"warning: {frames.archive}: {reason}", flush=True)
+    if summary["unregistered"]:
+        warning = "warning: " if summary["registered_share"] < enough else ""
+        print(f"{warning}{frames.archive}: {explain_missing(frames, summary['unregistered'])}", flush=True)
 
 
 def summarize(version: str, frames: Frames, found: Found) -> Dict[str, Any]:

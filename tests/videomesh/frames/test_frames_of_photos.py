@@ -260,3 +260,7 @@ def test_damage_found_by_ingest_is_told_with_that_found_later(tmp_path: Path) ->
     summary, _ = keep(pack_folder(folder, tmp_path))
     assert summary["left_out"] == [{"reason": "damaged photos", "count": 2, "names": ["03.jpg", "07.jpg"]}]
     assert len(summary["frames"]) == 28 and summary["source_frames"] == 29
+    for number in (11, 12):
+        (folder / f"{number}.jpg").write_bytes(half[: len(half) // 2])
+    says = ["4 of 30 photos cannot be used: 1 that ingest has left out", "07.jpg: ", "11.jpg: ", "12.jpg: "]
+    refuse(pack_folder(folder, tmp_path / "again"), says=says)

@@ -12,6 +12,7 @@ import media
 from frames_program import keep, numbers, refuse, run
 from videomesh.frames.decoding import find_ffmpeg, timing_option
 from videomesh.frames.frame import JPEG_QUALITY
+from videomesh.frames.interlacing import read_order
 
 
 def get_combing(pictures: dict) -> float:
@@ -32,14 +33,14 @@ def weave(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def interlaced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Each frame holds two half pictures, between which the camera has moved on."""
+    """Each frame holds two fields, between which the camera has moved on."""
     pictures = [weave(media.view(6 * k), media.view(6 * k + 3)) for k in range(40)]
     path = tmp_path_factory.mktemp("interlaced") / "film.mp4"
     return media.write_video(path, pictures, "-flags", "+ildct+ilme", "-x264opts", "tff=1", "-preset", "medium")
 
 
 @pytest.mark.parametrize("selection", ["--target=20", "--downsample=2"])
-def test_interlaced_video_becomes_whole_pictures(interlaced: Path, selection: str) -> None:
+def test_interlaced_video_is_deinterlaced(interlaced: Path, selection: str) -> None:
     _, pictures = keep(interlaced, selection)
     assert len(pictures) == 20
     assert get_combing(pictures) < 0.85
@@ -85,6 +86,24 @@ def test_progressive_video_passes_the_filter_unchanged(tmp_path: Path) -> None:
         Image.fromarray(other).save(stored, "JPEG", quality=JPEG_QUALITY)
         assert np.array_equal(np.asarray(image), np.asarray(Image.open(stored)))
     assert "interlaced" not in run(video).stdout
+
+
+IDET = "[Parsed_idet_2 @ 0x1] [info] {} frame detection: TFF: {:5d} BFF: {:5d} Progressive: {:5d} Undetermined:     7"
+
+
+@pytest.mark.parametrize(
+    ("single", "multi", "order"),
+    [
+        ((0, 2, 0), (0, 9, 0), ""),  # progressive, after a black second: two frames mislead those that follow
+        ((0, 0, 9), (0, 0, 9), ""),
+        ((38, 0, 1), (40, 0, 0), "tff"),
+        ((0, 9, 0), (0, 9, 0), "bff"),
+        ((5, 5, 0), (9, 1, 0), ""),
+    ],
+)
+def test_a_few_frames_make_no_video_interlaced(single: tuple, multi: tuple, order: str) -> None:
+    assert read_order(["...", IDET.format("Single", *single), IDET.format("Multi", *multi)]) == order
+    assert read_order(["Stream #0:0: Video: h264"]) == ""
 
 
 def test_of_several_streams_the_largest_is_used(tmp_path: Path) -> None:

@@ -259,11 +259,11 @@ BROKEN: dict[str, tuple[dict[str, Any], list[str]]] = {
     "short matrix": ({"fl_x": 9, "frames": [{"transform_matrix": [[1, 2]]}]}, ["frames[0] (images/0.jpg)", "4 x 4"]),
     "no rotation": (
         {"fl_x": 90, "frames": [{}, {"transform_matrix": np.full((4, 4), 3).tolist()}]},
-        ["frames[1]: the pose of images/1.jpg is no rotation"],
+        ["frames[1]: the pose of images/1.jpg is not a rotation"],
     ),
     "mirrored": (
         {"fl_x": 90, "frames": [{"transform_matrix": np.diag([1, 1, -1, 1]).tolist()}]},
-        ["frames[0]: the pose of images/0.jpg is no rotation"],
+        ["frames[0]: the pose of images/0.jpg is not a rotation"],
     ),
     "no name": ({"fl_x": 90, "frames": [{"file_path": 3}]}, ["frames[0] has no file_path"]),
     "round": ({"fl_x": 90, "camera_model": "EQUIRECTANGULAR"}, ["360 degree pictures; cut flat views"]),

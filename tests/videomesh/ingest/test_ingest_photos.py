@@ -105,6 +105,11 @@ def test_links_in_a_tar_are_not_followed(tmp_path: Path, photos: Path) -> None:
     assert len(names(photos)) == 20
 
 
+def write_text(path: Path) -> Path:
+    path.write_text("<!doctype html><title>Sign in</title>")
+    return path
+
+
 def test_sources_without_photos(tmp_path: Path, photos: Path, video: Path) -> None:
     refuse(tmp_path / "nowhere", photos, ["no such file or folder"])
     empty = tmp_path / "empty"
@@ -115,14 +120,15 @@ def test_sources_without_photos(tmp_path: Path, photos: Path, video: Path) -> No
     refuse(empty, photos, ["2 of 2 photos cannot be used", "a.CR3: not a RAW photo", "b.cr3"])
     few = media.write_photos(tmp_path / "few", 2)
     refuse(few, photos, ["2 photos in it", "at least 3"])
-    refuse(video, photos, ["neither a folder, a zip nor a tar"])
+    refuse(video, photos, ["not a folder, a zip or a tar"])
     films = write_zip(tmp_path / "films.zip", {"a.mp4": b"film", "b.mov": b"film"})
     refuse(films, photos, ["videos in an archive are not read, such as a.mp4", "unpack it, and name the folder"])
     nested = write_zip(tmp_path / "nested.zip", {"photos.zip": b"PK"})
     refuse(nested, photos, ["no photos in it", "left out: 1 .zip"])
     packed = tmp_path / "photos.tar.gz"
     packed.write_bytes(gzip.compress(b"a text"))
-    refuse(packed, photos, ["a gzip archive", "unpack it"])
+    refuse(packed, photos, ["a gzip archive without a tar in it", "name a folder, a .zip, a .tar or a .tar.gz"])
+    refuse(write_text(tmp_path / "photos.zip"), photos, ["not a folder, a zip or a tar of photos, but a web page"])
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
@@ -131,16 +137,27 @@ def test_a_compressed_tar(tmp_path: Path, photos: Path, mode: str) -> None:
     assert names(photos) == [f"IMG_{n}.jpg" for n in range(20)]
 
 
+@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
+def test_a_compressed_tar_that_is_damaged_or_cut_short(tmp_path: Path, photos: Path, mode: str) -> None:
+    archive = write_tar(tmp_path / f"photos.tar.{mode[2:]}", PHOTOS, mode)
+    whole = bytearray(archive.read_bytes())
+    whole[len(whole) // 2] ^= 255
+    archive.write_bytes(whole)
+    refuse(archive, photos, ["archive that is cut short or damaged"])
+    archive.write_bytes(whole[: len(whole) // 2])
+    refuse(archive, photos, ["archive that is cut short or damaged", "copy or download it again"])
+
+
 def test_a_few_damaged_photos_are_left_out_and_many_named_all_at_once(tmp_path: Path, photos: Path) -> None:
     folder = media.write_photos(tmp_path / "photos", 20)
     (folder / "IMG_7.jpg").write_text("<html>not found</html>")
     (folder / "IMG_9.jpg").write_bytes(b"")
     said = fetch(folder, photos)
-    assert "left out: 2 damaged photos (IMG_7.jpg, IMG_9.jpg)" in said and "IMG_9.jpg: not a photo" in said
+    assert "left out: 2 damaged photos (IMG_7.jpg, IMG_9.jpg)" in said and "IMG_9.jpg: an empty file" in said
     assert len(names(photos)) == 18
     photos.unlink()
     (folder / "IMG_3.jpg").write_bytes(b"")
-    every = [f"IMG_{number}.jpg: not a photo that can be read" for number in (3, 7, 9)]
+    every = ["IMG_3.jpg: an empty file", "IMG_7.jpg: not a photo that can be read", "IMG_9.jpg: an empty file"]
     refuse(folder, photos, ["3 of 20 photos cannot be used", *every, "export them as JPEG"])
 
 
@@ -153,7 +170,7 @@ def test_damaged_and_locked_archives(tmp_path: Path, photos: Path) -> None:
     assert "IMG_5.jpg: damaged (Bad CRC-32" in fetch(archive, photos)
     photos.unlink()
     archive.write_bytes(whole[: len(whole) // 2])
-    refuse(archive, photos, ["neither a folder, a zip", "a zip archive", "copy the archive again"])
+    refuse(archive, photos, ["a zip archive that is cut short or damaged", "copy or download it again"])
     locked = bytearray(write_zip(archive, PHOTOS).read_bytes())
     for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # mark every file as encrypted
         place = locked.find(signature)

@@ -292,7 +292,13 @@ def test_without_rawpy_raw_photos_are_left_out_and_named(
     monkeypatch.setitem(__import__("sys").modules, "rawpy", None)
     write(tmp_path / "folder", "{:d}.jpg", 3)
     (tmp_path / "folder" / "x.cr2").write_bytes(b"raw")
-    assert "left out: 1 RAW file (install rawpy to use them) (x.cr2)" in fetch(tmp_path / "folder", photos)
+    (tmp_path / "folder" / "1.cr2").write_bytes(b"raw")
+    said = fetch(tmp_path / "folder", photos)
+    assert "1 RAW file beside photos of the same name (1.cr2), 1 RAW file (install rawpy to use them) (x.cr2)" in said
+    assert Stored(photos).left_out == {
+        "RAW files beside photos of the same name": 1,
+        "RAW files (install rawpy to use them)": 1,
+    }
 
 
 def spherical(number: int, tagged: bool) -> Image.Image:

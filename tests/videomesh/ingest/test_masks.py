@@ -90,7 +90,7 @@ def test_masks_that_are_all_black_are_refused(folder: Path, photos: Path) -> Non
     write_masks(folder, "masks/{:d}.png", 4)
     for number in range(4):
         save(picture(number).point(lambda value: 0), folder / "masks" / f"{number}.png")
-    refuse(folder, photos, ["no part of 4 photos is in its mask", "must be white on the subject"])
+    refuse(folder, photos, ["the masks of 4 photos are all black", "the subject must be white"])
 
 
 def test_which_colour_is_the_subject_is_not_guessed_but_said(folder: Path, photos: Path) -> None:
@@ -126,5 +126,5 @@ def test_pictures_that_are_called_masks_but_are_none(folder: Path, photos: Path)
     write(folder, "masked/{:d}.jpg", 3, first=20)
     write(folder, "mask/{:d}.jpg", 3, first=20)
     said = fetch(folder, photos)
-    assert "3 pictures called masks, but unlike masks (mask/0.jpg" in said
+    assert "3 pictures called masks that do not look like masks (mask/0.jpg" in said
     assert not Stored(photos).masks

@@ -156,9 +156,9 @@ def test_two_given_poses_say_nothing(tmp_path: Path, posed: Posed) -> None:
 BAD: dict[str, tuple[Callable[[dict], Any], list[str]]] = {
     "no rotation": (
         lambda content: content["frames"][3].update(given=np.diag([2.0, 1, 1, 1]).tolist()),
-        ["the given pose of 000003.jpg is no rotation", "poses.given to ignore"],
+        ["the given pose of 000003.jpg is not a rotation", "poses.given to ignore"],
     ),
-    "other shape": (lambda content: content["frames"][3].update(given=[[1, 2], [3]]), ["000003.jpg is no rotation"]),
+    "other shape": (lambda content: content["frames"][3].update(given=[[1, 2], [3]]), ["000003.jpg is not a rotation"]),
     "unknown model": (
         lambda content: content["cameras"][0].update(given={"model": "LENS", "params": [1]}),
         ["camera 0 is given as LENS with 1 parameters", "OPENCV (8)"],

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from poses_program import needs_colmap, noise, run_poses, store
+from videomesh.poses.frames import read_frames_json
 from videomesh.poses.mapping import list_efforts
 from videomesh.poses.model import read_cameras, read_images, read_points
 
@@ -120,13 +121,13 @@ def test_every_effort_is_made_and_the_best_attempt_wins(tmp_path: Path, orbit: l
 
 def test_which_efforts_are_made() -> None:
     def names(count: int, ordered: bool) -> list[str]:
-        return [effort.name for effort in list_efforts([range(count)], ordered)]
+        return [effort.name for effort in list_efforts([range(count)], [range(count)], ordered)]
 
     assert names(300, True) == ["sequential", "wider", "exhaustive", "lower threshold"]
     assert names(301, True) == ["sequential", "wider", "lower threshold"]
     assert names(300, False) == ["exhaustive", "lower threshold"]
     assert names(301, False) == ["sequential", "wider", "lower threshold"]
-    sequential, wider, exhaustive, _ = (effort.pairs for effort in list_efforts([range(150)], True))
+    sequential, wider, exhaustive, _ = (effort.pairs for effort in list_efforts([range(150)], [range(150)], True))
     assert {(0, 1), (0, 6), (0, 12), (0, 18), (0, 149), (0, 132), (0, 144)} <= sequential
     assert not {(0, 7), (0, 20), (0, 60)} & sequential
     keys = np.linspace(0, 149, 30).round().astype(int).tolist()
@@ -140,7 +141,7 @@ def test_which_efforts_are_made() -> None:
 def test_clips_are_joined_by_their_key_frames(tmp_path: Path, orbit: list[bytes]) -> None:
     """The second clip goes back to where the first one began: no neighbours in the list connect them."""
     clips = [range(20), range(20, 40)]
-    sequential = list_efforts(clips, True)[0].pairs
+    sequential = list_efforts(clips, clips, True)[0].pairs
     assert {(0, 1), (0, 19), (20, 39), (20, 21)} <= sequential and not {(18, 21), (1, 38)} & sequential
     joined = [pair for pair in sequential if pair[0] < 20 <= pair[1]]
     assert len(joined) == 25
@@ -149,7 +150,32 @@ def test_clips_are_joined_by_their_key_frames(tmp_path: Path, orbit: list[bytes]
     assert (summary["registered"], summary["attempt"]) == (24, "sequential")
 
 
+def test_shots_of_one_video_are_joined_as_clips_are(tmp_path: Path, orbit: list[bytes]) -> None:
+    """The second shot shows the arc of the first from places between its own."""
+    clip, shots = [range(40)], [range(20), range(20, 40)]
+    pairs, plain = (list_efforts(clip, parts, True)[0].pairs for parts in (shots, clip))
+    assert {(0, 19), (20, 39), (19, 20), (18, 21)} <= pairs  # a cut that is none parts no neighbours
+    assert {(0, 19), (20, 39), (0, 20), (19, 39)} <= pairs - plain
+    images = [*orbit[:24:2], *orbit[1:24:2]]
+    summary = run_poses(store(tmp_path, images, cuts=[{"clip": 0, "time": 1.2, "frame": 12}]))
+    assert (summary["registered"], summary["attempt"]) == (24, "sequential")
+
+
+def test_which_frames_belong_to_a_shot(tmp_path: Path, orbit: list[bytes]) -> None:
+    """The first frame after a cut may have given way."""
+    cuts = [{"clip": 1, "time": 0.1, "frame": 4}, {"clip": 0, "time": 0.1, "frame": 2}]
+    folder = store(tmp_path, orbit[:8], clip=[0, 0, 0, 0, 1, 1, 1, 1], video_frame=[0, 1, 3, 4, 2, 3, 5, 6], cuts=cuts)
+    frames = read_frames_json(folder / "frames.tar", folder / "frames.json")
+    assert frames.clips == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert frames.shots == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+def test_many_shots_do_not_make_more_pairs_than_all() -> None:
+    shots = [range(3 * number, 3 * number + 3) for number in range(500)]
+    assert len(list_efforts([range(1500)], shots, True)[0].pairs) < 150_000
+
+
 @pytest.mark.parametrize("count", range(3, 60))
 def test_few_frames_give_no_impossible_pairs(count: int) -> None:
-    for effort in list_efforts([range(count)], True):
+    for effort in list_efforts([range(count)], [range(count)], True):
         assert effort.pairs <= set(combinations(range(count), 2))
