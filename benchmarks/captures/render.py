@@ -16,13 +16,13 @@ from typing import NamedTuple, NoReturn
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # idle threads must not take cores from other programs
 
 import numpy as np
-from phone import BITRATE, Flaws, breathe, develop, sample_times, video_writer
 from PIL import Image
+
+from phone import BITRATE, Flaws, breathe, develop, sample_times, video_writer
 from scenes import CAPTURES, TURNTABLE, on_turntable
 from shapes import Scene, subject_mask, to_look, to_shapes
 from tracing import MOSAIC, PLAIN, Look, take_picture
 from truth import describe
-
 from videomesh.arguments import at_least
 from videomesh.errors import UserError, run, suggest
 

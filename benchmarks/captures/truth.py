@@ -4,9 +4,10 @@ import math
 from typing import Any
 
 import numpy as np
+from trimesh.nsphere import minimum_nsphere
+
 from shapes import Part, Scene, to_shapes
 from tracing import FAR, ROOM, crossings, normals, seen_from
-from trimesh.nsphere import minimum_nsphere
 
 MARGIN = 0.02  # what is nearer to the table or wall than this does not count: the mesh has both in one piece
 SEEN_WITHIN = 2e-3  # a point is seen if its ray meets nothing up to this before it
@@ -23,7 +24,7 @@ def describe(scene: Scene, cameras: np.ndarray, focal: float, width: int, height
     planes (k, 4): a x + b y + c z + d is the height above a table or wall; below `margin` nothing counts
     """
     surface, spacing = sample_surface(scene, points)
-    facing = normals(to_shapes(scene), surface)
+    facing = normals(to_shapes(scene, subject_only=True), surface)  # it may touch the table
     planes = np.array(scene.planes, float).reshape(-1, 4)
     candidates = np.arange(len(surface) // 3)
     above = surface[candidates] @ planes[:, :3].T + planes[:, 3] > MARGIN
