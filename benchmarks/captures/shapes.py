@@ -133,7 +133,18 @@ def to_row(part: Part) -> list[float]:
     size = [*part.size, 0.0, 0.0][:3]
     turned = any(part.turn)
     own_from_world = rotation(part.turn).T.ravel()
-    return [part.kind, part.cut, *size, part.round, part.blend, *part.bumps, *part.at, turned, *own_from_world]
+    return [
+        part.kind,
+        part.cut,
+        *size,
+        part.round,
+        part.blend,
+        *part.bumps,
+        *part.at,
+        part.reach(),
+        turned,
+        *own_from_world,
+    ]
 
 
 def rotation(degrees: tuple[float, float, float]) -> np.ndarray:

@@ -13,7 +13,7 @@ from numba import njit, prange
 
 BALL, BOX, CYLINDER, CAPSULE, TORUS, CONE, ROOM = range(7)
 # Columns of a part's row.
-(IS, CUT, A, B, C, EDGE, BLEND, BUMP, WAVES, X, Y, Z, TURNED, TURN) = range(14)
+(IS, CUT, A, B, C, EDGE, BLEND, BUMP, WAVES, X, Y, Z, BALL_RADIUS, TURNED, TURN) = range(15)
 FAR = 1e9
 HIT = 2e-4  # a ray that is closer than this has met the surface: a tenth of a pixel at the distance of a camera
 PLAIN, MOTTLED, MOSAIC, CHECKS, STRIPES = range(5)
@@ -124,6 +124,14 @@ def is_beyond(things: np.ndarray, thing: int, x: float, y: float, z: float, limi
     return reach > 0 and dx * dx + dy * dy + dz * dz > reach * reach
 
 
+@njit(fastmath=True, inline="always", cache=True)
+def changes(parts: np.ndarray, i: int, x: float, y: float, z: float, so_far: float) -> bool:
+    """Whether part i can change the distance of its thing, by a ball round it."""
+    dx, dy, dz = x - parts[i, X], y - parts[i, Y], z - parts[i, Z]
+    reach = parts[i, BALL_RADIUS] + (-so_far if parts[i, CUT] else so_far + parts[i, BLEND])
+    return reach > 0 and dx * dx + dy * dy + dz * dz < reach * reach
+
+
 @njit(fastmath=True, cache=True)
 def distance(shapes: Shapes, chosen: np.ndarray, x: float, y: float, z: float) -> float:
     """Signed distance of a point to the chosen things."""
@@ -134,7 +142,8 @@ def distance(shapes: Shapes, chosen: np.ndarray, x: float, y: float, z: float) -
             continue
         d = FAR
         for i in range(int(things[thing, 4]), int(things[thing, 5])):
-            d = join(parts, i, d, part_distance(parts, i, x, y, z))
+            if changes(parts, i, x, y, z, d):
+                d = join(parts, i, d, part_distance(parts, i, x, y, z))
         best = min(best, d)
     return best
 
