@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import numpy as np
-from trimesh.nsphere import minimum_nsphere
 
 from shapes import Part, Scene, to_shapes
 from tracing import FAR, ROOM, crossings, normals, seen_from
@@ -34,7 +33,8 @@ def describe(scene: Scene, cameras: np.ndarray, focal: float, width: int, height
     visible, seen = surface[candidates[some]], seen[some]
     if not len(visible):
         raise ValueError("no frame sees the subject")
-    centre, radius = minimum_nsphere(surface)
+    centre = (surface.min(0) + surface.max(0)) / 2
+    radius = np.linalg.norm(surface - centre, axis=1).max()
     return {
         "surface": surface.astype("f4"),
         "normals": facing.astype("f4"),
