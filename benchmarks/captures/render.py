@@ -2,7 +2,7 @@
 
     python benchmarks/captures/render.py table --output captures/table --phone
 
-The surfaces are analytic, so distances to them and what each frame sees of them are exact. A capture takes 2 to 4
+The surfaces are analytic, so distances to them and what each frame sees of them are exact. A capture takes 1 to 2
 minutes on two cores.
 """
 
