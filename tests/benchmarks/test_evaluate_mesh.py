@@ -28,7 +28,14 @@ def truth():
     cameras = np.tile(np.eye(4), (20, 1, 1))
     cameras[:, :3, 3] = generator.normal(size=(20, 3)) * 3 + [0, 0, 4]
     stored = {"surface": np.round(surface * SCALE).astype("i2"), "visible": np.round(surface[::2] * SCALE).astype("i2")}
-    facts = {"scale": SCALE, "object_length": LENGTH, "crop_center": [0, 0, 0.7], "crop_radius": 1.0, "table_z": 0.0}
+    facts = {
+        "scale": SCALE,
+        "object_length": LENGTH,
+        "crop_center": [0, 0, 0.7],
+        "crop_radius": 1.0,
+        "table_z": 0.0,
+        "focal": 600.0,
+    }
     return ball, {**stored, **facts, "camera_to_world": cameras}
 
 
