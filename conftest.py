@@ -17,6 +17,23 @@ import s3_server
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# A file is run by one worker, so the longest ones begin first: nobody waits for them at the end.
+LONGEST = [
+    "test_outages.py",
+    "test_run.py",
+    "test_races.py",
+    "test_faults.py",
+    "test_neuralangelo.py",
+    "test_ovhai.py",
+    "test_staleness.py",
+    "test_upstream_train.py",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(autouse=True)
 def tiny_numbers_stay() -> Iterator[None]:
     """The engines make a process take numbers below 1e-308 for 0. A k-d tree of SciPy that meets such numbers then
