@@ -13,6 +13,8 @@ from videomesh.region.together import (
     Sight,
     count_rays,
     find_sight,
+    get_distance,
+    get_spread,
     half_a_cell,
     in_masks,
     make_cells,
@@ -75,7 +77,7 @@ def find_subject(
     masks: Masks | None,
 ) -> Subject:
     """The robust rule: which points are the subject, and the smallest sphere round it times margin."""
-    if scene_type == "object" or (scene_type == "outdoor" and focus.point is not None):
+    if scene_type == "object" or (scene_type == "outdoor" and guess_scene_type(focus) == "object"):
         return _object_subject(views, cloud, lens, focus, up, margin, masks)
     return _surroundings(views, cloud, margin, with_cameras=scene_type == "indoor")
 
@@ -119,7 +121,9 @@ def _object_subject(
             chosen = candidates[_dense(cloud.xyz[candidates])]
             points = np.concatenate([space, cloud.xyz[chosen]])
             rule = "what most masks call the subject"
-            return _round(points, chosen, views, cloud, margin, None, rule, half_a_cell(1.1 * sight.wide))
+            return _round(
+                points, chosen, views, cloud, margin, None, rule, half_a_cell(1.1 * sight.wide + get_spread(sight))
+            )
 
     plane = _ground_plane(views, cloud.xyz[candidates], center, scale, up)
     rule = f"what most pictures show, near {focus.rule}"
@@ -170,7 +174,7 @@ def _round(
 
 def _points_in_sight(views: Views, cloud: Cloud, lens: Lens, sight: Sight) -> np.ndarray:
     """Rows of the sharp points that at least half of the pictures show, no farther away than pictures reach."""
-    near = np.linalg.norm(cloud.xyz - sight.center, axis=1) < min(0.75 * sight.far, 1.1 * sight.wide)
+    near = get_distance(sight, cloud.xyz) < min(0.75 * sight.far, 1.1 * sight.wide)
     near &= share_of_cameras(views, lens, sight, cloud.xyz, 0.85) >= 0.5
     sharp = np.flatnonzero(near & good_points(cloud, max_error=1.2) & (viewing_spread(views, cloud) > np.radians(4)))
     return sharp if len(sharp) >= MIN_POINTS else np.flatnonzero(near & good_points(cloud))
@@ -178,20 +182,21 @@ def _points_in_sight(views: Views, cloud: Cloud, lens: Lens, sight: Sight) -> np
 
 def _space_in_masks(views: Views, lens: Lens, sight: Sight, masks: Masks) -> np.ndarray:
     """Middles of the cells that the masks call subject."""
-    cells = make_cells(sight, 1.1 * sight.wide)
+    cells = make_cells(sight, 1.1 * sight.wide + get_spread(sight))
     return cells[in_masks(views, lens, masks, cells)]
 
 
 def _space_not_empty(views: Views, cloud: Cloud, lens: Lens, sight: Sight, plane: Plane | None) -> np.ndarray:
     """Middles of the cells in the middle of most pictures through which no camera sees a point behind."""
-    cells = make_cells(sight, sight.narrow)
-    inside = np.linalg.norm(cells - sight.center, axis=1) < FILLED * sight.narrow
+    half = sight.narrow + get_spread(sight)
+    cells = make_cells(sight, half)
+    inside = get_distance(sight, cells) < FILLED * sight.narrow
     if plane is not None:
         inside &= (cells - plane.point) @ plane.normal > plane.thickness
     rows = np.flatnonzero(good_points(cloud))
     if len(rows) < MIN_POINTS:
         return cells[inside]
-    count = count_rays(views, cloud, rows, sight, sight.narrow)
+    count = count_rays(views, cloud, rows, sight, half)
     enough = max(2.0, FEW_RAYS * float(np.percentile(count[inside], 75))) if inside.any() else 2.0
     return cells[inside & (count < enough)]
 
@@ -312,7 +317,7 @@ def _main_clusters(points: np.ndarray, sight: Sight, scale: float) -> np.ndarray
     label = label[cell.reshape(-1)]
     size = np.bincount(label)
     middle = np.array([np.median(points[rows[label == k]], axis=0) for k in range(count)])
-    away = np.linalg.norm(middle - sight.center, axis=1) / sight.narrow
+    away = get_distance(sight, middle) / sight.narrow
     weight = size * np.exp(-(away**2))
     kept = np.where(away < 0.85, size >= FEW, weight >= 0.1 * weight.max())
     if not kept.any():

@@ -6,12 +6,15 @@ Both need no point on the subject itself, so that a plain thing, on which COLMAP
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from videomesh.region.views import Cloud, Lens, Views, place_in_pictures
 
 CELLS = 28  # along an edge of the cube of cells
 RAYS = 15_000  # lines of sight looked at; more say the same
 FEW_RAYS = 0.25  # a cell through which a smaller share passes of what passes through well-seen ones is not proven empty
+SPREAD = 0.5  # of the pictures' radius: middles of pictures farther from their centre show parts of a large thing
+ASKED = 3  # cameras at least that look at a part of a large thing
 MASKS_AGREE = 0.85  # share of the masks that show a place which must call it subject; edges of masks are not exact
 
 
@@ -29,27 +32,56 @@ class Sight(NamedTuple):
     far: float  # distance of the cameras that show most of it
     narrow: float  # radius of the largest ball round the centre that fits the pictures of those cameras
     wide: float  # radius of the ball that touches the far edges of the pictures
+    aims: (
+        np.ndarray | None
+    )  # (n, 3) what each camera looks at, if pictures show parts of a large thing; else the centre
 
 
 def find_sight(views: Views, lens: Lens, center: np.ndarray) -> Sight:
-    """Close-ups show parts only, so the extent of what is looked at is that of the pictures from farther away."""
-    far = float(np.percentile(np.linalg.norm(views.center - center, axis=1), 75))
+    """Close-ups show parts only, so the extent of what is looked at is that of the pictures from farther away.
+
+    Where the pictures' middles are far apart, there are none from farther away: each shows a part of a large thing.
+    """
+    depth = ((center - views.center) * views.forward).sum(1)
+    aims = views.center + np.maximum(depth, 0)[:, None] * views.forward
     widest = np.arctan(max(lens.left + lens.right, lens.up + lens.down) / 2)
-    return Sight(center, far, far * float(np.sin(lens.narrow)), far * float(np.sin(widest)))
+    far = float(np.percentile(np.linalg.norm(views.center - center, axis=1), 75))
+    if np.percentile(np.linalg.norm(aims - center, axis=1), 75) <= SPREAD * far * np.sin(lens.narrow):
+        return Sight(center, far, far * float(np.sin(lens.narrow)), far * float(np.sin(widest)), None)
+    far = float(np.percentile(np.linalg.norm(views.center - aims, axis=1), 75))
+    return Sight(center, far, far * float(np.sin(lens.narrow)), far * float(np.sin(widest)), aims)
+
+
+def get_distance(sight: Sight, xyz: np.ndarray) -> np.ndarray:
+    """(m,) distance of points (m, 3) from the nearest place that is looked at."""
+    if sight.aims is None:
+        return np.asarray(np.linalg.norm(xyz - sight.center, axis=1))
+    return np.asarray(cKDTree(sight.aims).query(xyz)[0])
+
+
+def get_spread(sight: Sight) -> float:
+    """How far from the centre the farthest place is that is looked at."""
+    return 0.0 if sight.aims is None else float(np.linalg.norm(sight.aims - sight.center, axis=1).max())
 
 
 def share_of_cameras(views: Views, lens: Lens, sight: Sight, xyz: np.ndarray, border: float) -> np.ndarray:
     """(m,) share of the cameras that show points (m, 3) within border (0 to 1) of the way to the picture's edge.
 
     The picture of a camera that is nearer than most counts as if it were as wide as theirs: a close-up of a part says
-    nothing against the rest.
+    nothing against the rest. Of a large thing, only cameras that look at that part of it are asked.
     """
-    nearness = np.minimum(1.0, np.linalg.norm(views.center - sight.center, axis=1) / sight.far)
-    shown = np.zeros(len(xyz))
+    aims = sight.center if sight.aims is None else sight.aims
+    nearness = np.minimum(1.0, np.linalg.norm(views.center - aims, axis=1) / sight.far)
+    share = np.zeros(len(xyz))
     for start in range(0, len(xyz), 4096):  # to bound memory
         part = slice(start, start + 4096)
-        shown[part] = (place_in_pictures(views, lens, xyz[part]) * nearness < border).mean(1)
-    return shown
+        shown = place_in_pictures(views, lens, xyz[part]) * nearness < border
+        if sight.aims is None:
+            share[part] = shown.mean(1)
+        else:
+            asked = np.linalg.norm(xyz[part, None] - sight.aims, axis=2) < sight.narrow
+            share[part] = (shown & asked).sum(1) / np.maximum(asked.sum(1), ASKED)
+    return share
 
 
 def make_cells(sight: Sight, half: float) -> np.ndarray:
