@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 
 from videomesh.region.together import (
     FEW_RAYS,
+    MASKS_SHOW,
     Masks,
     Sight,
     count_rays,
@@ -177,8 +178,9 @@ def _points_in_sight(views: Views, cloud: Cloud, lens: Lens, sight: Sight) -> np
 
 
 def _space_in_masks(views: Views, lens: Lens, sight: Sight, masks: Masks) -> np.ndarray:
-    """Middles of the cells that the masks call subject."""
+    """Middles of the cells that the masks call subject, of those that enough cameras show to tell."""
     cells = make_cells(sight, 1.1 * sight.wide)
+    cells = cells[share_of_cameras(views, lens, sight, cells, 1.0) >= MASKS_SHOW]
     return cells[in_masks(views, lens, masks, cells)]
 
 

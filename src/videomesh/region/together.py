@@ -12,6 +12,7 @@ from videomesh.region.views import Cloud, Lens, Views, place_in_pictures
 CELLS = 28  # along an edge of the cube of cells
 RAYS = 15_000  # lines of sight looked at; more say the same
 FEW_RAYS = 0.25  # a cell through which a smaller share passes of what passes through well-seen ones is not proven empty
+MASKS_SHOW = 0.25  # share of the cameras that must show a place; a mask that the picture's edge cuts says little beyond
 MASKS_AGREE = 0.85  # share of the masks that show a place which must call it subject; edges of masks are not exact
 
 
