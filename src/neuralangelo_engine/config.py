@@ -38,14 +38,15 @@ FAST_TABLE, FAST_RAYS = (19, 4), 1024
 
 def main(args: argparse.Namespace) -> None:
     scene, scene_type = read_scene(args.transforms), read_scene_type(args.region)
+    overrides = read_overrides(args.overrides)
     settings = {
         **get_data_settings(scene),
         **get_scene_settings(scene_type),
-        **get_mask_settings(scene, scene_type, args.masks),
+        **({} if overrides.get("model.background.enabled") else get_mask_settings(scene, scene_type, args.masks)),
         **get_appearance_settings(args),
         **get_settings(args.iterations, args.schedule),
         **get_table_settings(args),
-        **read_overrides(args.overrides),
+        **overrides,
     }
     known = read_known(args.source)
     # Upstream's default, written down so that the training can compare it with its number of GPUs.
@@ -54,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
     check(config, known, args)
     with outputs(args.output) as (part,):
         write_json(part, config)
-    print(report(settings, args))
+    print(report(settings, args, masks.get_colour(config) if any(scene.masks) else None))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -204,15 +205,17 @@ def read_known(source: Path) -> dict[str, Any]:
     return known
 
 
-def report(settings: Mapping[str, Any], args: argparse.Namespace) -> str:
+def report(settings: Mapping[str, Any], args: argparse.Namespace, colour: int | None) -> str:
+    """colour: what is painted over all but the subject, if masks say where it is."""
     grid = "model.object.sdf.encoding.hashgrid"
     lines = [
         f"neuralangelo: {args.iterations} iterations, {args.schedule} schedule, {settings['data.num_images']} images, "
         f"hash table 2^{settings[f'{grid}.dict_size']} x {settings[f'{grid}.dim']}, appearance embedding "
         f"{'on' if settings['model.appear_embed.enabled'] else 'off'}"
     ]
-    if settings.get("model.background.white"):
-        lines.append("masks: what is outside of the subject becomes white, and is learnt as empty")
+    if colour is not None:
+        name = "white" if colour else "black"
+        lines.append(f"masks: what is outside of the subject becomes {name}, and is learnt as empty")
     if args.schedule == "upstream" and args.iterations < 85_000:
         lines.append(
             f"warning: {args.iterations} iterations of upstream's schedule do not reach all levels of detail. "

@@ -1,7 +1,7 @@
-"""Masks of the subject, for a program that reads pictures only: what is outside of the subject becomes white.
+"""Masks of the subject, for a program that reads pictures only: what is outside of the subject gets one colour.
 
-Upstream has no loss for masks. But it can render what it learns before white instead of a learnt background
-(model.background.white). Then a ray past the subject has the right colour if nothing is in its way.
+Upstream has no loss for masks. But without its background model it renders what it learns before plain white, or
+before black (model.background). Then a ray past the subject has the right colour if nothing is in its way.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from videomesh.scene import SUBJECT, Scene, find_masked, read_masks
 
 LOOK_SIZE = 256  # px, long side at which masks are looked at
 AT_ONCE = 16  # masks in memory at full size
-WHITE = 255
+WHITE, BLACK = 255, 0
 
 
 def are_usable(masks: Path, scene: Scene) -> bool:
@@ -30,7 +30,7 @@ def are_usable(masks: Path, scene: Scene) -> bool:
 
 
 def get_settings() -> dict[str, Any]:
-    """Upstream's settings for images that `paint` has changed."""
+    """Upstream's settings for images that `paint` has made white."""
     return {
         "model.background.enabled": False,
         "model.background.white": True,
@@ -38,26 +38,34 @@ def get_settings() -> dict[str, Any]:
     }
 
 
-def are_used(config: dict[str, Any]) -> bool:
-    """Whether the settings are those of a training before white."""
-    return bool(config.get("model", {}).get("background", {}).get("white"))
+def get_colour(config: dict[str, Any]) -> int | None:
+    """What these settings show past the subject: WHITE or BLACK; None with a learnt background, and in a room."""
+    model = config.get("model", {})
+    background = model.get("background", {})
+    inside_out = model.get("object", {}).get("sdf", {}).get("mlp", {}).get("inside_out")
+    if background.get("enabled", True) or inside_out:
+        return None
+    return WHITE if background.get("white") else BLACK
 
 
-def paint(folder: Path, masks: Path, scene: Scene) -> None:
-    """Make white what is not the subject, in the images of a folder that have a mask."""
+def paint(folder: Path, masks: Path, scene: Scene, colour: int) -> None:
+    """Give what is not the subject one colour, in the images of a folder that have a mask.
+
+    So is what no picture shows: with masks there is mostly background.
+    """
     masked = [name for name, mask in zip(scene.names, scene.masks) if mask]
     for start in range(0, len(masked), AT_ONCE):
         names = masked[start : start + AT_ONCE]
         values = read_masks(masks, scene, names, (scene.width, scene.height))
         for name, mask in zip(names, values):
-            paint_image(folder / name, mask != SUBJECT)
+            paint_image(folder / name, mask != SUBJECT, colour)
 
 
-def paint_image(path: Path, white: np.ndarray) -> None:
+def paint_image(path: Path, chosen: np.ndarray, colour: int) -> None:
     try:
         with Image.open(path) as opened:
             form, pixels = opened.format, np.array(opened.convert("RGB"))
-        pixels[white] = WHITE
+        pixels[chosen] = colour
         Image.fromarray(pixels).save(path, form, quality=95, subsampling=0)
     except (OSError, SyntaxError, ValueError, IndexError) as error:
         raise UserError(f"images.tar, frame {path.name}: cannot be painted ({error}); run the poses stage again")

@@ -89,8 +89,9 @@ def main(args: argparse.Namespace) -> None:
             return
         logs = scratch.folder / LOGDIR
         start = prepare_start(args, rescue, logs)
-        if masks.are_used(config):
-            masks.paint(scratch.folder / "data" / "images", args.masks, read_scene(args.transforms))
+        colour = masks.get_colour(config)
+        if colour is not None:
+            masks.paint(scratch.folder / "data" / "images", args.masks, read_scene(args.transforms), colour)
         training = Training(args, config, scratch, rescue)
         ending = training.run(start)
         again = find_second_chance(ending, rescue, logs)

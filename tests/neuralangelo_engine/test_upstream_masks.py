@@ -1,4 +1,4 @@
-"""What masks do for Neuralangelo: white outside of the subject, where upstream then learns that nothing is."""
+"""What masks do for Neuralangelo: one colour outside of the subject, where upstream then learns that nothing is."""
 
 import dataclasses
 import json
@@ -49,23 +49,32 @@ def test_before_white_nothing_is_learnt_of_the_background(turntable: dict[str, P
     assert config["model"]["background"] == {"enabled": False, "white": True}
     assert config["model"]["render"]["num_samples"]["background"] == 0
     assert "masks: what is outside of the subject becomes white" in said
-    assert masks.are_used(config)
+    assert masks.get_colour(config) == masks.WHITE
 
 
 def test_an_image_without_a_mask_needs_the_background(turntable: dict[str, Path]) -> None:
     drop_mask(turntable["transforms"], 7)
     config, said = configure(turntable)
     assert "background" not in config["model"] and "masks" not in said
-    assert not masks.are_used(config)
+    assert masks.get_colour(config) is None
 
 
 def test_a_room_is_not_before_white(turntable: dict[str, Path]) -> None:
     (turntable["images"].parent / "region.json").write_text(json.dumps({"scene_type": {"used": "indoor"}}))
-    assert not masks.are_used(configure(turntable)[0])
+    config, said = configure(turntable)
+    assert masks.get_colour(config) is None and "masks" not in said
 
 
-def test_an_override_wins(turntable: dict[str, Path]) -> None:
-    assert not masks.are_used(configure(turntable, '{"model.background.white": false}')[0])
+def test_a_white_subject_can_be_before_black(turntable: dict[str, Path]) -> None:
+    config, said = configure(turntable, '{"model.background.white": false}')
+    assert masks.get_colour(config) == masks.BLACK
+    assert "masks: what is outside of the subject becomes black" in said
+
+
+def test_a_background_that_is_wanted_is_learnt(turntable: dict[str, Path]) -> None:
+    config, said = configure(turntable, '{"model.background.enabled": true}')
+    assert masks.get_colour(config) is None and "masks" not in said
+    assert "render" not in config["model"], "it has upstream's number of samples"
 
 
 def unpack(images: Path, folder: Path) -> list[Path]:
@@ -74,18 +83,19 @@ def unpack(images: Path, folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def test_what_is_not_the_subject_becomes_white(turntable: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("colour", [masks.WHITE, masks.BLACK])
+def test_what_is_not_the_subject_gets_the_colour(turntable: dict[str, Path], tmp_path: Path, colour: int) -> None:
     drop_mask(turntable["transforms"], 0)
     scene = read_scene(turntable["transforms"])
     files = unpack(turntable["images"], tmp_path / "images")
     before = [np.array(Image.open(file)).astype(int) for file in files]
-    masks.paint(tmp_path / "images", turntable["masks"], scene)
+    masks.paint(tmp_path / "images", turntable["masks"], scene, colour)
     shown = read_masks(turntable["masks"], scene, scene.names, (scene.width, scene.height)) == SUBJECT
     for file, old, subject in zip(files, before, shown, strict=True):
         new = np.array(Image.open(file)).astype(int)
         assert new.shape == old.shape and Image.open(file).format == "JPEG"
         assert np.median(np.abs(new - old)[subject]) < 4, "the subject is as it was"
-        assert subject.all() or np.median(new[~subject]) == 255
+        assert subject.all() or np.median(new[~subject]) == colour
     assert shown[0].all() and not shown[1:].all((1, 2)).any()
 
 
@@ -93,7 +103,7 @@ def test_an_image_that_does_not_fit_its_mask_is_named(turntable: dict[str, Path]
     files = unpack(turntable["images"], tmp_path / "images")
     Image.new("RGB", (10, 10)).save(files[2])
     with pytest.raises(UserError, match=r"000006\.jpg: cannot be painted"):
-        masks.paint(tmp_path / "images", turntable["masks"], read_scene(turntable["transforms"]))
+        masks.paint(tmp_path / "images", turntable["masks"], read_scene(turntable["transforms"]), masks.WHITE)
 
 
 def test_masks_of_which_one_says_nothing_are_not_used(turntable: dict[str, Path]) -> None:

@@ -253,13 +253,13 @@ def test_failures_of_upstream_are_told_in_one_line(scene: Scene, fault: str, wor
     assert not (scene.out(60) / "checkpoint.pt").exists()
 
 
-def test_masks_are_read_if_the_settings_are_for_white(scene: Scene) -> None:
+def test_masks_are_read_if_the_settings_are_for_a_plain_background(scene: Scene) -> None:
     transforms = json.loads((scene.folder / "transforms.json").read_text())
     transforms["frames"][3]["mask_path"] = "masks/missing.png"
     (scene.folder / "transforms.json").write_text(json.dumps(transforms))
     scene.train(60)
     config = json.loads((scene.folder / "config.yaml").read_text())
-    (scene.folder / "config.yaml").write_text(json.dumps({**config, "model": {"background": {"white": True}}}))
+    (scene.folder / "config.yaml").write_text(json.dumps({**config, "model": {"background": {"enabled": False}}}))
     assert "masks.tar: lacks missing.png" in scene.refuse(40)
 
 

@@ -446,11 +446,11 @@ use rule * from meshes as meshes_*
 rule count:
     default_target: True
     input:
-        "results/film/frames/frames.json",
+        "results/film/frames/frames.tar",
     output:
         "count.txt",
     shell:
-        "grep -c '\\"name\\"' {{input}} > {{output}}"
+        "tar -tf {{input}} | wc -l > {{output}}"
 """
 
 

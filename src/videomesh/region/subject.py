@@ -9,6 +9,7 @@ from scipy.spatial import cKDTree
 
 from videomesh.region.together import (
     FEW_RAYS,
+    MASKS_SHOW,
     Masks,
     Sight,
     count_rays,
@@ -126,14 +127,15 @@ def _object_subject(
             )
 
     plane = _ground_plane(views, cloud.xyz[candidates], center, scale, up)
-    rule = f"what most pictures show, near {focus.rule}"
+    shown = "most pictures show" if sight.aims is None else "a quarter of the pictures show, as each shows a part"
+    rule = f"what {shown}, near {focus.rule}"
     above, footprint = candidates, np.zeros((0, 3))
     if plane is not None:
         height = (cloud.xyz[candidates] - plane.point) @ plane.normal
         above = candidates[height > plane.thickness]
         flat = candidates[np.abs(height) <= plane.thickness]
         if len(above) < MIN_POINTS and _is_bare(cloud.xyz[flat], plane, sight):
-            above = candidates[share_of_cameras(views, lens, sight, cloud.xyz[candidates], 0.8) >= 0.5]
+            above = candidates[share_of_cameras(views, lens, sight, cloud.xyz[candidates], 0.8) >= sight.least]
             rule += ", with the ground, since nothing stands on it"
         else:
             rule += ", above the ground plane"
@@ -175,14 +177,15 @@ def _round(
 def _points_in_sight(views: Views, cloud: Cloud, lens: Lens, sight: Sight) -> np.ndarray:
     """Rows of the sharp points that at least half of the pictures show, no farther away than pictures reach."""
     near = get_distance(sight, cloud.xyz) < min(0.75 * sight.far, 1.1 * sight.wide)
-    near &= share_of_cameras(views, lens, sight, cloud.xyz, 0.85) >= 0.5
+    near &= share_of_cameras(views, lens, sight, cloud.xyz, 0.85) >= sight.least
     sharp = np.flatnonzero(near & good_points(cloud, max_error=1.2) & (viewing_spread(views, cloud) > np.radians(4)))
     return sharp if len(sharp) >= MIN_POINTS else np.flatnonzero(near & good_points(cloud))
 
 
 def _space_in_masks(views: Views, lens: Lens, sight: Sight, masks: Masks) -> np.ndarray:
-    """Middles of the cells that the masks call subject."""
+    """Middles of the cells that the masks call subject, of those that enough cameras show to tell."""
     cells = make_cells(sight, 1.1 * sight.wide + get_spread(sight))
+    cells = cells[share_of_cameras(views, lens, sight, cells, 1.0) >= MASKS_SHOW]
     return cells[in_masks(views, lens, masks, cells)]
 
 

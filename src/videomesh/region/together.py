@@ -14,7 +14,8 @@ CELLS = 28  # along an edge of the cube of cells
 RAYS = 15_000  # lines of sight looked at; more say the same
 FEW_RAYS = 0.25  # a cell through which a smaller share passes of what passes through well-seen ones is not proven empty
 SPREAD = 0.5  # of the pictures' radius: middles of pictures farther from their centre show parts of a large thing
-ASKED = 3  # cameras at least that look at a part of a large thing
+TOGETHER, IN_PARTS = 0.5, 0.25  # share of the cameras that show a place of the subject, and of a large thing
+MASKS_SHOW = 0.25  # share of the cameras that must show a place; a mask that the picture's edge cuts says little beyond
 MASKS_AGREE = 0.85  # share of the masks that show a place which must call it subject; edges of masks are not exact
 
 
@@ -47,9 +48,9 @@ def find_sight(views: Views, lens: Lens, center: np.ndarray) -> Sight:
     widest = np.arctan(max(lens.left + lens.right, lens.up + lens.down) / 2)
     far = float(np.percentile(np.linalg.norm(views.center - center, axis=1), 75))
     if np.percentile(np.linalg.norm(aims - center, axis=1), 75) <= SPREAD * far * np.sin(lens.narrow):
-        return Sight(center, far, far * float(np.sin(lens.narrow)), far * float(np.sin(widest)), None)
+        return Sight(center, far, far * float(np.sin(lens.narrow)), far * float(np.sin(widest)), None, TOGETHER)
     far = float(np.percentile(np.linalg.norm(views.center - aims, axis=1), 75))
-    return Sight(center, far, far * float(np.sin(lens.narrow)), far * float(np.sin(widest)), aims)
+    return Sight(center, far, far * float(np.sin(lens.narrow)), far * float(np.sin(widest)), aims, IN_PARTS)
 
 
 def get_distance(sight: Sight, xyz: np.ndarray) -> np.ndarray:
@@ -68,20 +69,15 @@ def share_of_cameras(views: Views, lens: Lens, sight: Sight, xyz: np.ndarray, bo
     """(m,) share of the cameras that show points (m, 3) within border (0 to 1) of the way to the picture's edge.
 
     The picture of a camera that is nearer than most counts as if it were as wide as theirs: a close-up of a part says
-    nothing against the rest. Of a large thing, only cameras that look at that part of it are asked.
+    nothing against the rest.
     """
     aims = sight.center if sight.aims is None else sight.aims
     nearness = np.minimum(1.0, np.linalg.norm(views.center - aims, axis=1) / sight.far)
-    share = np.zeros(len(xyz))
+    shown = np.zeros(len(xyz))
     for start in range(0, len(xyz), 4096):  # to bound memory
         part = slice(start, start + 4096)
-        shown = place_in_pictures(views, lens, xyz[part]) * nearness < border
-        if sight.aims is None:
-            share[part] = shown.mean(1)
-        else:
-            asked = np.linalg.norm(xyz[part, None] - sight.aims, axis=2) < sight.narrow
-            share[part] = (shown & asked).sum(1) / np.maximum(asked.sum(1), ASKED)
-    return share
+        shown[part] = (place_in_pictures(views, lens, xyz[part]) * nearness < border).mean(1)
+    return shown
 
 
 def make_cells(sight: Sight, half: float) -> np.ndarray:

@@ -151,6 +151,22 @@ def test_masks_are_what_the_subject_is() -> None:
     assert "masks" in subject.region.rule
 
 
+def test_masks_of_a_few_close_ups_do_not_widen_the_region() -> None:
+    """The subject fills their pictures. What lies before it, and no other picture shows, is white in their masks."""
+    box = ((-1, -1, 0), (1, 1, 0.4))
+    above = [made.look((0.1, side, 2.2), (0, 0, 0.4)) for side in (-0.1, 0.1)]
+    radii = []
+    for cameras in (made.orbit(24), np.concatenate([made.orbit(24), above])):
+        truth = made.with_truth(cameras, [box])
+        views, cloud = views_from(cameras), made.get_cloud(truth.capture)
+        masks = Masks(np.arange(len(cameras)), made.draw_masks(cameras, box))
+        focus = find_focus(views, cloud, LENS)
+        subject = find_subject(views, cloud, LENS, "object", focus, made.UP, made.MARGIN, masks)
+        radii.append(subject.region.radius)
+    assert (masks.values[24:] == 255).mean() > 0.9
+    assert radii[1] < 1.06 * radii[0]
+
+
 def test_the_ground_is_found_and_left_out(tmp_path: Path) -> None:
     _, summary = region(tmp_path, made.object_on_table())
     assert summary["up_from"] == "plane"
