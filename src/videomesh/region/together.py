@@ -33,9 +33,8 @@ class Sight(NamedTuple):
     far: float  # distance of the cameras that show most of it
     narrow: float  # radius of the largest ball round the centre that fits the pictures of those cameras
     wide: float  # radius of the ball that touches the far edges of the pictures
-    aims: (
-        np.ndarray | None
-    )  # (n, 3) what each camera looks at, if pictures show parts of a large thing; else the centre
+    aims: np.ndarray | None  # (n, 3) what each camera looks at, if pictures show parts of a large thing
+    least: float  # share of the cameras that show a place of the subject
 
 
 def find_sight(views: Views, lens: Lens, center: np.ndarray) -> Sight:
