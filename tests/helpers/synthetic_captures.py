@@ -170,6 +170,25 @@ def tall_object() -> Truth:
     return with_truth(cameras, [((-0.1, -0.1, 0), (0.1, 0.1, 1.9))], ground=table(random, 1000, 2.0))
 
 
+def tall_in_parts() -> Truth:
+    """A tower, filmed from so near that each picture shows a part: one round looks at its foot, one at its top."""
+    random = np.random.default_rng(20)
+    rounds = [orbit(20, radius=2.2, center=(0, 0, height)) for height in (0.6, 2.4)]
+    for cameras, height in zip(rounds, (0.0, 1.6), strict=True):
+        cameras[:, 2, 3] += height  # people hold the phone higher for the top
+    cameras = np.concatenate([[look(c[:3, 3], (0, 0, h)) for c in r] for r, h in zip(rounds, (0.6, 2.4), strict=True)])
+    return with_truth(cameras, [((-0.2, -0.2, 0), (0.2, 0.2, 3.0))], ground=table(random, 1000, 2.0))
+
+
+def long_in_parts() -> Truth:
+    """A boat along which the camera walks on both sides, looking at what is before it, and round its ends."""
+    random = np.random.default_rng(21)
+    places = [(x, side * 2.2, 1.6, x, 0.0, 0.5) for side in (-1, 1) for x in np.linspace(-2.4, 2.4, 14)]
+    places += [(side * 4.6, y, 1.6, side * 2.2, 0.0, 0.5) for side in (-1, 1) for y in (-1.2, -0.4, 0.4, 1.2)]
+    cameras = np.stack([look(place[:3], place[3:]) for place in places])
+    return with_truth(cameras, [((-2.8, -0.5, 0), (2.8, 0.5, 1.0))], ground=table(random, 1500, 4.0), count=400)
+
+
 def low_object() -> Truth:
     """5 cm high on a table."""
     random = np.random.default_rng(15)

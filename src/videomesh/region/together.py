@@ -43,7 +43,7 @@ def find_sight(views: Views, lens: Lens, center: np.ndarray) -> Sight:
     Where the pictures' middles are far apart, there are none from farther away: each shows a part of a large thing.
     """
     depth = ((center - views.center) * views.forward).sum(1)
-    aims = views.center + np.maximum(depth, 0)[:, None] * views.forward
+    aims = np.where((depth > 0)[:, None], views.center + depth[:, None] * views.forward, center)
     widest = np.arctan(max(lens.left + lens.right, lens.up + lens.down) / 2)
     far = float(np.percentile(np.linalg.norm(views.center - center, axis=1), 75))
     if np.percentile(np.linalg.norm(aims - center, axis=1), 75) <= SPREAD * far * np.sin(lens.narrow):

@@ -67,6 +67,8 @@ ROUND = {
     "plain_half": lambda: made.plain_object(180),
     "several": made.several_objects,
     "tall": made.tall_object,
+    "tall_in_parts": made.tall_in_parts,
+    "long_in_parts": made.long_in_parts,
     "low": made.low_object,
     "close_and_far": made.close_and_far,
     "relief": made.relief,
