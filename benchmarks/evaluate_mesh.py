@@ -37,6 +37,8 @@ from scipy.spatial import cKDTree
 
 from videomesh.errors import UserError, run
 from videomesh.files import read_json
+from videomesh.poses.given import fit_similarity
+from videomesh.region.override import Similarity
 
 SAMPLES = 300_000
 ABOVE_TABLE = 0.02  # in units of the truth, where the truth does not say
@@ -44,17 +46,6 @@ THRESHOLD = 0.01  # object lengths
 SEEN_BY = 3  # frames: fewer cannot tell where a surface is
 DEMO_SIZE = (640, 480)  # of its video, which its truth does not say
 NEIGHBOURS = 8  # triangles that may be the nearest one
-
-
-class Similarity(NamedTuple):
-    """x -> scale * rotation @ x + translation"""
-
-    scale: float
-    rotation: np.ndarray
-    translation: np.ndarray
-
-    def __call__(self, points: np.ndarray) -> np.ndarray:
-        return self.scale * points @ self.rotation.T + self.translation
 
 
 class Reconstruction(NamedTuple):
@@ -128,7 +119,7 @@ def align_cameras(frames: list[dict[str, Any]], true_centres: np.ndarray) -> tup
     for first in (0, 1):  # names may count from either
         if index.min() >= first and index.max() - first < len(true_centres):
             target = true_centres[index - first]
-            similarity = fit_similarity(centres, target)
+            similarity = Similarity(*fit_similarity(centres, target))
             error = float(np.linalg.norm(similarity(centres) - target, axis=1).mean())
             found.append((similarity, error, index - first))
     if not found:
@@ -141,17 +132,6 @@ def video_frame(frame: dict[str, Any]) -> int:
     if "video_frame" in frame:
         return int(frame["video_frame"])
     return int(re.findall(r"\d+", Path(frame["file_path"]).stem)[-1])
-
-
-def fit_similarity(source: np.ndarray, target: np.ndarray) -> Similarity:
-    """The least-squares similarity that takes source (n, 3) to target (n, 3) (Umeyama 1991)."""
-    source_mean, target_mean = source.mean(0), target.mean(0)
-    source, target = source - source_mean, target - target_mean
-    u, singular, vt = np.linalg.svd(target.T @ source / len(source))
-    sign = np.array([1, 1, np.sign(np.linalg.det(u @ vt))])  # a rotation, never a reflection
-    rotation = u @ np.diag(sign) @ vt
-    scale = float((singular * sign).sum() / (source**2).sum(1).mean())
-    return Similarity(scale, rotation, target_mean - scale * rotation @ source_mean)
 
 
 def pixel_size(truth: dict[str, Any], used: np.ndarray) -> float:

@@ -3,14 +3,12 @@
 make     writes the weakened captures into a folder, with a table of scenes and a configuration that refuses nothing
 table    prints a Markdown table: each capture with what the gate measured and how good its mesh is
 
-Between the two, the workflow runs: snakemake -s Snakefile -d FOLDER --profile profiles/local -k all
-(-k goes on with the other captures when COLMAP finds nothing in one.) It makes about fifty meshes, so let a night pass,
-or a GPU do it.
+Between the two, the workflow runs: snakemake -s Snakefile -d FOLDER --profile profiles/local
+It makes about fifty meshes, so let a night pass, or a GPU do it.
 """
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +21,9 @@ import imageio_ffmpeg
 import numpy as np
 import yaml
 from PIL import Image, ImageEnhance, ImageFilter
+
+from videomesh.errors import UserError, run
+from videomesh.files import read_json
 
 HERE = Path(__file__).resolve().parent
 DEMO = HERE.parent / "config" / "demo" / "tractor.mp4"
@@ -50,7 +51,7 @@ def arc(frames: Frames, degrees: float) -> Frames:
 def change(frames: Frames, share: float, effect: Effect) -> Frames:
     """The effect on this share of the frames, evenly spread."""
     random = np.random.default_rng(SEED)
-    hit = set(spread(frames, round(share * len(frames)))) if share else set()
+    hit = set(spread(frames, round(share * len(frames))))
     return {number: effect(frame, random) if number in hit else frame for number, frame in frames.items()}
 
 
@@ -86,9 +87,9 @@ def flatten(radius: int) -> Effect:
     return lambda image, _: image.filter(ImageFilter.MedianFilter(2 * radius + 1))
 
 
-def brightness(spread_: float) -> Effect:
+def brightness(share: float) -> Effect:
     def effect(image: Image.Image, random: np.random.Generator) -> Image.Image:
-        return ImageEnhance.Brightness(image).enhance(1 + spread_ * random.uniform(-1, 1))
+        return ImageEnhance.Brightness(image).enhance(1 + share * random.uniform(-1, 1))
 
     return effect
 
@@ -166,10 +167,13 @@ def weaken(frames: Frames) -> Iterator[tuple[str, Callable[[], Frames], dict[str
 
 
 def make(folder: Path, video: Path) -> None:
+    captures = folder / "captures"
+    if captures.exists():
+        raise UserError(f"{captures}: it is there already. Name another folder, or remove it")
     frames = read_video(video)
     rows = []
     for name, pictures, settings in weaken(frames):
-        photos = folder / "captures" / name
+        photos = captures / name
         photos.mkdir(parents=True)
         for number, picture in pictures().items():
             picture.convert("RGB").save(photos / f"{number:06d}.jpg", quality=QUALITY)
@@ -184,12 +188,16 @@ def make(folder: Path, video: Path) -> None:
 
 
 def read_video(path: Path) -> Frames:
+    if not path.is_file():
+        raise UserError(f"{path}: no such file. Name a video of a good capture")
     reader = imageio_ffmpeg.read_frames(str(path))
     width, height = next(reader)["size"]
     return {number: Image.frombytes("RGB", (width, height), frame) for number, frame in enumerate(reader)}
 
 
 def table(folder: Path, truth: Path) -> None:
+    if not (folder / "captures").is_dir():
+        raise UserError(f"{folder}: it holds no captures. `limits.py make {folder}` writes them")
     rows = [describe(folder, scene.name, truth) for scene in sorted((folder / "captures").iterdir(), key=by_number)]
     names = list(dict.fromkeys(name for row in rows for name in row))
     print("| " + " | ".join(names) + " |\n|" + " --- |" * len(names))
@@ -209,7 +217,7 @@ def describe(folder: Path, scene: str, truth: Path) -> dict[str, Any]:
     gate = results / "gate" / "gate.json"
     if not gate.exists():
         return {**row, "verdict": "no poses"}
-    content = json.loads(gate.read_text())
+    content = read_json(gate)
     row["verdict"] = content["verdict"]
     row["not passed"] = ", ".join(
         f"{entry['name']} {entry['value']:.3g}" for entry in content["checks"] if entry["verdict"] != "pass"
@@ -221,8 +229,9 @@ def describe(folder: Path, scene: str, truth: Path) -> dict[str, Any]:
 
 def measure(results: Path, mesh: Path, truth: Path) -> dict[str, Any]:
     """The F-score over what at least three photos see, and over all that the good capture sees."""
-    transforms = json.loads((results / "region" / "transforms.json").read_text())
-    sources = {f["name"]: f["source"] for f in json.loads((results / "frames" / "frames.json").read_text())["frames"]}
+    transforms = read_json(results / "region" / "transforms.json")
+    frames = read_json(results / "frames" / "frames.json")["frames"]
+    sources = {frame["name"]: frame["source"] for frame in frames}
     for frame in transforms["frames"]:
         frame["video_frame"] = int(Path(sources[Path(frame["file_path"]).name]).stem)
     with tempfile.NamedTemporaryFile("w", suffix=".json") as renumbered:
@@ -230,8 +239,10 @@ def measure(results: Path, mesh: Path, truth: Path) -> dict[str, Any]:
         renumbered.flush()
         files = ["--mesh", mesh, "--transforms", renumbered.name, "--truth", truth]
         done = subprocess.run([sys.executable, HERE / "evaluate_mesh.py", *files], capture_output=True, text=True)
-    if done.returncode:  # no part of the mesh is where the truth is
+    if "no part of the mesh" in done.stderr:
         return {"F-score": 0.0, "F-score of what is seen": 0.0}
+    if done.returncode:
+        raise UserError(f"{mesh}: {done.stderr.strip().removeprefix('error: ')}")
     measures = json.loads(done.stdout)
     return {"F-score": measures["fscore_1pct"], "F-score of what is seen": measures["seen_f_1pct"]}
 
@@ -249,11 +260,10 @@ def main() -> None:
             action.add_argument("--truth", type=Path, default=truth, help="its true surface (default: the demo's)")
     args = parser.parse_args()
     if args.action == "make":
-        shutil.rmtree(args.folder / "captures", ignore_errors=True)
         make(args.folder, args.video)
     else:
         table(args.folder, args.truth)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

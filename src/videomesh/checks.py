@@ -5,7 +5,10 @@ Python 3.8 and the standard library only: the mesh is checked inside foreign ima
 
 from __future__ import annotations
 
+from statistics import median
 from typing import Any, Dict, NamedTuple, Sequence
+
+BLURRED = 0.4  # of the median sharpness
 
 Entry = Dict[str, Any]  # one check as gate.json and mesh.json hold it
 
@@ -71,6 +74,12 @@ def show(value: float, unit: str) -> str:
     if unit == "share":
         return f"{100 * value:.3g} %"
     return f"{value:.4g}" if unit == "ratio" else f"{value:.4g} {unit}"
+
+
+def find_blurred(frames: Sequence[dict[str, Any]]) -> list[str]:
+    """Names of the frames of frames.json that are far less sharp than usual in this footage."""
+    limit = BLURRED * median(frame["sharpness"] for frame in frames)
+    return [frame["name"] for frame in frames if frame["sharpness"] < limit]
 
 
 def get_exposure_range(luminance: Sequence[float]) -> float:

@@ -70,7 +70,15 @@ def store(
     sizes = [Image.open(io.BytesIO(data)).size if data[:1] == b"\xff" else (320, 240) for data in images]
     different = sorted(set(sizes), key=lambda size: -sizes.count(size))
     frames = [
-        {"name": name, "video_frame": index, "camera": different.index(size), "clip": 0, "given": None, "source": name}
+        {
+            "name": name,
+            "video_frame": index,
+            "sharpness": 100.0,
+            "camera": different.index(size),
+            "clip": 0,
+            "given": None,
+            "source": name,
+        }
         for index, (name, size) in enumerate(zip(names, sizes, strict=True))
     ]
     content = {

@@ -68,6 +68,14 @@ def make_sphere_scene(folder: Path, views: int = 12, size: int = 64, turntable: 
     return {name.split(".")[0]: folder / name for name in ("transforms.json", "images.tar", "points.npz", "masks.tar")}
 
 
+def write_pictures(path: Path, pictures: dict[str, np.ndarray]) -> Path:
+    """A tar of PNGs, as images.tar and masks.tar are."""
+    with tarfile.open(path, "w") as tar:
+        for name, pixels in pictures.items():
+            _add(tar, name, pixels, "PNG")
+    return path
+
+
 def _add(tar: tarfile.TarFile, name: str, pixels: np.ndarray, form: str) -> None:
     data = io.BytesIO()
     Image.fromarray(pixels).save(data, form, quality=95)

@@ -1,7 +1,6 @@
 """sdfgrid with masks: what is learnt on a turntable, and what masked pixels teach."""
 
 import dataclasses
-import io
 import json
 import tarfile
 from pathlib import Path
@@ -17,6 +16,7 @@ from programs import call_main
 from sdfgrid import __main__, checkpoint, settings
 from sdfgrid.dataset import Dataset, load
 from sdfgrid.trainer import Trainer
+from synthetic import write_pictures
 from videomesh.errors import UserError
 from videomesh.meshing import ply
 from videomesh.scene import OUTSIDE, SUBJECT, UNKNOWN, read_points, read_scene, write_points
@@ -54,17 +54,6 @@ def drop_masks(path: Path, frames: slice = slice(None)) -> None:
 def drop_points(path: Path) -> None:
     arrays = dict(np.load(path))
     np.savez(path, **{name: array[:0] for name, array in arrays.items()})
-
-
-def write_masks(path: Path, masks: dict[str, np.ndarray]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, mask in masks.items():
-            data = io.BytesIO()
-            Image.fromarray(mask).save(data, "PNG")
-            member = tarfile.TarInfo(name)
-            member.size = data.tell()
-            data.seek(0)
-            tar.addfile(member, data)
 
 
 def read_masks(path: Path) -> dict[str, np.ndarray]:
@@ -127,7 +116,7 @@ def test_masks_that_hide_nothing_change_nothing(still: dict[str, Path]) -> None:
     chosen = make_settings(20)
     without = learn(load(*still.values(), chosen, CPU), chosen)
     names = [f"{index * 3:06d}.png" for index in range(12)]
-    write_masks(still["masks"], {name: np.full((SIZE, SIZE), SUBJECT, np.uint8) for name in names})
+    write_pictures(still["masks"], {name: np.full((SIZE, SIZE), SUBJECT, np.uint8) for name in names})
 
     def name_masks(content: dict[str, Any]) -> None:
         for frame, name in zip(content["frames"], names, strict=True):
@@ -151,7 +140,7 @@ def hide_left_half(paths: dict[str, Path]) -> None:
     for mask in masks.values():
         mask[:, : SIZE // 2] = UNKNOWN
         mask[:, SIZE // 2 :] = np.where(mask[:, SIZE // 2 :] == SUBJECT, SUBJECT, OUTSIDE)
-    write_masks(paths["masks"], masks)
+    write_pictures(paths["masks"], masks)
 
 
 def test_neither_unknown_pixels_nor_those_outside_teach_a_colour(turntable: dict[str, Path]) -> None:
@@ -183,7 +172,7 @@ def test_unknown_pixels_alone_say_nothing_of_the_subject(still: dict[str, Path])
     """They come from the one camera that all images are resampled to, which shows more than some of them."""
     mask = np.full((SIZE, SIZE), SUBJECT, np.uint8)
     mask[:, : SIZE // 4] = UNKNOWN
-    write_masks(still["masks"], {"a.png": mask})
+    write_pictures(still["masks"], {"a.png": mask})
     edit(still["transforms"], lambda content: content["frames"][2].update(mask_path="masks/a.png"))
     chosen = make_settings(20)
     data = load(*still.values(), chosen, CPU)
@@ -229,7 +218,7 @@ def test_points_outside_of_the_subject_teach_nothing(turntable: dict[str, Path])
 
 def test_masks_without_a_subject(turntable: dict[str, Path]) -> None:
     masks = read_masks(turntable["masks"])
-    write_masks(turntable["masks"], {name: np.zeros_like(mask) for name, mask in masks.items()})
+    write_pictures(turntable["masks"], {name: np.zeros_like(mask) for name, mask in masks.items()})
     with pytest.raises(UserError, match=r"masks\.tar: no mask has a pixel of the subject .* set masks to ignore"):
         load(*turntable.values(), make_settings(20), CPU)
 
@@ -238,7 +227,7 @@ def test_other_masks_are_another_scene(turntable: dict[str, Path]) -> None:
     data = load(*turntable.values(), make_settings(20), CPU)
     masks = read_masks(turntable["masks"])
     masks["000000.png"][:4] = UNKNOWN
-    write_masks(turntable["masks"], masks)
+    write_pictures(turntable["masks"], masks)
     assert load(*turntable.values(), make_settings(20), CPU).fingerprint != data.fingerprint
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from synthetic import write_pictures
 from videomesh.errors import UserError
 from videomesh.scene import (
     Scene,
@@ -307,22 +308,10 @@ def test_a_wrong_pose_of_the_world_is_named(transforms: Path, key: str, value: A
 # --------------------------------------------------------------------------------------------------------------- masks
 
 
-def write_masks(path: Path, masks: dict[str, np.ndarray]) -> Path:
-    with tarfile.open(path, "w") as tar:
-        for name, mask in masks.items():
-            data = io.BytesIO()
-            Image.fromarray(mask).save(data, "PNG")
-            member = tarfile.TarInfo(name)
-            member.size = data.tell()
-            data.seek(0)
-            tar.addfile(member, data)
-    return path
-
-
 def test_masks_are_read_at_another_size_and_images_without_one_are_all_subject(tmp_path: Path) -> None:
     mask = np.zeros((6, 8), np.uint8)
     mask[:, 4:], mask[3:] = 255, 128
-    path = write_masks(tmp_path / "masks.tar", {"000003.png": mask})
+    path = write_pictures(tmp_path / "masks.tar", {"000003.png": mask})
     assert list_masks(path) == ["000003.png"]
     write_scene(
         tmp_path / "transforms.json", dataclasses.replace(make_scene(), masks=[None, "000003.png", None]), TIMES
@@ -337,7 +326,7 @@ def test_masks_are_read_at_another_size_and_images_without_one_are_all_subject(t
 def test_a_pixel_whose_parts_differ_is_unknown_if_masks_are_to_be_pure(tmp_path: Path) -> None:
     mask = np.zeros((6, 8), np.uint8)
     mask[:, 3:], mask[4:] = 255, 128
-    path = write_masks(tmp_path / "masks.tar", {"000003.png": mask})
+    path = write_pictures(tmp_path / "masks.tar", {"000003.png": mask})
     scene = dataclasses.replace(make_scene(), masks=[None, "000003.png", None])
     found = read_masks(path, scene, NAMES, (4, 3), pure=True)
     assert found[1].tolist() == [[0, 128, 255, 255], [0, 128, 255, 255], [128] * 4]
@@ -348,9 +337,9 @@ def test_a_pixel_whose_parts_differ_is_unknown_if_masks_are_to_be_pure(tmp_path:
 def test_wrong_masks_are_named(tmp_path: Path) -> None:
     scene = dataclasses.replace(make_scene(), masks=[None, "000003.png", None])
     assert_refused(lambda: read_masks(tmp_path / "masks.tar", scene, NAMES, (8, 6)), "masks.tar", "no such file")
-    path = write_masks(tmp_path / "masks.tar", {"000000.png": np.zeros((6, 8), np.uint8)})
+    path = write_pictures(tmp_path / "masks.tar", {"000000.png": np.zeros((6, 8), np.uint8)})
     assert_refused(lambda: read_masks(path, scene, NAMES, (8, 6)), "masks.tar", "lacks 000003.png")
-    path = write_masks(tmp_path / "masks.tar", {"000003.png": np.zeros((8, 6), np.uint8)})
+    path = write_pictures(tmp_path / "masks.tar", {"000003.png": np.zeros((8, 6), np.uint8)})
     assert_refused(lambda: read_masks(path, scene, NAMES, (8, 6)), "000003.png", "6 x 8 px", "8 x 6 px")
     path.write_text("no tar")
     assert_refused(lambda: read_masks(path, scene, NAMES, (8, 6)), "masks.tar", "not a readable tar")

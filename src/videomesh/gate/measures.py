@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from videomesh.checks import Finding, get_exposure_range
+from videomesh.checks import Finding, find_blurred, get_exposure_range
 from videomesh.gate.capture import Capture
 from videomesh.moments import describe_cuts, describe_moments
 from videomesh.region.views import depths
@@ -38,11 +38,9 @@ def frame_count(capture: Capture) -> Finding:
 
 
 def blurred_share(capture: Capture) -> Finding:
-    sharpness = np.array([frame["sharpness"] for frame in capture.frames], float)
-    blurred = sharpness < 0.4 * np.median(sharpness)
-    names = [frame["name"] for frame, bad in zip(capture.frames, blurred, strict=True) if bad]
+    names = find_blurred(capture.frames)
     return Finding(
-        blurred.mean(),
+        len(names) / len(capture.frames),
         "Move slower, film in more light or with a shorter exposure time, keep the focus locked."
         + where("Blurred:", capture, names),
     )
@@ -141,18 +139,18 @@ def pose_matrices(capture: Capture) -> Finding:
 
 
 def camera_motion(capture: Capture) -> Finding:
-    advice = "Walk round the subject, or sideways along it. "
+    advice = "Walk round the subject, or sideways along it."
     if capture.poses["unmoving"]:  # COLMAP may then find poses all the same, of a camera that walks along a picture
         return Finding(
             0.0,
-            f"The camera stands or only turns on the spot, and that shows no depth. {advice}If the subject turns and "
+            f"The camera stands or only turns on the spot, and that shows no depth. {advice} If the subject turns and "
             "the camera stands, bring masks of the subject, or film it before a plain background.",
         )
     centers = capture.views.center
     spread = np.median(np.linalg.norm(centers - np.median(centers, axis=0), axis=1))
     depth = depths(capture.views, capture.cloud)
     known = depth[np.isfinite(depth)]
-    return Finding(spread / np.median(known) if len(known) else 0.0, f"The camera hardly moves. {advice}".rstrip())
+    return Finding(spread / np.median(known) if len(known) else 0.0, f"The camera hardly moves. {advice}")
 
 
 # --- region -----------------------------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ def azimuth_coverage(capture: Capture) -> Finding | None:
     if capture.scene_type != "object":
         return None
     rows = find_looking(capture)
+    if not len(rows):
+        return Finding(0.0, "No camera looks at the subject. Look at region.png: is the sphere round the subject?")
     azimuth, _ = get_directions(capture, rows)
     names = [capture.scene.names[i] for i in rows]
     coverage, gap = measure_coverage(azimuth)
@@ -90,8 +92,6 @@ def measure_coverage(azimuth: np.ndarray) -> tuple[float, Gap | None]:
     A direction counts if a camera stands within 5 degrees of it, or within the mean spacing of the cameras were they
     spread evenly, so that 24 photos all the way round count as a full circle.
     """
-    if len(azimuth) == 0:
-        return 0.0, None
     bins = np.arange(5, 360, 10)
     distance = np.abs((bins[:, None] - azimuth + 180) % 360 - 180).min(1)
     covered = distance <= max(5.0, 360 / len(azimuth))

@@ -2,13 +2,10 @@
 
 from typing import Any, Dict, List, Sequence, Set
 
-import numpy as np
-
+from videomesh.checks import find_blurred
 from videomesh.moments import describe_burnt_in, describe_cuts, describe_moments
 from videomesh.poses.database import Motion
 from videomesh.poses.frames import Frames
-
-BLURRED = 0.4  # of the median sharpness, as for the check blurred_share of the gate
 
 
 def explain_failure(frames: Frames, motion: Motion, masked: bool) -> str:
@@ -65,7 +62,7 @@ def lacks_shot(frames: Frames, missing: Set[str]) -> bool:
 
 def list_troubles(content: Dict[str, Any], names: Sequence[str]) -> List[str]:
     """Sentences about what is known to be wrong with these frames."""
-    blurred = describe_moments(content, find_blurred(content, names))
+    blurred = describe_moments(content, set(find_blurred(content["frames"])) & set(names))
     burnt_in = content.get("burnt_in", [])
     return [
         *([f"The picture is blurred {blurred}" if is_video(content) else f"Blurred are {blurred}"] if blurred else []),
@@ -78,15 +75,6 @@ def list_cuts(content: Dict[str, Any]) -> List[str]:
     cuts = describe_cuts(content)
     advice = "shots become one model only if they show the same things, so cut off what shows another scene"
     return [f"Another shot begins {cuts}: {advice}"] if cuts else []
-
-
-def find_blurred(content: Dict[str, Any], names: Sequence[str]) -> List[str]:
-    """Those of the frames that are far less sharp than usual in this footage."""
-    sharpness = {frame["name"]: frame.get("sharpness") for frame in content["frames"]}
-    if None in sharpness.values():
-        return []
-    limit = BLURRED * float(np.median(list(sharpness.values())))
-    return [name for name in names if sharpness[name] < limit]
 
 
 def is_video(content: Dict[str, Any]) -> bool:

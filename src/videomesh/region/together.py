@@ -44,12 +44,13 @@ def find_sight(views: Views, lens: Lens, center: np.ndarray) -> Sight:
     """
     depth = ((center - views.center) * views.forward).sum(1)
     aims = np.where((depth > 0)[:, None], views.center + depth[:, None] * views.forward, center)
-    widest = np.arctan(max(lens.left + lens.right, lens.up + lens.down) / 2)
     far = float(np.percentile(np.linalg.norm(views.center - center, axis=1), 75))
-    if np.percentile(np.linalg.norm(aims - center, axis=1), 75) <= SPREAD * far * np.sin(lens.narrow):
-        return Sight(center, far, far * float(np.sin(lens.narrow)), far * float(np.sin(widest)), None, TOGETHER)
-    far = float(np.percentile(np.linalg.norm(views.center - aims, axis=1), 75))
-    return Sight(center, far, far * float(np.sin(lens.narrow)), far * float(np.sin(widest)), aims, IN_PARTS)
+    in_parts = np.percentile(np.linalg.norm(aims - center, axis=1), 75) > SPREAD * far * np.sin(lens.narrow)
+    if in_parts:
+        far = float(np.percentile(np.linalg.norm(views.center - aims, axis=1), 75))
+    widest = np.arctan(max(lens.left + lens.right, lens.up + lens.down) / 2)
+    narrow, wide = far * float(np.sin(lens.narrow)), far * float(np.sin(widest))
+    return Sight(center, far, narrow, wide, aims if in_parts else None, IN_PARTS if in_parts else TOGETHER)
 
 
 def get_distance(sight: Sight, xyz: np.ndarray) -> np.ndarray:

@@ -174,6 +174,7 @@ def set_pose(transforms: dict[str, Any], row: int, column: int, factor: float) -
         ("transforms.json", lambda c: set_pose(c, 5, 3, 30), "camera_distance", "warn", 1 / 36, "0.3 to 10 radii"),
         ("transforms.json", lambda c: c.update(sphere_center=[1.5, 0, 0.4]), "points_inside", "fail", None, "cut off"),
         ("transforms.json", lambda c: c.update(sphere_radius=0.2), "points_inside", "fail", None, "region.png"),
+        ("transforms.json", lambda c: c.update(sphere_center=[0, 0, 50]), "azimuth_coverage", "warn", 0, "No camera"),
         ("transforms.json", lambda c: c.update(sphere_radius=1.6), "region_too_large", "warn", 1, "wastes detail"),
         ("transforms.json", lambda c: c.update(sphere_radius=20), "cameras_inside", "warn", 1, "too large"),
         ("transforms.json", lambda c: c.update(sphere_radius=0.2), "camera_distance", "warn", 1, "nearer"),

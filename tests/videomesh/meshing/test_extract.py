@@ -1,15 +1,12 @@
 """From a checkpoint to mesh.ply and mesh.json: the right surface, nothing else, in the photographs' colours."""
 
-import io
 import json
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 torch = pytest.importorskip("torch")
 
@@ -17,6 +14,7 @@ from sdfgrid import __main__ as command_line  # noqa: E402
 from sdfgrid import checkpoint  # noqa: E402
 from sdfgrid.model import SurfaceModel  # noqa: E402
 from sdfgrid.settings import Settings  # noqa: E402
+from synthetic import write_pictures  # noqa: E402
 from videomesh.errors import UserError, run  # noqa: E402
 from videomesh.meshing import extract, ply, surface  # noqa: E402
 from videomesh.meshing.sparse_mesh import Mesh  # noqa: E402
@@ -85,24 +83,13 @@ def photograph(pose):
     return (np.where(hit[..., None], painted(points), 0.5) * 255).round().astype(np.uint8)
 
 
-def write_images(path, names, images):
-    with tarfile.open(path, "w") as tar:
-        for name, image in zip(names, images, strict=True):
-            data = io.BytesIO()
-            Image.fromarray(image).save(data, "PNG")
-            member = tarfile.TarInfo(name)
-            member.size = data.tell()
-            data.seek(0)
-            tar.addfile(member, data)
-
-
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scene")
     write_checkpoint(folder / "checkpoint.pt", made_scene)
     poses = camera_poses()
     names = [f"{index:06d}.png" for index in range(VIEWS)]
-    write_images(folder / "images.tar", names, [photograph(pose) for pose in poses])
+    write_pictures(folder / "images.tar", {name: photograph(pose) for name, pose in zip(names, poses, strict=True)})
     frames = []
     for name, pose in zip(names, poses, strict=True):
         world = pose.copy()
@@ -272,7 +259,7 @@ def masks():
 def extract_masked(scene, tmp_path, monkeypatch, masks, **changes):
     """Vertices, colours and mesh.json of the scene with masks, None for a photograph without one."""
     names = [None if mask is None else f"{index:06d}.png" for index, mask in enumerate(masks)]
-    write_images(tmp_path / "masks.tar", filter(None, names), [mask for mask in masks if mask is not None])
+    write_pictures(tmp_path / "masks.tar", {name: mask for name, mask in zip(names, masks, strict=True) if name})
     transforms = json.loads((scene / "transforms.json").read_text())
     for frame, name in zip(transforms["frames"], names, strict=True):
         frame.update({"mask_path": f"masks/{name}"} if name else {})
@@ -318,7 +305,7 @@ def test_unknown_pixels_cut_nothing_and_lend_no_colour(scene, tmp_path, monkeypa
     for image in images:
         image[:, : SIZE // 2] = 255
     names = [f"{index:06d}.png" for index in range(VIEWS)]
-    write_images(tmp_path / "images.tar", names, images)
+    write_pictures(tmp_path / "images.tar", dict(zip(names, images, strict=True)))
     points, colours, summary = extract_masked(scene, tmp_path, monkeypatch, unknown, images=tmp_path / "images.tar")
     assert summary["masked_share"] is None
     difference = np.abs(colours - painted(points)).mean(1)
@@ -444,7 +431,7 @@ def test_a_mesh_too_large_for_the_memory(monkeypatch):
 
 def test_warnings_are_printed(scene, tmp_path, monkeypatch, capsys):
     names = [f"{index:06d}.png" for index in range(VIEWS)]
-    write_images(tmp_path / "grey.tar", names, [np.full((SIZE, SIZE, 3), 90, np.uint8)] * VIEWS)
+    write_pictures(tmp_path / "grey.tar", {name: np.full((SIZE, SIZE, 3), 90, np.uint8) for name in names})
     monkeypatch.setattr(
         sys, "argv", ["sdfgrid", "extract", *arguments(scene, tmp_path / "out", images=tmp_path / "grey.tar")]
     )
