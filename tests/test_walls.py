@@ -2,6 +2,8 @@
 
 import ast
 import re
+import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,3 +87,10 @@ def test_rules_have_named_files_and_no_python() -> None:
         for keyword in ("input", "output", "params"):
             for first in re.findall(rf"^    {keyword}:\n +(.*)$", text, re.MULTILINE):
                 assert re.match(r"\w+=", first), f"{file.name}: {keyword}: {first}"
+
+
+def test_no_two_modules_that_tests_import_have_the_same_name() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    folders = settings["tool"]["pytest"]["ini_options"]["pythonpath"]
+    names = Counter(file.stem for folder in folders for file in (ROOT / folder).glob("*.py"))
+    assert [name for name, number in names.items() if number > 1] == []

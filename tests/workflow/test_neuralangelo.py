@@ -14,7 +14,7 @@ from ovhai_standin.platform import Platform
 
 import s3_server
 from checkout import DEMO, ROOT, SMALL, Checkout
-from remote import ENVIRONMENT, Remote
+from remote_checkout import ENVIRONMENT, Remote
 
 SURFACE = "neuralangelo_train-neuralangelo_mesh"  # the label of the jobs that do both
 ROW = {"scene": "lego", "video": "film.mp4", "engine": "neuralangelo", "scene_type": "object"}

@@ -15,7 +15,7 @@ from ovhai_standin.platform import Platform
 
 import s3_server
 from checkout import DEMO, ROOT, SMALL, Checkout
-from remote import ENVIRONMENT, Remote
+from remote_checkout import ENVIRONMENT, Remote
 
 ROW = {
     "scene": "lego",
