@@ -11,6 +11,7 @@ from heads import Head
 from ovhai_standin.platform import Platform
 
 import s3_server
+import snakemake_process
 
 # A test run in the background of a shell inherits an ignored SIGINT, and so would every program that it starts: the
 # tests that press Ctrl-C could not.
@@ -41,6 +42,12 @@ def tiny_numbers_stay() -> Iterator[None]:
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
+
+
+@pytest.fixture(autouse=True)
+def no_workflow_outlives_its_test() -> Iterator[None]:
+    yield
+    snakemake_process.kill_all()
 
 
 @pytest.fixture(scope="session")

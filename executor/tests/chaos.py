@@ -37,6 +37,7 @@ from heads import Head, kill, labels  # noqa: E402
 from ovhai_standin.platform import Platform  # noqa: E402
 
 import s3_server  # noqa: E402
+from snakemake_process import SnakemakeProcess  # noqa: E402
 
 BUCKET = "chaos"
 SCENES = ("a", "b", "c")
@@ -278,7 +279,7 @@ class Chaos:
         self.platform = Platform.start(folder / "platform", s3, **self.plan.settings)
         self.prefix = f"seed-{seed}"
         self.heads = [self.make_head(name) for name in ("first", "second")]
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[SnakemakeProcess] = []
 
     def make_head(self, name: str) -> Head:
         head = Head(self.folder / name, self.platform, self.s3, BUCKET, self.prefix)
@@ -320,7 +321,7 @@ class Chaos:
             wait(process, begin + (seconds or 20) - time.monotonic())
             kill(process)
 
-    def wait_for_lists(self, processes: "list[subprocess.Popen[bytes]]") -> None:
+    def wait_for_lists(self, processes: list[SnakemakeProcess]) -> None:
         """A kill before a head has done anything would test nothing, however slow the machine is."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -329,7 +330,7 @@ class Chaos:
                 return
             time.sleep(0.2)
 
-    def start(self, head: Head) -> "subprocess.Popen[bytes]":
+    def start(self, head: Head) -> SnakemakeProcess:
         process = head.start(*ARGUMENTS, *(GROUP if self.seed % 2 else ()))
         self.processes.append(process)
         return process
@@ -343,7 +344,7 @@ class Chaos:
             wait(process, LAST_HEAD)
         if process.poll() is None:
             return f"the last head hangs for {LAST_HEAD} s"
-        return f"the last head ends with exit code {process.returncode}" if process.returncode else ""
+        return f"the last head ends with exit code {process.poll()}" if process.poll() else ""
 
     def find_wrong_files(self) -> list[str]:
         expected = get_expected(self.plan)
@@ -370,7 +371,7 @@ class Chaos:
                 client.delete_object(Bucket=BUCKET, Key=entry["Key"])
 
 
-def wait(process: "subprocess.Popen[bytes]", seconds: float) -> None:
+def wait(process: SnakemakeProcess, seconds: float) -> None:
     try:
         process.wait(max(0.0, seconds))
     except subprocess.TimeoutExpired:

@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from ovhai_standin.platform import Platform
 from submission import wait_until
 
 import s3_server
+from snakemake_process import SnakemakeProcess, run_snakemake
 
 SNAKEFILE = """\
 SCENES = config.get("scenes", "a").split(",")
@@ -92,9 +92,8 @@ class Head:
         return {**os.environ, **self.s3.environment, **self.platform.environment}
 
     def command(self, *arguments: str) -> list[str]:
-        """arguments come last, so that they win."""
+        """Arguments of snakemake. Those that are given come last, so that they win."""
         return [
-            str(Path(sys.executable).with_name("snakemake")),
             *("--executor", "ovhai", "--ovhai-datastore", "S3GRA", "--ovhai-sources", "programs"),
             *("--ovhai-min-interval", "0.5", "--ovhai-max-interval", "2"),
             *("--default-storage-provider", "s3", "--default-storage-prefix", f"s3://{self.bucket}/{self.prefix}"),
@@ -104,27 +103,12 @@ class Head:
         ]
 
     def run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=timeout,
-        )
+        return run_snakemake(self.command(*arguments), self.folder, self.environment, timeout)
 
-    def start(self, *arguments: str) -> "subprocess.Popen[bytes]":
-        """In the background, in a session of its own; what it says goes to a new file head-*.log."""
-        with (self.folder / f"head-{uuid.uuid4().hex[:6]}.log").open("wb") as log:
-            return subprocess.Popen(
-                self.command(*arguments),
-                cwd=self.folder,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+    def start(self, *arguments: str) -> SnakemakeProcess:
+        """In the background; what it says goes to a new file head-*.log."""
+        log = self.folder / f"head-{uuid.uuid4().hex[:6]}.log"
+        return SnakemakeProcess(self.command(*arguments), self.folder, self.environment, log)
 
     def said(self) -> str:
         return "".join(path.read_text() for path in sorted(self.folder.glob("head-*.log")))
@@ -157,7 +141,7 @@ def finish(head: Head, *arguments: str) -> str:
     return strip_colours(run.stdout)
 
 
-def kill(process: "subprocess.Popen[bytes]") -> None:
+def kill(process: SnakemakeProcess) -> None:
     """kill -9 of a head and all that it started, as when a laptop is switched off.
 
     A call of `ovhai` that is under way survives, because it has a process group of its own.

@@ -2,13 +2,13 @@
 
 import json
 import re
-import subprocess
 import time
 
 import pytest
 from heads import SNAKEFILE, Head, jobs_of, labels, strip_colours
 
 import s3_server
+from snakemake_process import run_snakemake
 
 
 def test_a_run_makes_the_results_and_a_second_one_does_nothing(head: Head) -> None:
@@ -159,8 +159,8 @@ def test_a_command_that_holds_a_key_is_refused(head: Head) -> None:
 
 def test_a_missing_program_is_one_clear_message(head: Head) -> None:
     environment = {**head.environment, "PATH": "/usr/bin:/bin"}
-    run = subprocess.run(head.command(), cwd=head.folder, env=environment, capture_output=True, text=True)
-    assert run.returncode == 1 and "not on PATH" in run.stderr and "Traceback" not in run.stderr
+    run = run_snakemake(head.command(), head.folder, environment)
+    assert run.returncode == 1 and "not on PATH" in run.stdout and "Traceback" not in run.stdout
 
 
 def test_retries_reach_resources_and_stop_where_they_are_of_no_use(head: Head) -> None:

@@ -5,6 +5,7 @@ command calls, so their checksum goes into the parameters of the rule.
 """
 
 import ast
+import functools
 import hashlib
 import inspect
 from collections import defaultdict
@@ -14,7 +15,7 @@ from typing import Any
 
 # Only the reader of a program sees these: arguments of calls, by their names.
 WORDS = {"help", "description", "metavar", "epilog"}
-BODIES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
 
 
 def get_code(root: Path, *programs: str) -> str:
@@ -36,33 +37,40 @@ def get_code(root: Path, *programs: str) -> str:
 def find_imported(sources: Path, *programs: Path) -> set[Path]:
     """The programs and, through all levels, the modules below sources that they import, wherever in the file."""
     found: set[Path] = set()
+    names: set[str] = set()
     todo = list(programs)
     while todo:
         file = todo.pop()
         if file not in found:
             found.add(file)
             package = file.relative_to(sources).with_suffix("").parts[:-1] if sources in file.parents else ()
-            todo += [path for name in list_imports(file, package) for path in find_files(sources, name)]
+            new = list_imports(file.read_text(encoding="utf-8"), package) - names
+            names |= new
+            todo += [path for name in new for path in find_files(sources, name)]
     return found
 
 
-def list_imports(file: Path, package: Sequence[str]) -> Iterator[str]:
+@functools.cache  # rules share most of their code, and all of it is read before each plan
+def list_imports(text: str, package: Sequence[str]) -> frozenset[str]:
     """Dotted names that a file of a package imports, if it runs: `from a.b import c` gives a.b and a.b.c."""
-    for node in walk(ast.parse(file.read_text(encoding="utf-8"))):
+    names = set()
+    for node in walk(ast.parse(text)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             begin = package[: len(package) + 1 - node.level] if node.level else []
             module = ".".join([*begin, *filter(None, [node.module])])
-            yield module
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return frozenset(names)
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those that only type checkers see."""
+    """All statements, and what holds some, but those that only type checkers see."""
     yield node
     for child in ast.iter_child_nodes(node):
-        if not (isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")):
+        if isinstance(child, STATEMENTS) and not (
+            isinstance(child, ast.If) and ast.unparse(child.test).endswith("TYPE_CHECKING")
+        ):
             yield from walk(child)
 
 
@@ -78,6 +86,7 @@ def find_files(sources: Path, name: str) -> Iterator[Path]:
 # --- what a program does ----------------------------------------------------------------------------------------------
 
 
+@functools.cache
 def normalise(text: str) -> str:
     """A program as text that is the same for two programs that do the same but for what they say to people.
 

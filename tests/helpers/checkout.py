@@ -5,11 +5,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import imageio_ffmpeg
 import yaml
+
+from snakemake_process import COMMAND, run_snakemake
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINES = sorted(file.parent.name for file in (ROOT / "src").glob("*/__main__.py"))  # the packages
@@ -36,7 +37,7 @@ class Checkout:
     def make(cls, folder: Path) -> "Checkout":
         for part in PARTS:
             source = ROOT / part
-            ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+            ignore = shutil.ignore_patterns("*.pyc", "*.egg-info")  # compiled kernels come along: they cost 12 s
             if source.is_symlink():
                 (folder / part).symlink_to(source.readlink())
             elif source.is_dir():
@@ -59,14 +60,15 @@ class Checkout:
         (self.folder / "settings.yaml").write_text(yaml.safe_dump({"scenes": "table.tsv", **settings}))
 
     def command(self, *arguments: str) -> list[str]:
-        snakemake = str(Path(sys.executable).with_name("snakemake"))
-        return [snakemake, *arguments, "--profile", "profiles/local", "--configfile", "settings.yaml"]
+        return [str(COMMAND), *arguments, "--profile", "profiles/local", "--configfile", "settings.yaml"]
 
     def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return self.run(self.command(*arguments), **environment)
 
     def run(self, command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the checkout; its output and messages come together in stdout."""
+        if command[0] == str(COMMAND):
+            return run_snakemake(command[1:], self.folder, {**os.environ, **environment})
         return subprocess.run(
             command,
             cwd=self.folder,
@@ -98,8 +100,11 @@ class Checkout:
 
     def accept(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """videomesh-accept, of this checkout."""
-        command = [sys.executable, "-m", "videomesh.accept", *arguments, *self.command()[1:]]
-        return self.run(command, PYTHONPATH=str(self.folder / "src"), **environment)
+        return self.accept_with([*arguments, *self.command()[1:]], **environment)
+
+    def accept_with(self, arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+        variables = {**os.environ, "PYTHONPATH": str(self.folder / "src"), **environment}
+        return run_snakemake(arguments, self.folder, variables, module="videomesh.accept")
 
     def files(self) -> set[str]:
         """Everything in the folders that hold results."""

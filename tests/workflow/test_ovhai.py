@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ ROW = {
     "video": "film.mp4",
     "scene_type": "object",
     "frames.downsample": 4,
-    "train.iterations": 100,
+    "train.iterations": 20,
     "mesh.resolution": 48,
 }
 
@@ -53,7 +52,7 @@ def test_the_mesh_is_delivered_and_everything_else_stays_in_the_bucket(remote: R
     assert len(mesh.faces) > 3000
     stored = s3.client().list_objects_v2(Bucket=remote.bucket, Prefix="experiments/results/lego/")["Contents"]
     names = {entry["Key"].removeprefix("experiments/results/lego/") for entry in stored}
-    assert {"region/transforms.json", "train/100/checkpoint.pt", "mesh/100/mesh.ply", "mesh/100/mesh.log"} <= names
+    assert {"region/transforms.json", "train/20/checkpoint.pt", "mesh/20/mesh.ply", "mesh/20/mesh.log"} <= names
     assert [job["status"]["state"] for job in remote.platform.jobs()] == ["DONE"] * 3
 
 
@@ -79,8 +78,8 @@ def test_no_job_sees_more_than_its_inputs(remote: Remote) -> None:
     sources = {prefix.removeprefix("experiments/") for prefix in remote.prefixes("frames-poses") if ".ovhai" in prefix}
     assert len(sources) == 2  # scripts and src
     assert stages("frames-poses") == {"resources/videos/lego", "frames", "poses"}
-    assert stages("sdfgrid_train") == {"poses", "region", "gate", "train/config", "train/100"}
-    assert stages("sdfgrid_mesh") == {"train/100", "poses", "region", "mesh/100"}
+    assert stages("sdfgrid_train") == {"poses", "region", "gate", "train/config", "train/20"}
+    assert stages("sdfgrid_mesh") == {"train/20", "poses", "region", "mesh/20"}
 
 
 CHECKS: dict[str, Callable[[Remote], bool]] = {
@@ -94,7 +93,7 @@ CHECKS: dict[str, Callable[[Remote], bool]] = {
     ),
     "FLAVOR": lambda remote: remote.jobs()["sdfgrid_train"]["spec"]["resources"]["flavor"] == "l4-1-gpu",
     "GPU": lambda remote: remote.jobs()["sdfgrid_train"]["spec"]["resources"]["gpu"] == 2,
-    "ITERATIONS": lambda remote: "--iterations 100" in remote.command("sdfgrid_train"),
+    "ITERATIONS": lambda remote: "--iterations 20" in remote.command("sdfgrid_train"),
     "RESOLUTION": lambda remote: "--resolution 48" in remote.command("sdfgrid_mesh"),
     "BLOCK_RES": lambda remote: "block" not in remote.command("sdfgrid_mesh"),  # not needed any more
 }
@@ -140,13 +139,11 @@ def test_results_in_the_bucket_are_accepted(remote: Remote) -> None:
     before = fresh.run("--dry-run").stdout
     assert "rule frames" in before and "rule deliver" in before
     profile = ["--profile", "ovhai", "--configfile", "settings.yaml"]
-    command = [sys.executable, "-m", "videomesh.accept", *profile]
-    environment = {**remote.environment, "PYTHONPATH": str(checkout.folder / "src")}
-    run = checkout.run([*command, "--stages", "ingest"], **environment)
+    run = checkout.accept_with([*profile, "--stages", "ingest"], **remote.environment)
     assert run.returncode == 0 and "lego ingest (rule ingest_video): accepted (newer input)" in run.stdout, run.stdout
     planned = fresh.run("--dry-run").stdout
     assert "rule frames" not in planned and "rule deliver" in planned
-    run = checkout.run([*command, "--scenes", "lego"], **environment)
+    run = checkout.accept_with([*profile, "--scenes", "lego"], **remote.environment)
     assert run.returncode == 0, run.stdout
     assert "Nothing to be done" in fresh.run("--dry-run").stdout
 

@@ -17,7 +17,9 @@ Leaves = Mapping[str, Leaf]  # by dotted key, such as train.iterations
 @functools.cache
 def read_schema(name: str) -> dict[str, Any]:
     """A schema of config/schemas: config, scenes or neuralangelo."""
-    schema: dict[str, Any] = yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+    text = (SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where PyYAML was built with it
+    schema: dict[str, Any] = yaml.load(text, loader)
     return schema
 
 
