@@ -141,6 +141,20 @@ def finish(head: Head, *arguments: str) -> str:
     return strip_colours(run.stdout)
 
 
+def run_side_by_side(head: Head, faults: dict[str, list[dict[str, Any]]], *arguments: str) -> str:
+    """One run of a scene for each entry: name -> what goes wrong with the jobs of its rule make. Returns what is said.
+
+    A run for each case would take a hundred times as long as the case itself.
+    """
+    head.platform.set(quota={"gpu": 100, "cpu": 400})
+    for scene, rules in faults.items():
+        for rule in rules:
+            head.platform.fault(**rule, match=rf"\bmake-{scene}\b")
+    run = head.run("--config", f"scenes={','.join(faults)}", *arguments)
+    assert "Traceback" not in run.stdout, run.stdout
+    return strip_colours(run.stdout)
+
+
 def kill(process: SnakemakeProcess) -> None:
     """kill -9 of a head and all that it started, as when a laptop is switched off.
 

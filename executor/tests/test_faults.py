@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heads import SNAKEFILE, Head, jobs_of, labels, states, strip_colours
+from heads import SNAKEFILE, Head, jobs_of, labels, run_side_by_side, states, strip_colours
 from submission import wait_until
 
 MADE = "1\n2\n3\n"
@@ -97,14 +97,20 @@ def test_a_job_stopped_by_somebody_is_not_started_again(head: Head) -> None:
     assert "stopped by somebody else" in head.said() and "Start the workflow again" in head.said()
 
 
-@pytest.mark.parametrize("code", [None, "real", 0])
-@pytest.mark.parametrize("state", ["TIMEOUT", "INTERRUPTED", "FAILED"])
-def test_a_job_that_runs_out_of_time(head: Head, state: str, code: str | int | None) -> None:
+def test_a_job_that_runs_out_of_time(head: Head) -> None:
     """The platform may give this end any of these names. A minute is a second here."""
-    head.platform.set(time_scale=60, timeout_state=state, timeout_exit_code=code)
-    run = head.write(make="sleep 60;", snakefile=SNAKEFILE.replace("runtime=10", "runtime=1")).run()
-    check_failure(head, run, [state], "reached its time limit of 1 minute", "Raise the rule's resource runtime")
-    assert head.stored("results/a/make/numbers.txt") is None
+    head.platform.set(time_scale=60)
+    ends = {
+        f"{state.lower()}{code}": [{"when": "TIMEOUT", "action": "end", "state": state, "exit_code": code}]
+        for state in ("TIMEOUT", "INTERRUPTED", "FAILED")
+        for code in (None, 143, 0)
+    }
+    head.write(make="sleep 60;", snakefile=SNAKEFILE.replace("runtime=10", "runtime=1"))
+    said = run_side_by_side(head, ends)
+    assert said.count("reached its time limit of 1 minute") == len(ends), said
+    assert said.count("Raise the rule's resource runtime") == len(ends), said
+    assert len(head.platform.jobs()) == len(ends)
+    assert [head.stored(f"results/{scene}/make/numbers.txt") for scene in ends] == [None] * len(ends)
 
 
 def test_more_time_for_the_next_attempt(head: Head) -> None:

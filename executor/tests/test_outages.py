@@ -7,7 +7,7 @@ from typing import Any
 
 import heads
 import pytest
-from heads import SNAKEFILE, Head, jobs_of, labels, start_and_kill, states
+from heads import SNAKEFILE, Head, jobs_of, labels, run_side_by_side, start_and_kill, states
 from submission import wait_until
 
 
@@ -16,6 +16,19 @@ def finish(head: Head, *arguments: str) -> str:
     said = heads.finish(head, *arguments)
     assert "Traceback" not in said, said
     assert states(head) == states(head, "add") == ["DONE"]
+    return said
+
+
+def finish_side_by_side(head: Head, faults: dict[str, list[dict[str, Any]]]) -> str:
+    """A run of several scenes after which there was one job for each rule of each, and none failed."""
+    said = run_side_by_side(head, faults)
+    jobs = {
+        (labels(job, "wildcard-scene"), labels(job, "rule")): job["status"]["state"] for job in head.platform.jobs()
+    }
+    assert jobs == {(scene, rule): "DONE" for scene in faults for rule in ("make", "add")}, said
+    assert len(head.platform.jobs()) == len(jobs), said
+    for scene in faults:
+        assert (head.folder / "deliver" / f"{scene}.txt").read_text() == "6\n", said
     return said
 
 
@@ -47,25 +60,34 @@ def test_a_login_that_has_expired_before_the_first_job(head: Head) -> None:
     assert said.count("run `ovhai login` in another terminal") == 1
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"action": "fail", "text": "503: service unavailable"},
-        {"action": "fail", "text": "error: 429: too many requests"},
-        {"action": "fail", "text": "error: dns error: no such host"},
-        {"action": "garbage"},
-        {"action": "truncate"},
-        {"action": "empty"},
-        {"action": "garbage", "text": '{"message": "try again"}\n'},
-        {"action": "lose_reply", "kill": True},
-    ],
-    ids=lambda fault: f"{fault['action']} {fault.get('text', '')[:20]}".strip(),
-)
-def test_a_list_that_cannot_be_read_for_a_while(head: Head, fault: dict[str, Any]) -> None:
-    head.platform.fault(when="job list", skip=1, count=4, **fault)
-    said = finish(head)
-    assert said.count("The platform does not answer. Jobs keep running") == 1
-    assert said.count("The platform answers again") == 1
+UNREADABLE: list[dict[str, Any]] = [
+    {"action": "fail", "text": "503: service unavailable"},
+    {"action": "fail", "text": "error: 429: too many requests"},
+    {"action": "fail", "text": "error: dns error: no such host"},
+    {"action": "garbage"},
+    {"action": "truncate"},
+    {"action": "empty"},
+    {"action": "garbage", "text": '{"message": "try again"}\n'},
+    {"action": "lose_reply", "kill": True},
+]
+
+
+def test_a_list_that_cannot_be_read_for_a_while(head: Head) -> None:
+    """One outage after the other."""
+    process = head.write(make="sleep 20;").start("--ovhai-max-interval", "0.5")
+    wait_until(lambda: states(head) == ["RUNNING"])
+    outages = 0
+
+    def is_over() -> bool:
+        return head.said().count("The platform answers again") == outages
+
+    for fault in UNREADABLE:
+        head.platform.fault(when="job list", count=2, **fault)
+        outages += 1
+        wait_until(is_over)
+        assert head.said().count("The platform does not answer. Jobs keep running") == outages, fault
+    assert process.wait(60) == 0
+    assert states(head) == states(head, "add") == ["DONE"]
 
 
 @pytest.mark.parametrize("action", ["stderr", "stdout"])
@@ -76,23 +98,23 @@ def test_noise_beside_a_reply(head: Head, action: str) -> None:
     assert "does not answer" not in said and "new version" not in said
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"action": "fail", "text": "500: internal server error"},
-        {"action": "lose_reply"},
-        {"action": "lose_reply", "kill": True},
-        {"action": "garbage"},
-        {"action": "truncate"},
-        {"action": "truncate", "characters": 3},
-        {"action": "empty"},
-    ],
-    ids=str,
-)
-def test_a_submission_whose_reply_says_nothing(head: Head, fault: dict[str, Any]) -> None:
+SUBMISSIONS: dict[str, dict[str, Any]] = {
+    "fails": {"action": "fail", "text": "500: internal server error"},
+    "lost": {"action": "lose_reply"},
+    "killed": {"action": "lose_reply", "kill": True},
+    "garbage": {"action": "garbage"},
+    "truncated": {"action": "truncate"},
+    "short": {"action": "truncate", "characters": 3},
+    "empty": {"action": "empty"},
+}
+
+
+def test_a_submission_whose_reply_says_nothing(head: Head) -> None:
     """The job may have been started or not. It is never started twice."""
-    head.platform.fault(when="job run", match="rule=make", count=1, **fault)
-    assert "show whether the job was started" in finish(head)
+    faults = {scene: [{"when": "job run", "count": 1, **fault}] for scene, fault in SUBMISSIONS.items()}
+    said = finish_side_by_side(head, faults)
+    for scene in SUBMISSIONS:
+        assert re.search(rf"make-{scene}\b.*show whether the job was started", said), (scene, said)
 
 
 def test_a_submission_that_is_refused_is_not_tried_again(head: Head) -> None:
@@ -139,18 +161,12 @@ FIELDS = [
 ]
 
 
-@pytest.mark.parametrize("fields", FIELDS, ids=lambda fields: fields[0])
-def test_fields_that_are_missing(head: Head, fields: list[str]) -> None:
-    for when in ("job list", "job get"):
-        head.platform.fault(when=when, action="drop", fields=fields)
-    finish(head.write(make="sleep 1;"))
-
-
-@pytest.mark.parametrize("fields", FIELDS, ids=lambda fields: fields[0])
-def test_fields_that_are_null(head: Head, fields: list[str]) -> None:
-    for when in ("job list", "job get"):
-        head.platform.fault(when=when, action="change", fields=dict.fromkeys(fields))
-    finish(head)
+def test_fields_that_are_missing_or_null(head: Head) -> None:
+    views = ("job list", "job get")
+    changes: list[dict[str, Any]] = [{"action": "drop", "fields": fields} for fields in FIELDS]
+    changes += [{"action": "change", "fields": dict.fromkeys(fields)} for fields in FIELDS]
+    cases = {f"case{n}": [{"when": when, **change} for when in views] for n, change in enumerate(changes)}
+    finish_side_by_side(head.write(make="sleep 1;"), cases)
 
 
 def test_a_failure_is_seen_without_its_exit_code(head: Head) -> None:
@@ -160,11 +176,13 @@ def test_a_failure_is_seen_without_its_exit_code(head: Head) -> None:
     assert re.search(r"make-a \(\S+\) failed\.", run.stdout) and "the reason" in run.stdout
 
 
-@pytest.mark.parametrize("state", ["HIBERNATING", "", None, 7])
-def test_a_state_that_nobody_knows(head: Head, state: Any) -> None:
-    head.platform.fault(when="job list", match="rule=make", action="change", fields={"status.state": state}, count=3)
-    said = finish(head.write(make="sleep 1;"))
-    assert said.count("unknown state 'HIBERNATING'") == (state == "HIBERNATING")
+def test_a_state_that_nobody_knows(head: Head) -> None:
+    cases: dict[str, list[dict[str, Any]]] = {
+        f"case{number}": [{"when": "job list", "action": "change", "fields": {"status.state": state}, "count": 3}]
+        for number, state in enumerate(["HIBERNATING", "", None, 7])
+    }
+    said = finish_side_by_side(head.write(make="sleep 1;"), cases)
+    assert said.count("unknown state 'HIBERNATING'") == 1
 
 
 @pytest.mark.parametrize("seconds", [-7200, 7200])
@@ -206,13 +224,8 @@ def test_a_job_that_stops_late_is_told_again(head: Head) -> None:
     assert "could not be stopped yet" in run.stdout
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"volume_source": True}, {"url_field": "jobUrl"}, {"push_unchanged": True}, {"duration_empty": True}],
-    ids=str,
-)
-def test_variants_of_the_platform(head: Head, settings: dict[str, Any]) -> None:
-    head.platform.set(**settings)
+def test_variants_of_the_platform(head: Head) -> None:
+    head.platform.set(volume_source=True, url_field="jobUrl", duration_empty=True, push_unchanged=True)
     finish(head)
     assert "Nothing to be done" in head.run().stdout
 
