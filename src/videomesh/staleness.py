@@ -31,6 +31,11 @@ def get_code(root: Path, *programs: str) -> str:
     return content.hexdigest()[:16]
 
 
+@functools.cache  # rules share most of their code, and all of it is read before each plan
+def parse(text: str) -> ast.Module:
+    return ast.parse(text)
+
+
 # --- imports ----------------------------------------------------------------------------------------------------------
 
 
@@ -50,11 +55,11 @@ def find_imported(sources: Path, *programs: Path) -> set[Path]:
     return found
 
 
-@functools.cache  # rules share most of their code, and all of it is read before each plan
+@functools.cache
 def list_imports(text: str, package: Sequence[str]) -> frozenset[str]:
     """Dotted names that a file of a package imports, if it runs: `from a.b import c` gives a.b and a.b.c."""
     names = set()
-    for node in walk(ast.parse(text)):
+    for node in walk(parse(text)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -93,7 +98,7 @@ def normalise(text: str) -> str:
     The text is the same in all versions of Python from 3.11 on: fields that are empty, some of which only newer
     versions have, are left out.
     """
-    return show(ast.parse(text))
+    return show(parse(text))
 
 
 def show(node: Any) -> str:

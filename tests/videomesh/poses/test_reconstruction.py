@@ -76,11 +76,10 @@ def test_the_end_of_an_orbit_is_matched_with_its_start(tmp_path: Path, orbit: li
 # The largest model, and more effort ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-def test_of_several_models_the_one_with_most_frames_is_used(tmp_path: Path, orbit: list[bytes], backend: str) -> None:
+def test_of_several_models_the_one_with_most_frames_is_used(tmp_path: Path, orbit: list[bytes]) -> None:
     """COLMAP begins with the arc that has the denser frames, which are fewer: its model is number 0."""
     store(tmp_path, orbit[:12] + [mirrored(image) for image in orbit[:32:2]])
-    summary = run_poses(tmp_path, "--backend", backend, "--min-registered", "0.5")
+    summary = run_poses(tmp_path, "--min-registered", "0.5")
     assert [model["registered"] for model in summary["attempts"][0]["models"]] == [16, 12]
     assert summary["registered"] == 16
     assert summary["unregistered"] == [f"{index:06d}.jpg" for index in range(12)]
