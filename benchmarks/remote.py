@@ -28,6 +28,7 @@ from ovhai_standin.platform import Platform  # noqa: E402
 
 import s3_server  # noqa: E402
 from checkout import Checkout  # noqa: E402
+from snakemake_process import SnakemakeProcess  # noqa: E402
 
 BUCKET = "benchmark"
 SCALE, SPEED = 4000, 8  # faster, and the steps on this machine, which take their real time, would count too much
@@ -287,7 +288,7 @@ def measure_watching(folder: Path, s3: s3_server.S3Server, window: float) -> dic
     return costs
 
 
-def start_watching(folder: Path, s3: s3_server.S3Server, count: int) -> "tuple[Platform, subprocess.Popen[bytes]]":
+def start_watching(folder: Path, s3: s3_server.S3Server, count: int) -> tuple[Platform, SnakemakeProcess]:
     platform = Platform.start(folder / "platform", s3, quota={"gpu": 0, "cpu": 1000})
     platform.fault(when="RUNNING", action="stuck")  # running for ever, without a process
     head = Head(folder / "head", platform, s3, BUCKET, f"watching-{count}").write(snakefile=LIVE)
@@ -303,7 +304,7 @@ def wait_for_live(platform: Platform, count: int) -> None:
         time.sleep(1)
 
 
-def get_costs(platform: Platform, process: "subprocess.Popen[bytes]") -> tuple[float, float]:
+def get_costs(platform: Platform, process: SnakemakeProcess) -> tuple[float, float]:
     """List calls and CPU seconds of the head so far; not those of the `ovhai` calls, which are the stand-in's own."""
     times = psutil.Process(process.pid).cpu_times()
     return len(platform.calls("job", "list")), times.user + times.system
