@@ -4,6 +4,7 @@ A map for newcomers, in the order in which data flows:
 
     settings.py         the options --ovhai-...
     environment.py      variables that tell a profile where bucket and data store are; credentials.py knows about keys
+    first_words.py      what is wrong, before Snakemake plans: bucket (probe.py, place.py), platform (datastore.py)
     __init__.py         Executor: everything that Snakemake calls
     preflight.py        checks before the first submission, with leftovers.py (files of failed jobs)
     sources.py          uploads the folders of programs that the commands call
@@ -16,7 +17,7 @@ A map for newcomers, in the order in which data flows:
       stopper.py          two do it: stop one
       logs.py             the job runs: its log goes into a file
       completion.py       the job has ended: verify its outputs, or explain why it failed (diagnosis.py, signatures.py)
-    notices.py          what the user is told meanwhile
+    notices.py          what the user is told meanwhile; errors.py is how the plugin ends a run
 
 These modules reach the outside:
 
@@ -33,7 +34,6 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
-from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
@@ -41,15 +41,17 @@ from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings
 from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
-from .bucket import Bucket, BucketError
+from .bucket import Bucket, BucketError, get_access, make_client
 from .client import INSTALL, Client
 from .completion import Completion
 from .credentials import SHORTEST, get_secrets
+from .errors import WorkflowError
 from .flavors import check_resources
 from .job_spec import SubmissionError
 from .labels import sanitise
 from .logs import LogFollower
 from .notices import Notices
+from .place import PlaceError, split_storage_prefix
 from .polling import Limits
 from .preflight import check_earlier_jobs, load_flavors, refuse_impossible_jobs
 from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
@@ -104,10 +106,11 @@ class Executor(RemoteExecutor):
                 "The executor ovhai needs S3 as default storage: --default-storage-provider s3 "
                 "--default-storage-prefix s3://BUCKET/PREFIX"
             )
-        self.bucket_name: str
-        self.root: str
-        self.bucket_name, _, self.root = prefix.removeprefix("s3://").strip("/").partition("/")
-        bucket = Bucket(provider.s3c.meta.client)
+        try:
+            self.bucket_name, self.root = split_storage_prefix(prefix)
+        except PlaceError as error:
+            raise WorkflowError(f"--default-storage-prefix: {error}") from None
+        bucket = Bucket(make_client(get_access(provider.settings)))
         signatures = self.load_signatures()
         self.flavors = load_flavors(client, self.logger)
         refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors)

@@ -6,11 +6,11 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 from .bucket import Bucket, BucketError
 from .client import Client, OvhaiError
+from .errors import WorkflowError
 from .flavors import Flavor, check_resources, read_flavors
 from .job import Job
 from .labels import get_label
