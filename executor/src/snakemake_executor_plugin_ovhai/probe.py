@@ -24,6 +24,7 @@ CONNECT, READ, ATTEMPTS = 4.0, 8.0, 2  # seconds and requests: somebody waits at
 LARGEST_SKEW = timedelta(minutes=15)  # S3 servers refuse requests of clocks that differ by more
 SET_CLOCK = "set this machine's clock, such as by `timedatectl set-ntp true`"
 CREATE = "or create it: `ovhai bucket create DATA_STORE NAME`"
+NO_S3 = "does not answer as an S3 server does"
 NO_TLS = r"WRONG_VERSION|UNKNOWN_PROTO|record layer"
 WORDS_FOR_KEYS = "to a key of an S3 user of the project"
 # What boto3 raises if there is no answer that it can read.
@@ -53,12 +54,21 @@ def probe_bucket(access: Access, bucket: str, prefix: str, names: Names) -> Answ
         return Answer(Problem("endpoint", text, f"correct {names.endpoint}"))
     if text := find_region_problem(access.region):
         return Answer(Problem("region", text, f"correct {names.region}"))
+    statuses: list[int] = []
+
+    def note(response_dict: Mapping[str, Any], **_: Any) -> None:
+        statuses.append(response_dict["status_code"])
+
     try:
         client = make_client(access, CONNECT, READ, ATTEMPTS)
+        # boto3 makes 500 of a page that says 200 and is not S3's.
+        client.meta.events.register_first("before-parse.s3.ListObjectsV2", note)
         reply = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=1)
     except botocore.exceptions.ClientError as error:
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         ahead = read_clock(headers)
+        if statuses[-1:] == [200]:
+            return Answer(Problem("endpoint", f"{access.endpoint} {NO_S3}", f"correct {names.endpoint}"), ahead)
         return Answer(hide(explain_refusal(error, access, bucket, names, ahead)), ahead)
     except (
         botocore.exceptions.BotoCoreError,
@@ -135,7 +145,7 @@ def explain_refusal(
             f"give their S3 user the role ObjectStore Operator and rights on the bucket, or correct {names.bucket}",
         )
     if status == 404:
-        text = f"{access.endpoint or 'AWS'} does not answer as an S3 server does; {said}"
+        text = f"{access.endpoint or 'AWS'} {NO_S3}; {said}"
         return Problem("endpoint", text, f"correct {names.endpoint}")
     return Problem("bucket", f"{where} refuses to be listed; {said}", f"check {names.endpoint} and {names.region}")
 
@@ -177,7 +187,7 @@ def explain_silence(error: Exception, access: Access, bucket: str, names: Names)
     if isinstance(error, botocore.exceptions.ConnectionClosedError):
         return Problem("network", f"{place} closes the connection", f"{remedy}: is it http or https?")
     if isinstance(error, botocore.parsers.ResponseParserError):
-        return Problem("endpoint", f"{place} does not answer as an S3 server does", f"correct {names.endpoint}")
+        return Problem("endpoint", f"{place} {NO_S3}", f"correct {names.endpoint}")
     if isinstance(error, RecursionError):
         return Problem("region", f"{place} sends each request elsewhere", correct_place(names))
     if isinstance(error, botocore.exceptions.ParamValidationError):
