@@ -52,7 +52,9 @@ def ask(endpoint: str, region: str = "gra", bucket: str = "bucket", keys: tuple[
         (200, "<html>welcome<br></html>", {}, "endpoint", "does not answer as an S3 server"),
         (200, "welcome", {}, "endpoint", "does not answer as an S3 server"),
         (200, "<R><Name>other</Name></R>", {}, "endpoint", "answers for the bucket other"),
-        (501, error("NotImplemented"), {}, "bucket", "try again later"),
+        (503, error("SlowDown"), {}, "bucket", "try again later"),
+        (500, error("InternalError"), {}, "bucket", "try again later"),
+        (502, "<html>Bad Gateway</html>", {}, "bucket", "try again later"),
         (400, error("XYZ"), {}, "bucket", "the server says XYZ"),
     ],
 )

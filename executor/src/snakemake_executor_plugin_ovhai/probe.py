@@ -54,21 +54,12 @@ def probe_bucket(access: Access, bucket: str, prefix: str, names: Names) -> Answ
         return Answer(Problem("endpoint", text, f"correct {names.endpoint}"))
     if text := find_region_problem(access.region):
         return Answer(Problem("region", text, f"correct {names.region}"))
-    statuses: list[int] = []
-
-    def note(response_dict: Mapping[str, Any], **_: Any) -> None:
-        statuses.append(response_dict["status_code"])
-
     try:
         client = make_client(access, CONNECT, READ, ATTEMPTS)
-        # boto3 makes 500 of a page that says 200 and is not S3's.
-        client.meta.events.register_first("before-parse.s3.ListObjectsV2", note)
         reply = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/" if prefix else "", MaxKeys=1)
     except botocore.exceptions.ClientError as error:
         headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
         ahead = read_clock(headers)
-        if statuses[-1:] == [200]:
-            return Answer(Problem("endpoint", f"{access.endpoint} {NO_S3}", f"correct {names.endpoint}"), ahead)
         return Answer(hide(explain_refusal(error, access, bucket, names, ahead)), ahead)
     except (
         botocore.exceptions.BotoCoreError,
@@ -110,7 +101,9 @@ def explain_refusal(
     status, headers = int(meta.get("HTTPStatusCode") or 0), meta.get("HTTPHeaders", {})
     said = f"the server says {code}" + (f": {message}" if message and message != "Unknown" else "")
     where = f"s3://{bucket} at {access.endpoint or 'AWS'}"
-    if status >= 500 or code in ("SlowDown", "429"):
+    # boto3 makes a bare 500 of a page that says 200 and is not S3's; S3 itself would say InternalError.
+    no_s3 = status == 404 or code == "500"
+    if (status >= 500 and not no_s3) or code in ("SlowDown", "429"):
         return Problem("bucket", f"{where} does not answer now; {said}", "try again later", passing=True)
     if code == "RequestTimeTooSkewed" or (status in (400, 401, 403) and ahead and abs(ahead) > LARGEST_SKEW):
         difference = describe_clock(ahead, "the bucket") if ahead else "the bucket's clock differs from this machine's"
@@ -144,7 +137,7 @@ def explain_refusal(
             f"{where} may not be read with these keys, or it belongs to another project; {said}",
             f"give their S3 user the role ObjectStore Operator and rights on the bucket, or correct {names.bucket}",
         )
-    if status == 404:
+    if no_s3:
         text = f"{access.endpoint or 'AWS'} {NO_S3}; {said}"
         return Problem("endpoint", text, f"correct {names.endpoint}")
     return Problem("bucket", f"{where} refuses to be listed; {said}", f"check {names.endpoint} and {names.region}")
