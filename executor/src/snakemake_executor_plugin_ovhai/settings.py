@@ -44,6 +44,13 @@ class ExecutorSettings(ExecutorSettingsBase):
             "type": float,
         },
     )
+    initializing_limit: float = field(
+        default=120.0,
+        metadata={
+            "help": "minutes that a job may be INITIALIZING (its inputs are copied) before the executor stops it",
+            "type": float,
+        },
+    )
     stop_limit: float = field(
         default=3.0,
         metadata={"help": "minutes that Ctrl-C waits until the platform confirms that all jobs stopped", "type": float},
