@@ -12,7 +12,8 @@ from ovhai_standin.platform import Platform
 from submission import contents, submit
 
 import s3_server
-from snakemake_executor_plugin_ovhai.cli import doctor_bucket, doctor_platform
+from snakemake_executor_plugin_ovhai import datastore
+from snakemake_executor_plugin_ovhai.cli import doctor_bucket
 
 SECRET = "SNAKEMAKE_STORAGE_S3_SECRET_KEY"
 
@@ -154,10 +155,10 @@ def test_doctor_with_a_data_store_elsewhere(examine: Run, platform: Platform) ->
 
 
 def test_two_addresses_of_the_same_buckets() -> None:
-    assert doctor_platform.get_host("https://s3.gra.io.cloud.ovh.net/") == doctor_platform.get_host(
+    assert datastore.get_host("https://s3.gra.io.cloud.ovh.net/") == datastore.get_host(
         "https://S3.gra.perf.cloud.ovh.net"
     )
-    assert doctor_platform.get_host("https://s3.gra.io.cloud.ovh.net/") != doctor_platform.get_host(
+    assert datastore.get_host("https://s3.gra.io.cloud.ovh.net/") != datastore.get_host(
         "https://s3.bhs.io.cloud.ovh.net/"
     )
 
@@ -175,7 +176,7 @@ def test_doctor_with_wrong_keys_does_not_tell_them(examine: Run, monkeypatch: py
     code, out, err = examine()
     assert code == 1
     (line,) = get_wrong(out)
-    assert line.startswith("WRONG bucket:") and "SNAKEMAKE_STORAGE_S3_SECRET_KEY" in line
+    assert line.startswith("WRONG bucket:") and f"set {name} " in line
     assert "entirely-wrong-key" not in out + err
 
 

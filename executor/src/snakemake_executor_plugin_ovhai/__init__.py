@@ -4,6 +4,7 @@ A map for newcomers, in the order in which data flows:
 
     settings.py         the options --ovhai-...
     environment.py      variables that tell a profile where bucket and data store are; credentials.py knows about keys
+    first_words.py      what is wrong, before Snakemake plans: bucket (probe.py, place.py), platform (datastore.py)
     __init__.py         Executor: everything that Snakemake calls
     preflight.py        checks before the first submission, with leftovers.py (files of failed jobs)
     sources.py          uploads the folders of programs that the commands call
@@ -16,7 +17,8 @@ A map for newcomers, in the order in which data flows:
       stopper.py          two do it: stop one
       logs.py             the job runs: its log goes into a file
       completion.py       the job has ended: verify its outputs, or explain why it failed (diagnosis.py, signatures.py)
-    notices.py          what the user is told meanwhile
+      rescue.py           its files could not be copied to the bucket: have them copied again
+    notices.py          what the user is told meanwhile; errors.py is how the plugin ends a run
 
 These modules reach the outside:
 
@@ -33,7 +35,6 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import Any
 
-from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
@@ -41,17 +42,21 @@ from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings
 from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
-from .bucket import Bucket, BucketError
+from .bucket import Bucket, BucketError, get_access, make_client
 from .client import INSTALL, Client
 from .completion import Completion
 from .credentials import SHORTEST, get_secrets
+from .errors import WorkflowError
+from .first_words import FOUND
 from .flavors import check_resources
 from .job_spec import SubmissionError
 from .labels import sanitise
 from .logs import LogFollower
 from .notices import Notices
+from .place import PlaceError, split_storage_prefix
 from .polling import Limits
-from .preflight import check_earlier_jobs, load_flavors, refuse_impossible_jobs
+from .preflight import check_earlier_jobs, load_flavors, load_quota, refuse_impossible_jobs
+from .rescue import Rescuer
 from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
 from .signatures import OWN_FILE, Retry, Signature, load_signatures
 from .snakemake_jobs import get_job_spec, get_resources
@@ -90,6 +95,7 @@ class Executor(RemoteExecutor):
         self.settings: ExecutorSettings = self.workflow.executor_settings
         self.retries: dict[JobExecutorInterface, Retry] = {}  # failed job -> whether another attempt may help
         self.free_retries: dict[JobExecutorInterface, int] = {}
+        self.waits: dict[JobExecutorInterface, float] = {}  # failed job -> seconds until its next attempt may begin
 
         client = Client()
         if not client.is_installed():
@@ -104,13 +110,15 @@ class Executor(RemoteExecutor):
                 "The executor ovhai needs S3 as default storage: --default-storage-provider s3 "
                 "--default-storage-prefix s3://BUCKET/PREFIX"
             )
-        self.bucket_name: str
-        self.root: str
-        self.bucket_name, _, self.root = prefix.removeprefix("s3://").strip("/").partition("/")
-        bucket = Bucket(provider.s3c.meta.client)
+        try:
+            self.bucket_name, self.root = split_storage_prefix(prefix)
+        except PlaceError as error:
+            raise WorkflowError(f"--default-storage-prefix: {error}") from None
+        bucket = Bucket(make_client(get_access(provider.settings)))
         signatures = self.load_signatures()
         self.flavors = load_flavors(client, self.logger)
-        refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors)
+        self.quota = load_quota(client, FOUND.account)
+        refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors, self.quota)
         workflow = sanitise(f"{self.bucket_name}-{self.root}")
         check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
         self.source_volumes = self.upload_sources(bucket)
@@ -144,7 +152,11 @@ class Executor(RemoteExecutor):
     ) -> Watcher:
         settings = self.settings
         limits = Limits(
-            settings.queued_limit * 60, settings.pending_limit * 60, settings.min_interval, settings.max_interval
+            settings.queued_limit * 60,
+            settings.pending_limit * 60,
+            settings.min_interval,
+            settings.max_interval,
+            settings.initializing_limit * 60,
         )
         notices, followers = Notices(self.logger), LogFollower(client)
         datastore = settings.datastore or ""  # Snakemake has made sure that there is one
@@ -156,7 +168,7 @@ class Executor(RemoteExecutor):
             followers,
             Submitter(client, bucket, notices, limits, workflow, datastore, secrets, record_job),
             Stopper(client, notices, limits.min_interval),
-            Completion(bucket, notices, followers, signatures),
+            Completion(bucket, notices, followers, signatures, Rescuer(client, notices)),
             record_job,
         )
 
@@ -168,7 +180,7 @@ class Executor(RemoteExecutor):
         settings = self.settings
         try:
             spec = get_job_spec(job, settings.image, settings.default_runtime, self.source_volumes, self.root)
-            problems = check_resources(spec.resources, self.flavors)
+            problems = check_resources(spec.resources, self.flavors, quota=self.quota)
             if problems:
                 raise SubmissionError("; ".join(problems))
         except SubmissionError as error:
@@ -185,6 +197,7 @@ class Executor(RemoteExecutor):
             # Another head may have continued where this one died. Or the job ended after Snakemake looked for its
             # outputs. An earlier result for the same inputs is as good as a new one.
             task.orphaned = True
+        task.not_before = max(task.not_before, time.monotonic() + self.waits.pop(job, 0.0))
         info.aux = {"task": task}
         self.report_job_submission(info, register_job=False)
         self.new_jobs.set()
@@ -234,6 +247,7 @@ class Executor(RemoteExecutor):
                 self.report_job_success(info)
             else:
                 self.retries[info.job] = result.failure.retry
+                self.waits[info.job] = result.failure.wait * 2 ** self.free_retries.get(info.job, 0)
                 aux_logs = [str(result.log)] if result.log and result.log.exists() else []
                 if info.job.is_group():  # Snakemake shows no message of a group
                     self.logger.error(result.message)

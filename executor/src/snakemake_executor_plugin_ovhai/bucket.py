@@ -1,13 +1,15 @@
-"""The bucket, through the boto3 client of Snakemake's S3 storage plugin with its settings, credentials and retries."""
+"""The bucket, and the one function that makes its clients."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+import boto3
+import botocore.config
 import botocore.exceptions
 
 from .volumes import StoredFile
@@ -15,6 +17,9 @@ from .volumes import StoredFile
 NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
 EMPTY_FILE = {"416", "InvalidRange"}  # an empty file has no last bytes
 LONGEST_END = 20_000  # bytes of a text
+
+
+DEFAULT_REGION = "us-east-1"  # that of Snakemake's S3 storage plugin
 
 
 class BucketError(Exception):
@@ -25,6 +30,57 @@ class BucketError(Exception):
 class ObjectInfo:
     checksum: str
     modified: datetime
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to reach an S3 server. What is empty is left to boto3, as Snakemake's S3 storage plugin does."""
+
+    endpoint: str = ""
+    region: str = ""
+    access_key: str = field(default="", repr=False)
+    secret_key: str = field(default="", repr=False)
+    token: str = field(default="", repr=False)
+    signature_version: str = ""
+
+
+def get_access(settings: Any) -> Access:
+    """From the settings of Snakemake's S3 storage plugin."""
+    names = {"endpoint": "endpoint_url"}
+    return Access(
+        **{item.name: getattr(settings, names.get(item.name, item.name), None) or "" for item in fields(Access)}
+    )
+
+
+def make_client(access: Access, connect: float = 60, read: float = 60, attempts: int = 6) -> Any:
+    """A boto3 client. connect and read: seconds. attempts: requests in all, if the server does not answer.
+
+    No other function makes one, and it asks as Snakemake's S3 storage plugin does. In particular it sends a checksum
+    only where S3 needs one: servers that do not know these headers refuse or spoil objects.
+    """
+    client = boto3.client(
+        "s3",
+        endpoint_url=access.endpoint or None,
+        region_name=access.region or DEFAULT_REGION,
+        aws_access_key_id=access.access_key or None,
+        aws_secret_access_key=access.secret_key or None,
+        aws_session_token=access.token or None,
+        config=botocore.config.Config(
+            signature_version=access.signature_version or None,
+            connect_timeout=connect,
+            read_timeout=read,
+            retries={"total_max_attempts": attempts, "mode": "standard"},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+    client.meta.events.register("before-call.s3.HeadBucket", follow_no_redirect)
+    return client
+
+
+def follow_no_redirect(params: dict[str, Any], **_: Any) -> None:
+    """If a server says 301 and no region, boto3 asks HEAD for the region, which says 301, and so on without an end."""
+    params["context"].setdefault("s3_redirect", {})["redirected"] = True
 
 
 class Bucket:

@@ -51,8 +51,9 @@ ERRORS: list[tuple[str, type[OvhaiError]]] = [
 class Client:
     """Several threads may use one client."""
 
-    def __init__(self, program: str = PROGRAM) -> None:
-        self.program = program
+    def __init__(self, program: str = PROGRAM, timeout: float | None = None) -> None:
+        """timeout: seconds for a call; TIMEOUT if it is None."""
+        self.program, self.timeout = program, timeout
 
     def is_installed(self) -> bool:
         return shutil.which(self.program) is not None
@@ -162,6 +163,7 @@ class Client:
     def call(self, *arguments: str) -> str:
         """What a call prints on standard output. Standard error counts only if the call fails."""
         what = " ".join([self.program, *arguments[:2]])
+        timeout = self.timeout or TIMEOUT
         try:
             done = subprocess.run(
                 [self.program, *arguments],
@@ -169,13 +171,13 @@ class Client:
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=TIMEOUT,
+                timeout=timeout,
                 start_new_session=True,
             )
         except FileNotFoundError:
             raise RefusedError(f"the program `{self.program}` is not on PATH; {INSTALL}") from None
         except subprocess.TimeoutExpired:
-            raise OvhaiError(f"`{what}` did not answer within {TIMEOUT} s") from None
+            raise OvhaiError(f"`{what}` did not answer within {timeout:g} s") from None
         except OSError as error:
             raise OvhaiError(f"`{what}` could not be started: {error}") from None
         if done.returncode:

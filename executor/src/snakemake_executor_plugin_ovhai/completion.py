@@ -8,6 +8,7 @@ from .job import LONG_AGO, Job
 from .labels import get_submission_time
 from .logs import LogFollower
 from .notices import Notices
+from .rescue import Rescuer
 from .signatures import Signature
 from .task import Result, Task
 
@@ -18,14 +19,29 @@ TEED = 3  # last lines of a rule's log that are also in the job's log if the rul
 
 class Completion:
     def __init__(
-        self, bucket: Bucket, notices: Notices, followers: LogFollower, signatures: Sequence[Signature]
+        self,
+        bucket: Bucket,
+        notices: Notices,
+        followers: LogFollower,
+        signatures: Sequence[Signature],
+        rescuer: Rescuer | None = None,
     ) -> None:
+        self.rescuer = rescuer
         self.bucket, self.notices, self.followers, self.signatures = bucket, notices, followers, signatures
 
     def complete(self, task: Task, job: Job) -> Result | None:
-        """The result of a task whose job has ended. None if its outputs may still appear, or if it starts over."""
+        """The result of a task whose job has ended. None if its outputs may still appear, or if it starts over.
+
+        OvhaiError if the platform has to copy the outputs again and does not answer.
+        """
         if job.succeeded:
             return self.verify(task, job)
+        if job.rescuable and self.rescuer:
+            if self.rescuer.rescue(task, job):
+                return None
+            if task.unfinished or task.orphaned:
+                task.forget_earlier_jobs()  # of a run that has ended; this run needs a new job
+                return None
         if task.given_up:
             return self.fail(task, task.given_up)
         path = task.log_path

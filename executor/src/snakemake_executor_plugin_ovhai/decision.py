@@ -87,7 +87,8 @@ def find_finished(claim: Claim, ours: Sequence[Job]) -> Job | None:
     """
     same = [job for job in ours if get_label(job, "fingerprint") == claim.fingerprint]
     begun = min((job.age_key for job in same if job.id in claim.unfinished), default=None)
-    done = [job for job in same if job.succeeded and (claim.orphaned or (begun is not None and job.age_key >= begun))]
+    kept = [job for job in same if job.succeeded or job.rescuable]
+    done = [job for job in kept if (claim.orphaned or (begun is not None and job.age_key >= begun))]
     last = max(done, key=lambda job: job.age_key, default=None)
     if last and any(job.age_key > last.age_key for job in ours if job not in same):
         return None

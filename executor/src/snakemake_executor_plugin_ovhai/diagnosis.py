@@ -10,17 +10,28 @@ from .signatures import Retry, Signature
 
 SHOWN_LINES = 20  # at the end of the log, in a message
 SEARCHED_LINES = 200  # at the end of the log; earlier lines may hold errors that the program survived
+# What the platform says if it took a job away because of the job itself, and if an image could not be pulled. The words
+# are those of Kubernetes and of container registries.
+DISK = r"ephemeral.storage|\bdisk|no space left|emptydir"
+MEMORY = r"\bmemory\b|\boom"
+RATE_LIMIT = r"too ?many ?requests|rate.?limit|\b429\b|\b50[0-4]\b|time.?d? ?out|connection|temporar|unavailable"
+WRONG_IMAGE = r"not found|\b404\b|manifest|unknown|denied|unauthori|\b40[13]\b|invalid|no such|does not exist"
+PULL_WAIT = 120.0  # seconds until an image is pulled again for the first time
 RETRIED = "You need not do anything: the job is tried again."
 
 
 @dataclass(frozen=True)
 class Failure:
-    """what completes the sentence "The job ...". cause and remedy are empty if they are not known."""
+    """what completes the sentence "The job ...". cause and remedy are empty if they are not known.
+
+    wait: seconds before the next attempt, which double with each free one.
+    """
 
     what: str
     cause: str = ""
     remedy: str = ""
     retry: Retry = "yes"
+    wait: float = 0.0
 
 
 def diagnose(job: Job, log: str, signatures: Sequence[Signature], limit: int) -> Failure:
@@ -32,19 +43,9 @@ def diagnose(job: Job, log: str, signatures: Sequence[Signature], limit: int) ->
             remedy="Raise the rule's resource runtime (it may depend on attempt), unless the log shows that it hangs.",
         )
     if job.info_code in PREEMPTED:
-        return Failure(
-            f"was taken away by the platform ({job.info_code})",
-            job.info,
-            "You need not do anything: the job starts again, and this does not count as an attempt.",
-            "free",
-        )
+        return diagnose_eviction(job)
     if job.info_code in IMAGE_PROBLEMS:
-        return Failure(
-            f"could not use its container image ({job.info_code})",
-            job.info,
-            "Check the name of the image and whether the platform may pull it (`ovhai registry list`).",
-            "yes" if job.info_code == "JOB_REGISTRY_UNAVAILABLE" else "no",
-        )
+        return diagnose_image(job)
     if job.state == "SYNC_FAILED" or job.push_failed:
         return Failure(
             "could not copy its files between bucket and machine (SYNC_FAILED)",
@@ -73,6 +74,35 @@ def diagnose(job: Job, log: str, signatures: Sequence[Signature], limit: int) ->
         )
     says_more = not re.search(r"failed with (exit )?code", job.info)
     return Failure(f"failed{code}", job.info if says_more else "", "Its log tells more.")
+
+
+def diagnose_eviction(job: Job) -> Failure:
+    """The platform takes a job away for reasons of its own, or because the job needs more than its machine has."""
+    what = f"was taken away by the platform ({job.info_code})"
+    if re.search(DISK, job.info, re.IGNORECASE):
+        remedy = "Choose a flavor with more disk, ask for more units of it, or write less. Both may depend on attempt."
+        return Failure(what, f"The machine's disk is full: {job.info}", remedy, "changed")
+    if re.search(MEMORY, job.info, re.IGNORECASE):
+        remedy = "Choose a flavor with more memory or ask for more units of it. Both may depend on attempt."
+        return Failure(what, f"The machine's memory is full: {job.info}", remedy, "changed")
+    remedy = "You need not do anything: the job starts again, and this does not count as an attempt."
+    return Failure(what, job.info, remedy, "free")
+
+
+def diagnose_image(job: Job) -> Failure:
+    """A registry that does not answer or counts requests will answer later. A wrong name stays wrong."""
+    what = f"could not use its container image ({job.info_code})"
+    passing = re.search(RATE_LIMIT, job.info, re.IGNORECASE) or job.info_code == "JOB_REGISTRY_UNAVAILABLE"
+    # The platform backs off after any failed pull, and may not say of which kind it was.
+    backoff = job.info_code == "JOB_IMAGE_PULL_BACKOFF" and not re.search(WRONG_IMAGE, job.info, re.IGNORECASE)
+    if passing or backoff:
+        remedy = (
+            "You need not do anything: the image is pulled again after a while, and this does not count as an attempt. "
+            "If its registry limits requests, add a registry of your own (`ovhai registry add`)."
+        )
+        return Failure(what, job.info, remedy, "free", PULL_WAIT)
+    remedy = "Check the name of the image and whether the platform may pull it (`ovhai registry list`)."
+    return Failure(what, job.info, remedy, "no")
 
 
 def format_failure(name: str, job_id: str, failure: Failure, log: str, path: Path) -> str:

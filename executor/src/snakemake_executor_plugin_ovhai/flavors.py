@@ -13,13 +13,17 @@ LONGEST_RUN = 604_800  # seconds; the platform accepts no longer time limit
 
 @dataclass(frozen=True)
 class Flavor:
-    """max counts units per job. cpu and memory (bytes) are per unit. None means that the platform does not say."""
+    """max counts units per job. cpu, memory (bytes) and gpus are per unit. None: the platform does not say.
+
+    A unit may be a whole machine with several GPUs, such as four H200.
+    """
 
     id: str
     kind: str
     max: int | None
     cpu: int | None
     memory: int | None
+    gpus: int = 1
 
 
 def read_flavors(records: Iterable[Mapping[str, Any]]) -> dict[str, Flavor]:
@@ -33,17 +37,30 @@ def read_flavors(records: Iterable[Mapping[str, Any]]) -> dict[str, Flavor]:
                 read_int(record.get("max")),
                 read_int(unit.get("cpu")),
                 read_int(unit.get("memory")),
+                read_int(unit.get("gpu")) or 1,
             )
     return flavors
 
 
-def check_resources(resources: Resources, flavors: Mapping[str, Flavor], memory_mb: int | None = None) -> list[str]:
-    """What is wrong with a job's resources. Without flavors, only what needs none is checked."""
+def read_quota(account: Mapping[str, Any]) -> dict[str, int]:
+    """How many GPUs ("gpu") and CPUs ("cpu") the project may use at once, as far as `ovhai me` tells."""
+    limits = {name.lower(): read_int(value) for name, value in get_map(get_map(account, "quotas"), "resources").items()}
+    return {kind: limit for kind in ("gpu", "cpu") if (limit := limits.get(kind)) is not None}
+
+
+def check_resources(
+    resources: Resources,
+    flavors: Mapping[str, Flavor],
+    memory_mb: int | None = None,
+    quota: Mapping[str, int] | None = None,
+) -> list[str]:
+    """What is wrong with a job's resources. What is not known of flavors and quota is not checked."""
     problems = []
     if not 0 < resources.runtime * 60 <= LONGEST_RUN:
         problems.append(f"runtime is {resources.runtime} minutes; allowed are 1 to {LONGEST_RUN // 60:,}")
     if resources.gpu < 0 or resources.cpu < 1:
         problems.append(f"gpu is {resources.gpu} and threads are {resources.cpu}; neither can be negative")
+    problems += check_quota(resources, flavors.get(resources.flavor), quota or {})
     if not flavors or not resources.flavor:
         return problems
     flavor = flavors.get(resources.flavor)
@@ -62,3 +79,18 @@ def check_resources(resources: Resources, flavors: Mapping[str, Flavor], memory_
         has = flavor.memory * units / 1e9
         problems.append(f"mem_mb is {memory_mb}, but {units} x {flavor.id} has {has:.0f} GB")
     return problems
+
+
+def check_quota(resources: Resources, flavor: Flavor | None, quota: Mapping[str, int]) -> list[str]:
+    """A job that alone needs more than the whole quota would wait for ever. CPUs that come with GPUs do not count."""
+    kind, setting = ("gpu", "gpu") if resources.gpu > 0 else ("cpu", "threads")
+    units = resources.gpu if resources.gpu > 0 else resources.cpu
+    per_unit = 1 if flavor is None else flavor.gpus if kind == "gpu" else flavor.cpu or 1
+    limit = quota.get(kind)
+    if limit is None or units * per_unit <= limit:
+        return []
+    amount = f"{units} units of {flavor.id} with {per_unit} each" if flavor and per_unit > 1 else str(units)
+    return [
+        f"{setting} is {amount}, but the project's whole quota is {limit} {kind.upper()}s; "
+        "ask for less, or ask OVHcloud's support for a larger quota"
+    ]

@@ -29,6 +29,8 @@ IMAGE_PROBLEMS = frozenset(
         "JOB_REGISTRY_UNAVAILABLE",
     }
 )
+RESCUABLE = frozenset({"DONE", "SYNC_FAILED"})  # unless the last push failed, there is nothing to rescue
+FAILED_PUSH = frozenset({"FAILED", "ERROR", "INTERRUPTED"})
 LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
@@ -48,6 +50,8 @@ class Job:
     finalized: bool = False
     stop_requested: bool = False
     push_failed: bool = False
+    saved: bool = False  # its outputs were copied back after all, by a push that somebody asked for
+    copies_failed: int = 0  # such pushes that failed
     flavor: str = ""
     units: int = 0
     started_at: datetime | None = None
@@ -75,7 +79,19 @@ class Job:
     @property
     def succeeded(self) -> bool:
         """What the platform says. The executor also checks that the outputs are in the bucket."""
-        return self.state == "DONE" and self.exit_code in (0, None) and not self.push_failed and not self.timed_out
+        if self.exit_code not in (0, None) or self.timed_out:
+            return False
+        if self.push_failed:
+            return self.saved and self.state in RESCUABLE and not self.stop_requested
+        return self.state == "DONE"
+
+    @property
+    def rescuable(self) -> bool:
+        """The command succeeded, but its outputs are not in the bucket. The platform can still copy them."""
+        good = self.exit_code == 0 or (self.exit_code is None and self.push_failed)
+        if not good or self.timed_out or self.stop_requested or self.saved:
+            return False
+        return self.state == "SYNC_FAILED" or (self.state == "DONE" and self.push_failed)
 
     @property
     def age_key(self) -> tuple[datetime, str]:
@@ -92,8 +108,15 @@ def read_job(record: object) -> Job | None:
     states = [get_text(entry, "state") for entry in get_list(status, "history") if isinstance(entry, Mapping)]
     code = get_text(info, "code")
     state = get_text(status, "state").upper()
-    # Only the platform's own pushes count: one that a user asked for says nothing about the end.
-    pushes = [get_map(sync, "status") for sync in get_list(status, "dataSync") if is_push(sync) and not is_manual(sync)]
+    # The platform's own pushes tell the end. One that a user asked for counts only if it came after them.
+    pushes, later = [], []
+    for sync in sorted_by_time([sync for sync in get_list(status, "dataSync") if is_push(sync)]):
+        if is_manual(sync):
+            later.append(get_text(get_map(sync, "status"), "state"))
+        else:
+            pushes.append(get_map(sync, "status"))
+            later = []
+    push_failed = bool(pushes) and get_text(pushes[-1], "state") in FAILED_PUSH
     return Job(
         id=record["id"],
         state=state,
@@ -106,7 +129,9 @@ def read_job(record: object) -> Job | None:
         timed_out=state == "TIMEOUT" or "TIMEOUT" in states or code == "JOB_TIMEOUT",
         finalized=bool(status.get("finalizedAt")) or bool(pushes and get_text(pushes[-1], "state") == "DONE"),
         stop_requested="INTERRUPTING" in states,
-        push_failed=bool(pushes and get_text(pushes[-1], "state") in {"FAILED", "ERROR"}),
+        push_failed=push_failed,
+        saved=push_failed and "DONE" in later,
+        copies_failed=sum(name in FAILED_PUSH for name in later),
         flavor=get_text(resources, "flavor"),
         units=read_int(resources.get("gpu")) or read_int(resources.get("cpu")) or 0,
         started_at=read_time(status.get("startedAt")),
@@ -118,6 +143,12 @@ def read_job(record: object) -> Job | None:
 def is_push(sync: object) -> bool:
     """Whether a data sync copies from the job to the bucket."""
     return isinstance(sync, Mapping) and get_text(get_map(sync, "spec"), "direction").lower() == "push"
+
+
+def sorted_by_time(syncs: list[Any]) -> list[Any]:
+    """The oldest first. As they are if one of them has no date."""
+    times = [read_time(sync.get("createdAt")) for sync in syncs]
+    return sorted(syncs, key=lambda sync: times[syncs.index(sync)] or LONG_AGO) if all(times) else syncs
 
 
 def is_manual(sync: Mapping[str, Any]) -> bool:

@@ -6,12 +6,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """All in seconds. queued and pending: how long a job may stay in this state."""
+    """All in seconds. queued, pending, initializing: how long a job may stay in this state.
+
+    other: how long it may stay in another state that is not RUNNING, beside its own time limit.
+    """
 
     queued: float
     pending: float
     min_interval: float
     max_interval: float
+    initializing: float = 7200.0
+    other: float = 3600.0
+
+    def get(self, state: str, runtime: float) -> float | None:
+        """The limit of a state. None for RUNNING, which the platform itself ends. runtime: the job's own time limit.
+
+        A state that nobody knows may be one in which the job computes, so that it gets the job's time limit too.
+        """
+        if state == "RUNNING":
+            return None
+        own = {"QUEUED": self.queued, "PENDING": self.pending, "INITIALIZING": self.initializing}
+        return own.get(state, runtime + self.other)
 
 
 class PollInterval:

@@ -6,12 +6,12 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 from .bucket import Bucket, BucketError
 from .client import Client, OvhaiError
-from .flavors import Flavor, check_resources, read_flavors
+from .errors import WorkflowError
+from .flavors import Flavor, check_resources, read_flavors, read_quota
 from .job import Job
 from .labels import get_label
 from .leftovers import find_failed_writer, find_jobs
@@ -30,8 +30,19 @@ def load_flavors(client: Client, logger: Logger) -> dict[str, Flavor]:
         return {}
 
 
+def load_quota(client: Client, account: Mapping[str, Any] | None) -> dict[str, int]:
+    """account: what `ovhai me` has said already. Empty if the platform does not answer: a job then waits for a place."""
+    try:
+        return read_quota(account if account is not None else client.get_account())
+    except OvhaiError:
+        return {}
+
+
 def refuse_impossible_jobs(
-    steps: Iterable[JobExecutorInterface], settings: ExecutorSettings, flavors: Mapping[str, Flavor]
+    steps: Iterable[JobExecutorInterface],
+    settings: ExecutorSettings,
+    flavors: Mapping[str, Flavor],
+    quota: Mapping[str, int] | None = None,
 ) -> None:
     """WorkflowError lists all problems of all steps that are to run."""
     problems: dict[str, None] = {}  # ordered and without repetitions, since the steps of a rule share most problems
@@ -42,7 +53,7 @@ def refuse_impossible_jobs(
         found = find_problems(step, settings.image)
         resources, memory = get_resources(step, settings.default_runtime)
         if resources:
-            found += check_resources(resources, flavors, memory)
+            found += check_resources(resources, flavors, memory, quota)
         problems |= {f"rule {step.rule.name}: {problem}": None for problem in found}
         if step.group:
             images.setdefault(str(step.group), []).append(get_image(step, settings.image))

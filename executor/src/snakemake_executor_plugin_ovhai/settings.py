@@ -6,6 +6,8 @@ from typing import Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
+from . import first_words
+
 
 @dataclass
 class ExecutorSettings(ExecutorSettingsBase):
@@ -42,6 +44,13 @@ class ExecutorSettings(ExecutorSettingsBase):
             "type": float,
         },
     )
+    initializing_limit: float = field(
+        default=120.0,
+        metadata={
+            "help": "minutes that a job may be INITIALIZING (its inputs are copied) before the executor stops it",
+            "type": float,
+        },
+    )
     stop_limit: float = field(
         default=3.0,
         metadata={"help": "minutes that Ctrl-C waits until the platform confirms that all jobs stopped", "type": float},
@@ -66,3 +75,7 @@ class ExecutorSettings(ExecutorSettingsBase):
         default=False,
         metadata={"help": "Ctrl-C leaves the jobs running, and the next run takes them over"},
     )
+
+    def __post_init__(self) -> None:
+        """Snakemake makes the settings before it plans, for a dry run too."""
+        first_words.attach(self.datastore or "")

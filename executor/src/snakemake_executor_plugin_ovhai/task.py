@@ -35,6 +35,11 @@ class Task:
     # When it may be submitted, by time.monotonic().
     not_before: float = 0.0
     waits_for_quota: bool = False
+    # A copy of the job's files that was asked for (rescue.py): of which job, how many, how many had failed, since when.
+    rescue_job: str = ""
+    rescues: int = 0
+    rescue_seen: int = 0
+    rescue_since: float = 0.0
     # Checks that missed something.
     lists_without_job: int = 0
     checks_without_outputs: int = 0

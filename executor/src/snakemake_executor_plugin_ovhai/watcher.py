@@ -13,9 +13,9 @@ from .bucket import Bucket, BucketError
 from .client import Client, NotFoundError, OvhaiError
 from .completion import Completion
 from .decision import Decision, decide
-from .diagnosis import RETRIED, Failure
+from .diagnosis import RETRIED, Failure, diagnose_image
 from .fingerprint import get_fingerprint, get_target
-from .job import KNOWN, Job
+from .job import IMAGE_PROBLEMS, KNOWN, Job
 from .job_spec import SubmissionError
 from .labels import get_label
 from .logs import LogFollower
@@ -195,13 +195,13 @@ class Watcher:
             task.state, task.since = job.state, now
         if job.state == "RUNNING":
             self.followers.follow(job.id, task.log_path)
-        limit = {"QUEUED": self.limits.queued, "PENDING": self.limits.pending}.get(job.state)
-        if limit is not None and now - task.since > limit:
+        limit = self.limits.get(job.state, task.spec.resources.runtime * 60)
+        if limit is not None and job.live and now - task.since > limit:
             # Not reported before the job has ended: an order to stop may be lost, and the next attempt must not find
             # this job live.
             task.given_up = get_reason_to_give_up(job, limit)
         if task.given_up:
-            self.stopper.stop(job.id, "it does not start")
+            self.stopper.stop(job.id, f"it {task.given_up.what}")
         if job.state == "TIMEOUT" and now - task.since > TIMEOUT_GRACE:
             return self.completion.complete(task, replace(job, finalized=True))
         return None
@@ -250,8 +250,16 @@ class Watcher:
 
 def get_reason_to_give_up(job: Job, limit: float) -> Failure:
     """limit: seconds."""
+    what = f"was {job.state or 'in no state'} for more than {limit / 60:g} minutes"
+    if job.info_code in IMAGE_PROBLEMS and diagnose_image(job).retry == "no":
+        return replace(diagnose_image(job), what=what)
     if job.state == "QUEUED":
         cause, remedy = "no machine of its flavor is free", "Choose another flavor (it may depend on attempt) or wait."
-    else:
+    elif job.state == "PENDING":
         cause, remedy = job.info or "its container image is being loaded", "Check the image's name, size and registry."
-    return Failure(f"was {job.state} for more than {limit / 60:g} minutes", cause, remedy)
+    elif job.state == "INITIALIZING":
+        cause = job.info or "its inputs are being copied from the bucket"
+        remedy = "Raise --ovhai-initializing-limit if they are that large; else run `snakemake-ovhai doctor`."
+    else:
+        cause, remedy = job.info, "Ask OVHcloud's support about the job if this happens again."
+    return Failure(what, cause, remedy)

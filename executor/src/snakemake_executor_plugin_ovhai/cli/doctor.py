@@ -9,7 +9,7 @@ from ..client import Client
 from ..credentials import hide_secrets
 from ..environment import find_endpoint
 from .doctor_bucket import check_bucket
-from .doctor_platform import check_datastore, check_login, check_platform
+from .doctor_platform import check_clock, check_datastore, check_login, check_platform
 from .finding import Finding
 
 HELP = "check that jobs can run: program, login, data store, bucket, clock, quota"
@@ -69,3 +69,5 @@ def check_all(
     bucket_ahead = yield from check_bucket(bucket, prefix, endpoint, region)
     if account is not None:
         yield from check_platform(client, account, flavors, bucket_ahead)
+    else:
+        yield from check_clock([], bucket_ahead)

@@ -2,69 +2,54 @@
 
 import contextlib
 import os
-import re
 import uuid
 from collections.abc import Generator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import boto3
-import botocore.config
 import botocore.exceptions
 
-from ..bucket import Bucket, BucketError
+from ..bucket import Access, get_code, make_client
+from ..place import PlaceError, split_storage_prefix
+from ..probe import Names, probe_bucket
 from .finding import Finding
 
 S3_ERRORS = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)
-KEYS = "SNAKEMAKE_STORAGE_S3_ACCESS_KEY and SNAKEMAKE_STORAGE_S3_SECRET_KEY"
-# A code in an S3 server's message -> what to do about it.
-REMEDIES = {
-    "NoSuchBucket": "check --bucket, or create it: `ovhai bucket create DATA_STORE NAME`",
-    "404": "check --bucket, or create it: `ovhai bucket create DATA_STORE NAME`",
-    "InvalidAccessKeyId": f"set {KEYS} to keys of the project's S3 user",
-    "SignatureDoesNotMatch": f"set {KEYS} to keys of the project's S3 user, and check the region",
-    "AccessDenied": "give the S3 user of these keys the role ObjectStore Operator and rights on the bucket",
-    "403": f"check {KEYS}, and the rights of their S3 user on the bucket",
-    "RequestTimeTooSkewed": "set this machine's clock",
-    "AuthorizationHeaderMalformed": "check --region",
-}
+NAMES = Names("--bucket or OVHAI_BUCKET", "--endpoint or OVHAI_ENDPOINT", "--region or OVHAI_REGION")
 
 
 def check_bucket(
     bucket: str | None, prefix: str | None, endpoint: str, region: str | None
 ) -> Generator[Finding, None, timedelta | None]:
-    """Returns how far the bucket's clock is ahead of this machine's. None if that is not known."""
+    """Returns how far the bucket's clock is ahead of this machine's. None if that is not known.
+
+    A wrong clock is no finding here: the check of clocks tells it.
+    """
     if not bucket:
         yield Finding("bucket", "none is set", "set it with --bucket or OVHAI_BUCKET")
         return None
     try:
-        client = make_client(endpoint, region)
-        ahead = Bucket(client).get_time(bucket) - datetime.now(UTC)
-        problem = try_bucket(client, bucket, f"{prefix or ''}/.ovhai/doctor-{uuid.uuid4().hex}".lstrip("/"))
-    except (*S3_ERRORS, ValueError) as error:
-        yield Finding("bucket", f"s3://{bucket}: {error}", get_remedy(error))
+        root = split_storage_prefix(f"s3://{bucket}/{prefix or ''}")[1]
+    except PlaceError as error:
+        yield Finding("bucket", str(error), "correct --bucket or OVHAI_BUCKET, and --prefix or OVHAI_PREFIX")
         return None
-    except BucketError as error:  # its text holds the server's code
-        yield Finding("bucket", str(error), get_remedy(error))
-        return None
-    if problem:
-        yield problem
-    else:
-        yield Finding("bucket", f"s3://{bucket} is readable and writable")
-    return ahead
+    access = get_access_of_variables(endpoint, region)
+    answer = probe_bucket(access, bucket, root, NAMES)
+    if answer.problem:
+        if answer.problem.what != "clock" or answer.ahead is None:
+            yield Finding("bucket", answer.problem.text, answer.problem.remedy)
+        return answer.ahead
+    problem = try_bucket(make_client(access, 10, 30, 2), bucket, f"{root}/.ovhai/doctor-{uuid.uuid4().hex}".lstrip("/"))
+    yield problem or Finding("bucket", f"s3://{bucket} is readable and writable")
+    return answer.ahead
 
 
-def make_client(endpoint: str, region: str | None) -> Any:
-    """A boto3 client with the settings of Snakemake's S3 storage plugin, or else with what boto3 finds by itself."""
-    return boto3.client(
-        "s3",
-        endpoint_url=endpoint or None,
-        region_name=region or None,
-        aws_access_key_id=os.environ.get("SNAKEMAKE_STORAGE_S3_ACCESS_KEY") or None,
-        aws_secret_access_key=os.environ.get("SNAKEMAKE_STORAGE_S3_SECRET_KEY") or None,
-        aws_session_token=os.environ.get("SNAKEMAKE_STORAGE_S3_TOKEN") or None,
-        config=botocore.config.Config(connect_timeout=10, read_timeout=30, retries={"max_attempts": 2}),
+def get_access_of_variables(endpoint: str, region: str | None) -> Access:
+    """With the keys that Snakemake's S3 storage plugin would take, or else with what boto3 finds by itself."""
+    access_key, secret_key, token = (
+        os.environ.get(f"SNAKEMAKE_STORAGE_S3_{name}", "") for name in ("ACCESS_KEY", "SECRET_KEY", "TOKEN")
     )
+    return Access(endpoint, region or "", access_key, secret_key, token)
 
 
 def try_bucket(client: Any, bucket: str, key: str) -> Finding | None:
@@ -94,10 +79,7 @@ def try_bucket(client: Any, bucket: str, key: str) -> Finding | None:
 
 
 def get_remedy(error: Exception) -> str:
-    message = str(error)
-    for code, remedy in REMEDIES.items():
-        if re.search(rf"\b{code}\b", message):
-            return remedy
-    if isinstance(error, botocore.exceptions.NoCredentialsError) or "credentials" in message:
-        return f"set {KEYS}"
-    return "check --endpoint, --region and --bucket"
+    """Reading works, so it is about rights, or the server is not well."""
+    if isinstance(error, botocore.exceptions.ClientError) and get_code(error) in ("AccessDenied", "403"):
+        return "give the S3 user of these keys the role ObjectStore Operator and rights on the bucket"
+    return "try again later, or ask who runs the server"

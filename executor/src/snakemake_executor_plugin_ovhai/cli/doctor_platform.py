@@ -3,9 +3,9 @@
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..client import INSTALL, Client, NotAuthenticatedError, OvhaiError
+from ..datastore import find_datastore_problem
 from ..flavors import check_resources, read_flavors
 from ..job import read_job
 from ..job_spec import Resources
@@ -37,40 +37,19 @@ def check_login(client: Client) -> Generator[Finding, None, dict[str, Any] | Non
 
 
 def check_datastore(client: Client, datastore: str | None, endpoint: str) -> Iterator[Finding]:
-    remedy = "`ovhai datastore add s3 ALIAS ENDPOINT REGION ACCESS_KEY SECRET_KEY` adds one"
     if not datastore:
         yield Finding("data store", "none is set", "set it with --datastore or OVHAI_DATASTORE")
         return
     try:
-        rows = [line.split() for line in client.list_datastores().splitlines()]
+        problem = find_datastore_problem(client.list_datastores(), datastore, endpoint, "--endpoint")
     except OvhaiError as error:
         yield Finding("data store", str(error), "try again later")
         return
-    stores = {row[0]: row[1:] for row in rows if row and row[0] != "ALIAS"}
-    if datastore not in stores:
-        known = [name for name, columns in stores.items() if "s3" in columns]
-        yield Finding(
-            "data store", f"{datastore!r} is unknown; S3 data stores are {', '.join(known) or 'none'}", remedy
-        )
-        return
-    kind = next(iter(stores[datastore]), "")
-    if kind != "s3":
-        yield Finding("data store", f"{datastore} is of type {kind or 'unknown'}, but jobs need type s3", remedy)
-        return
-    address = next((column for column in stores[datastore] if "://" in column), None)
-    if address and endpoint and get_host(address) != get_host(endpoint):
-        yield Finding(
-            "data store",
-            f"{datastore} is at {address}, but Snakemake's storage is at {endpoint}: jobs would read another bucket",
-            "choose a data store and an --endpoint of the same server",
-        )
-        return
-    yield Finding("data store", f"{datastore} is there")
-
-
-def get_host(address: str) -> str:
-    """The server of an address. OVHcloud has two addresses for the same buckets."""
-    return urlsplit(address).netloc.lower().replace(".perf.cloud.ovh", ".io.cloud.ovh")
+    yield (
+        Finding(problem.what, problem.text, problem.remedy)
+        if problem
+        else Finding("data store", f"{datastore} is there")
+    )
 
 
 def check_platform(
@@ -80,6 +59,7 @@ def check_platform(
         records = client.list_records()
     except OvhaiError as error:
         yield Finding("jobs", str(error), "try again later")
+        yield from check_clock([], bucket_ahead)
     else:
         yield from check_clock(records, bucket_ahead)
         yield from check_quota(records, account)
