@@ -47,14 +47,14 @@ from .completion import Completion
 from .credentials import SHORTEST, get_secrets
 from .flavors import check_resources
 from .job_spec import SubmissionError
-from .labels import sanitise
+from .labels import get_workflow_label
 from .logs import LogFollower
 from .notices import Notices
 from .polling import Limits
 from .preflight import check_earlier_jobs, load_flavors, refuse_impossible_jobs
 from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
 from .signatures import OWN_FILE, Retry, Signature, load_signatures
-from .snakemake_jobs import get_job_spec, get_resources
+from .snakemake_jobs import get_job_spec, get_members, get_resources
 from .sources import SourceError, find_file, find_folder, upload_folder
 from .stopper import Stopper
 from .submitter import Submitter
@@ -64,6 +64,7 @@ from .watcher import Watcher
 
 FREE_RETRIES = 5  # a job may be taken away so many times without this being counted as an attempt
 # Snakemake's reasons to run a job only because a job before it runs, or because outputs do not exist (yet).
+UNWILLED = {"forced", "incomplete output files"}
 ONLY_TO_HAVE_OUTPUTS = {"input files updated by another job", "output files have to be generated"}
 
 common_settings = CommonSettings(
@@ -111,7 +112,7 @@ class Executor(RemoteExecutor):
         signatures = self.load_signatures()
         self.flavors = load_flavors(client, self.logger)
         refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors)
-        workflow = sanitise(f"{self.bucket_name}-{self.root}")
+        workflow = get_workflow_label(self.bucket_name, self.root)
         check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
         self.source_volumes = self.upload_sources(bucket)
         self.watcher = self.make_watcher(client, bucket, workflow, signatures, get_storage_secrets(provider.settings))
@@ -175,19 +176,33 @@ class Executor(RemoteExecutor):
             self.retries[job] = "no"
             self.report_job_error(info, msg=f"{job.name} cannot be submitted: {error}\n")
             return
-        records = list(self.workflow.persistence.external_jobids(job)) if not job.is_group() else []
+        records = get_recorded_jobs(self.workflow.persistence, job)
         task = Task(spec, job, unfinished=records)
         if is_marked_incomplete(self.workflow.persistence, job):
             # The head may have died while a submission was under way.
             task.orphaned = not records
             task.not_before = time.monotonic() + 2 * settings.min_interval
-        elif get_reasons(self.dag, job) <= ONLY_TO_HAVE_OUTPUTS:
+        elif get_reasons(self.dag, job) <= ONLY_TO_HAVE_OUTPUTS | self.get_unwilled_reasons(job):
             # Another head may have continued where this one died. Or the job ended after Snakemake looked for its
             # outputs. An earlier result for the same inputs is as good as a new one.
             task.orphaned = True
         info.aux = {"task": task}
         self.report_job_submission(info, register_job=False)
         self.new_jobs.set()
+
+    def get_unwilled_reasons(self, job: JobExecutorInterface) -> set[str]:
+        """Snakemake also says "forced" of outputs that its records called incomplete when it planned.
+
+        Another head in the same folder may have completed them since, so the records do not tell any more.
+        """
+        settings = self.workflow.dag_settings
+        rules = {member.rule.name for member in get_members(job)}
+        # A target given with --forcerun may be a file, whose rule is not looked for here.
+        by_user = settings.forceall or settings.forcetargets or (set(settings.forcerun) - self.get_other_rules(rules))
+        return set() if by_user else UNWILLED
+
+    def get_other_rules(self, rules: set[str]) -> set[str]:
+        return {rule.name for rule in self.workflow.rules} - rules
 
     def handle_job_error(self, job: JobExecutorInterface) -> None:
         """Snakemake compares the attempt with `retries` right after this call, so the attempt is set here."""
@@ -276,13 +291,14 @@ def is_marked_incomplete(persistence: Any, job: JobExecutorInterface) -> bool:
     return any(asyncio.run(persistence.incomplete(member)) for member in get_members(job))
 
 
+def get_recorded_jobs(persistence: Any, job: JobExecutorInterface) -> list[str]:
+    """Ids of the platform's jobs that Snakemake's records name, also those of a group's members that ran alone."""
+    return list(dict.fromkeys(job_id for member in get_members(job) for job_id in persistence.external_jobids(member)))
+
+
 def get_reasons(dag: Any, job: JobExecutorInterface) -> set[str]:
     """Why Snakemake runs the job, in its own words."""
     return {name for member in get_members(job) for name in dag.reason(member).get_names()}
-
-
-def get_members(job: JobExecutorInterface) -> list[JobExecutorInterface]:
-    return list(job.jobs) if job.is_group() else [job]
 
 
 def get_storage_secrets(settings: Any) -> list[str]:
