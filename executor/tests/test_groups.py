@@ -96,6 +96,8 @@ def test_rules_of_a_group_that_do_not_fit_together_are_named_before_anything_sta
     run = head.run(*GROUP)
     assert run.returncode == 1 and "Traceback" not in run.stdout
     assert re.search(r"group g: its rules ask for different flavors, ai1-1-gpu \(rule join\) and l4-1-gpu", run.stdout)
+    write_parts(head, flavor='"ai1-1-gpu", partition=lambda wildcards: f"p{wildcards.n}"')
+    assert re.search(r"group g: .* different texts as resource partition, p1 \(rule part\)", head.run(*GROUP).stdout)
     write_parts(head, runtime="5000")
     assert re.search(r"group g: runtime is 15010 minutes; allowed are 1 to 10,080", head.run(*GROUP).stdout)
     assert head.platform.jobs() == []

@@ -23,6 +23,7 @@ from .snakemake_jobs import (
     find_flavor_problem,
     find_image_problem,
     find_problems,
+    find_text_problems,
     get_image,
     get_resources,
     get_stored,
@@ -71,6 +72,8 @@ def find_group_problems(
     """What its rules, of which each is possible by itself, cannot do together."""
     members = [step for step in group.jobs if not step.is_local]
     problems = [find_image_problem(get_image(step, settings.image) for step in members), find_flavor_problem(members)]
+    if not problems[-1]:
+        problems += [text for level in group.dag.toposorted(group.jobs) for text in find_text_problems(level)]
     resources, memory = get_resources(group, settings.default_runtime)
     if resources:
         problems += check_resources(resources, flavors, memory)

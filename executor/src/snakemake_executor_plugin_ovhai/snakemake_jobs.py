@@ -13,6 +13,7 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from .job_spec import JobSpec, Member, Resources, SubmissionError
 from .volumes import StoredFile, Volume, VolumeError, plan_volumes
 
+MEASURED = {"mem", "disk"}  # texts with a unit, which Snakemake reads as numbers
 KINDS = ("script", "run", "notebook", "wrapper", "cwl")
 
 
@@ -57,12 +58,31 @@ def find_flavor_problem(members: Iterable[JobExecutorInterface]) -> str | None:
     """members: of a group. A flavor that depends on files is checked when the job is submitted."""
     rules: dict[str, str] = {}  # flavor -> a rule that asks for it
     for member in members:
-        with contextlib.suppress(Exception):
-            rules.setdefault(str(member.resources.get("flavor", "")), member.rule.name)
+        if flavor := get_known_texts(member).get("flavor"):
+            rules.setdefault(flavor, member.rule.name)
     if len(rules) < 2:
         return None
-    named = " and ".join(f"{flavor or 'none'} (rule {rule})" for flavor, rule in sorted(rules.items()))
+    named = " and ".join(f"{flavor} (rule {rule})" for flavor, rule in sorted(rules.items()))
     return f"its rules ask for different flavors, {named}, but a group runs on one machine; give them the same flavor"
+
+
+def find_text_problems(level: Iterable[JobExecutorInterface]) -> list[str]:
+    """level: members of a group of which none needs another's files. Snakemake ends if their texts differ."""
+    texts = [(member.rule.name, get_known_texts(member)) for member in level]
+    problems = []
+    for name in sorted({name for _, known in texts for name in known} - MEASURED):
+        rules = {known.get(name, "none"): rule for rule, known in texts}
+        if len(rules) > 1:
+            named = " and ".join(f"{value} (rule {rule})" for value, rule in sorted(rules.items()))
+            problems.append(f"its rules have different texts as resource {name}, {named}; give them the same one")
+    return problems
+
+
+def get_known_texts(job: JobExecutorInterface) -> dict[str, str]:
+    """Those of its resources that are texts, as far as they do not depend on files that do not exist yet."""
+    with contextlib.suppress(Exception):  # functions of the user
+        return {name: value for name, value in job.resources.items() if type(value) is str}
+    return {}
 
 
 def get_members(job: JobExecutorInterface) -> list[JobExecutorInterface]:
@@ -87,12 +107,13 @@ def get_resources(job: JobExecutorInterface, default_runtime: int) -> tuple[Reso
     found = [get_own_resources(member, default_runtime) for member in job.jobs]
     known = [resources for resources, _ in found if resources]
     memory = max((memory for _, memory in found if memory), default=None)
-    if len(known) < len(found) or len({resources.flavor for resources in known}) > 1:
+    flavors = {resources.flavor for resources in known if resources.flavor}
+    if len(known) < len(found) or len(flavors) > 1:
         return None, memory
     return Resources(
         gpu=max(resources.gpu for resources in known),
         cpu=max(resources.cpu for resources in known),
-        flavor=known[0].flavor,
+        flavor=next(iter(flavors), ""),
         runtime=sum(resources.runtime for resources in known),
     ), memory
 
