@@ -10,13 +10,14 @@ A map for newcomers, in the order in which data flows:
     snakemake_jobs.py   a Snakemake job becomes a job spec: job_spec.py, volumes.py, flavors.py
     task.py             the state of one job spec on its way through the platform, and its result
     watcher.py          checks all jobs at intervals (polling.py) and moves each task one step forward:
-      fingerprint.py      which work is it?
+      fingerprint.py      which work is it? identity.py tells it for each output file
       decision.py         which of the platform's jobs does this work? (a pure function)
       submitter.py        nobody does it: submit a job; arguments.py writes the command line
       stopper.py          two do it: stop one
       logs.py             the job runs: its log goes into a file
       completion.py       the job has ended: verify its outputs, or explain why it failed (diagnosis.py, signatures.py)
     notices.py          what the user is told meanwhile
+    leaving.py          signals: Ctrl-C stops the jobs, SIGTERM and SIGHUP leave them to the next run
 
 These modules reach the outside:
 
@@ -48,6 +49,7 @@ from .credentials import SHORTEST, get_secrets
 from .flavors import check_resources
 from .job_spec import SubmissionError
 from .labels import get_workflow_label
+from .leaving import Leaving, take_over_sigterm
 from .logs import LogFollower
 from .notices import Notices
 from .polling import Limits
@@ -116,6 +118,9 @@ class Executor(RemoteExecutor):
         check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
         self.source_volumes = self.upload_sources(bucket)
         self.watcher = self.make_watcher(client, bucket, workflow, signatures, get_storage_secrets(provider.settings))
+        self.leaving = Leaving(self.workflow.persistence.unlock, self.watcher.get_job_ids)
+        self.leaving.install()
+        take_over_sigterm(self.leaving, self.logger)
 
     def load_signatures(self) -> list[Signature]:
         """The user's own come first, since the first one that matches counts."""
@@ -162,6 +167,10 @@ class Executor(RemoteExecutor):
         )
 
     # The scheduler's thread calls these -----------------------------------------------------------------------------
+
+    def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
+        self.leaving.install()  # in case another part of Snakemake has set its own handlers
+        super().run_jobs(jobs)
 
     def run_job(self, job: JobExecutorInterface) -> None:
         """Hand the job over to the watching thread. Neither the quota nor an outage may hold up the scheduler."""
@@ -226,8 +235,10 @@ class Executor(RemoteExecutor):
         if self.watcher is None:
             return
         self.watcher.stop_submitting()
+        if self.leaving.reason:
+            self.watcher.notices.info(self.leaving.describe_jobs())
         with self.check_lock:
-            if self.settings.detach:
+            if self.settings.detach or self.leaving.reason:
                 self.watcher.detach()
             else:
                 self.watcher.cancel(self.settings.stop_limit * 60)

@@ -255,9 +255,13 @@ class Watcher:
         """Stop watching, and leave the jobs to the next run."""
         self.submitter.close(wait=True)
         self.followers.stop_all()
-        job_ids = [task.job_id for task in self.tasks if task.job_id]
+        job_ids = self.get_job_ids()
         if job_ids:
             self.notices.info(f"{len(job_ids)} jobs keep running, and the next run finds them: {', '.join(job_ids)}")
+
+    def get_job_ids(self) -> list[str]:
+        """May be called during a check."""
+        return list(dict.fromkeys(task.job_id for task in list(self.tasks) if task.job_id))
 
     def close(self) -> None:
         self.submitter.close(wait=False)
