@@ -1,13 +1,17 @@
 """The head is told to end: by Ctrl-C, by a closed terminal, by a service manager. The next run goes on."""
 
-import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
-from heads import SNAKEFILE, Head, finish, states
+from heads import Head, finish, states
+from snakemake.scheduling.job_scheduler import JobScheduler
 from submission import wait_until
+
+from snakemake_executor_plugin_ovhai.leaving import Leaving, take_over_sigterm
 
 LOCAL = """\
 rule all:
@@ -37,7 +41,7 @@ def test_a_head_that_is_told_to_end_leaves_its_jobs_to_the_next_run(head: Head, 
     assert process.wait(30) == 1
     assert time.monotonic() - begin < 15
     assert states(head) == ["RUNNING"] * 2
-    assert number.name in get_log(head) and "2 jobs keep running and cost money" in get_log(head)
+    assert number.name in get_log(head) and "2 jobs keep running, and the next run finds them" in get_log(head)
     assert "Traceback" not in head.said()
     assert "is already there" in finish(head, "--config", "scenes=a,b")
     assert states(head) == ["DONE"] * 2
@@ -83,15 +87,23 @@ def is_sleeping_in(folder: Path, process: Path) -> bool:
         return False
 
 
-def test_a_head_under_nohup_outlives_its_terminal(head: Head) -> None:
-    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def test_a_head_under_nohup_outlives_its_terminal() -> None:
+    previous = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)}
     try:
-        process = head.write(make="sleep 3;").start()
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        Leaving(lambda: None, list).install()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN != signal.getsignal(signal.SIGTERM)
     finally:
-        signal.signal(signal.SIGHUP, previous)
-    wait_until(lambda: states(head) == ["RUNNING"])
-    process.send_signal(signal.SIGHUP)
-    assert process.wait(60) == 0, head.said()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def test_another_version_of_snakemake_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(JobScheduler, "exit_gracefully")
+    said: list[str] = []
+    logger: Any = SimpleNamespace(warning=said.append)
+    take_over_sigterm(Leaving(lambda: None, list), logger)
+    assert "does not know this version of Snakemake" in said[0]
 
 
 def test_a_second_ctrl_c_ends_with_words(head: Head) -> None:

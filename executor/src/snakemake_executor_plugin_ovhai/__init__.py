@@ -236,7 +236,7 @@ class Executor(RemoteExecutor):
             return
         self.watcher.stop_submitting()
         if self.leaving.reason:
-            self.watcher.notices.info(self.leaving.describe_jobs())
+            self.logger.info(f"{self.leaving.reason}. Jobs keep running and cost money.")
         with self.check_lock:
             if self.settings.detach or self.leaving.reason:
                 self.watcher.detach()

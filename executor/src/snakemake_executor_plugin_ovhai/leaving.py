@@ -3,10 +3,11 @@
 Ctrl-C (SIGINT)                    Snakemake stops all jobs. A second one ends the wait for the platform's confirmation.
 SIGTERM, SIGHUP (closed terminal)  the head ends within seconds and leaves the jobs to the next run.
 
-Snakemake's own handler of SIGTERM waits for all running jobs. It also takes a lock that the interrupted thread may hold,
-and then it waits for ever. The handlers here take no lock and write no log, since a log has locks too.
+Snakemake's own handler of SIGTERM waits for all running jobs. It also takes a lock that the interrupted thread may
+hold, and then it waits for ever. The handlers here take no lock and write no log, since a log has locks too.
 """
 
+import contextlib
 import os
 import signal
 import sys
@@ -77,8 +78,8 @@ class Leaving:
                 f"them: snakemake-ovhai stop {names}"
             )
         return (
-            "Interrupted again, so the run ends before the platform has confirmed that all jobs stopped. They may still "
-            f"cost money. To stop them: snakemake-ovhai stop {names}"
+            "Interrupted again, so the run ends before the platform has confirmed that all jobs stopped. They may "
+            f"still cost money. To stop them: snakemake-ovhai stop {names}"
         )
 
     def end_in_time(self) -> None:
@@ -88,10 +89,8 @@ class Leaving:
 
     def end_now(self) -> None:
         """Without the ends of threads, of which one may wait for a program that hangs."""
-        try:
+        with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
             os.write(sys.stderr.fileno(), f"\n{self.describe_jobs()}\n".encode())
-        except (OSError, ValueError):  # the terminal is gone
-            pass
         try:
             self.unlock()
         finally:
@@ -104,8 +103,8 @@ def take_over_sigterm(leaving: Leaving, logger: Logger) -> None:
 
     if not callable(getattr(JobScheduler, "exit_gracefully", None)):
         logger.warning(
-            "The executor ovhai does not know this version of Snakemake. Until the first job is submitted, SIGTERM waits "
-            "for the rules that run on this machine."
+            "The executor ovhai does not know this version of Snakemake. Until the first job is submitted, SIGTERM "
+            "waits for the rules that run on this machine."
         )
         return
     JobScheduler.exit_gracefully = lambda scheduler, *arguments: leaving.leave(*arguments)
