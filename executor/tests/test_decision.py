@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from snakemake_executor_plugin_ovhai.decision import Claim, Decision, decide
+from snakemake_executor_plugin_ovhai.identity import VARIABLE, read_outputs, write_outputs
 from snakemake_executor_plugin_ovhai.job import KNOWN, Job
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
@@ -144,7 +146,114 @@ def test_the_same_work_that_is_just_being_stopped_is_waited_for() -> None:
     assert decide(CLAIM, [ending]) == Decision("wait", ending)
 
 
+# Jobs that share some files
+
+
+def run(id: str, outputs: dict[str, str], state: str = "RUNNING", second: int = 0, **labels: str) -> Job:
+    """outputs: name of each file -> fingerprint."""
+    labels = {f"snakemake-{name}": value for name, value in labels.items()}
+    variables = {VARIABLE: write_outputs(outputs)}
+    return Job(id, state, created_at=EPOCH + timedelta(seconds=second), labels=labels, variables=variables)
+
+
+def claim(outputs: dict[str, str], **known: Any) -> Claim:
+    return Claim("".join(outputs), "".join(outputs.values()), outputs=outputs, **known)
+
+
+FRAMES, POSES = {"frames": "f1"}, {"poses": "p1"}
+
+
+def test_a_group_that_makes_these_files_from_the_same_work_is_taken() -> None:
+    group = run("g", FRAMES | POSES)
+    assert decide(claim(FRAMES), [group]) == Decision("watch", group)
+    done = replace(group, state="DONE")
+    assert decide(claim(FRAMES), [done]) == Decision("submit")
+    assert decide(claim(FRAMES, orphaned=True), [done]) == Decision("ended", done)
+    assert decide(claim(FRAMES, unfinished=["g"]), [done]) == Decision("ended", done)
+
+
+def test_a_job_that_shares_one_file_and_does_other_work_is_stopped_first() -> None:
+    group = run("g", FRAMES | POSES)
+    assert decide(claim({"frames": "f2"}), [group]) == Decision("wait", group, (group,))
+    assert decide(claim({"frames": "f1", "more": "m1"}), [group]) == Decision("wait", group, (group,))
+    alone = run("a", FRAMES)
+    assert decide(claim(FRAMES | POSES), [alone]) == Decision("wait", alone, (alone,))
+    assert decide(claim(FRAMES | POSES), [replace(alone, state="INTERRUPTING")]).action == "wait"
+    assert decide(claim(FRAMES | POSES, orphaned=True), [replace(alone, state="DONE")]) == Decision("submit")
+    assert decide(claim(FRAMES), [run("x", {"elsewhere": "f1"})]) == Decision("submit")
+
+
+def test_two_live_jobs_that_share_a_file_never_go_on_together() -> None:
+    """Both heads had old lists when they submitted. They agree, whichever looks first."""
+    group, alone = run("g", FRAMES | POSES, second=2), run("a", FRAMES, second=1)
+    for mine in (claim(FRAMES | POSES, job_id="g"), claim(FRAMES, job_id="a"), claim(FRAMES)):
+        assert decide(mine, [alone, group]) == Decision("watch", group, (alone,))
+    one, two = run("1", {"a": "a", "b": "b"}, second=1), run("2", {"b": "b", "c": "c"}, second=2)
+    assert decide(claim({"a": "a", "b": "b"}, job_id="1"), [one, two]) == Decision("watch", one, (two,))
+    assert decide(claim({"b": "b", "c": "c"}, job_id="2"), [one, two]) == Decision("wait", one, (two,))
+    old, new = run("o", {"a": "old"}, second=1), run("n", {"a": "new"}, second=2)
+    assert decide(claim({"a": "old"}, job_id="o"), [old, new]) == Decision("watch", old, (new,))
+    assert decide(claim({"a": "new"}, job_id="n"), [old, new]) == Decision("wait", old, (new,))
+
+
+def test_labels_in_other_letters_or_cut_change_nothing() -> None:
+    job = run("g", FRAMES | POSES, target="TARGET", fingerprint="PRINT", rule="fr")
+    upper = replace(job, variables={VARIABLE: job.variables[VARIABLE].upper()})
+    assert decide(claim(FRAMES), [upper]).action == "watch"
+    assert decide(CLAIM, [replace(job, variables={})]).action == "watch"
+
+
+def test_what_is_written_about_outputs_can_be_read() -> None:
+    outputs = {"aa": "11", "bb": "22", "cc": "11"}
+    assert read_outputs(run("a", outputs)) == outputs
+    assert read_outputs(Job("a", "RUNNING")) == {}
+    assert read_outputs(Job("a", "RUNNING", variables={VARIABLE: "--..-"})) == {}
+
+
+def test_a_job_stopped_in_favour_of_an_older_one_does_not_hide_its_result() -> None:
+    """Two heads race in one folder. The loser wrote its job into the records last, and both heads were killed."""
+    done, loser = make("a", "DONE", second=1, stopped=9), make("b", "INTERRUPTED", second=2)
+    assert decide(replace(CLAIM, unfinished=["b"]), [loser, done]) == Decision("ended", done)
+    early = make("a", "DONE", second=0, stopped=1)  # its outputs were removed before the loser was submitted
+    assert decide(replace(CLAIM, unfinished=["b"]), [loser, early]) == Decision("submit")
+
+
 # Properties
+
+files = st.dictionaries(st.sampled_from("abc"), st.sampled_from("12"), min_size=1)
+names = st.sampled_from("uvwxyz")
+sharing = st.lists(
+    st.builds(run, names, files, st.sampled_from(sorted(KNOWN)), st.integers(0, 5)),
+    max_size=5,
+    unique_by=lambda job: job.id,
+)
+
+
+@given(sharing, files, st.booleans(), st.lists(names, max_size=2))
+def test_whatever_the_grouping_nothing_starts_beside_a_job_that_shares_a_file(
+    jobs: list[Job], outputs: dict[str, str], orphaned: bool, unfinished: list[str]
+) -> None:
+    decision = decide(claim(outputs, orphaned=orphaned, unfinished=unfinished), jobs)
+    sharers = [job for job in jobs if read_outputs(job).keys() & outputs]
+    if any(not job.ended for job in sharers):
+        assert decision.action in ("watch", "wait", "ended")
+    assert all(job in sharers and job.live for job in decision.stop)
+    if decision.action == "watch":
+        assert {job.id for job in sharers if job.live} - {decision.job and decision.job.id} == get_ids(decision.stop)
+
+
+@given(sharing)
+def test_of_live_jobs_that_share_files_no_two_heads_stop_both(jobs: list[Job]) -> None:
+    """Each live job has its head. The first of them goes on, and no job goes on beside one that shares a file."""
+    live = [job for job in jobs if job.live]
+    stopped = {
+        stop.id for job in live for stop in decide(claim(read_outputs(job), job_id=job.id), jobs).stop
+    }  # one check of each head
+    left = [job for job in live if job.id not in stopped]
+    assert bool(left) == bool(live)
+    for one in left:
+        assert not any(read_outputs(one).keys() & read_outputs(two) for two in left if two is not one)
+
 
 ids = st.sampled_from("abcdef")
 jobs = st.builds(
@@ -191,8 +300,12 @@ def test_two_heads_choose_the_same_winner_and_stop_only_losers(
     live = [job for job in get_same(jobs) if job.live]
     for decision in (first, second):
         if live and not (decision.action == "ended" and decision.job and decision.job.state == "DONE"):
-            assert decision.action == "watch"
-            assert decision.job == min(live, key=lambda job: job.age_key)
+            first_of_all = min(
+                (job for job in jobs if job.live and job.labels["snakemake-target"] == "target"),
+                key=lambda job: job.age_key,
+            )
+            assert decision.job == (min(live, key=lambda job: job.age_key) if first_of_all in live else first_of_all)
+            assert decision.action == ("watch" if first_of_all in live else "wait")
         assert decision.job not in decision.stop or decision.action == "wait"
     if first.action == second.action == "watch" and live:
         assert (first.job, get_ids(first.stop)) == (second.job, get_ids(second.stop))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from snakemake_executor_plugin_ovhai.job import Job
-from snakemake_executor_plugin_ovhai.leftovers import find_failed_writer, find_jobs
+from snakemake_executor_plugin_ovhai.leftovers import find_failed_writer
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -35,11 +35,3 @@ def test_a_job_that_ended_well_may_have_written_it() -> None:
     assert find_failed_writer(at(8), [failed, good]) is None
     assert find_failed_writer(at(8), [failed, replace(good, push_failed=True)]) is not None
     assert find_failed_writer(at(8), [failed, replace(good, state="RUNNING")]) == failed
-
-
-def test_jobs_are_known_by_their_labels_in_groups_too() -> None:
-    job = make("a", "DONE", 0, 1)
-    assert find_jobs([job], "w", "poses", {"scene": "a"}) == [job]
-    assert find_jobs([job], "w", "pose", {"scene": "a"}) == []
-    assert find_jobs([job], "w", "poses", {"scene": "b"}) == []
-    assert find_jobs([job], "other", "poses", {"scene": "a"}) == []

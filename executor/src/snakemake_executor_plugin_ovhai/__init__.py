@@ -11,7 +11,7 @@ A map for newcomers, in the order in which data flows:
     snakemake_jobs.py   a Snakemake job becomes a job spec: job_spec.py, volumes.py, flavors.py
     task.py             the state of one job spec on its way through the platform, and its result
     watcher.py          checks all jobs at intervals (polling.py) and moves each task one step forward:
-      fingerprint.py      which work is it?
+      fingerprint.py      which work is it? identity.py tells it for each output file
       decision.py         which of the platform's jobs does this work? (a pure function)
       submitter.py        nobody does it: submit a job; arguments.py writes the command line
       stopper.py          two do it: stop one
@@ -19,6 +19,7 @@ A map for newcomers, in the order in which data flows:
       completion.py       the job has ended: verify its outputs, or explain why it failed (diagnosis.py, signatures.py)
       rescue.py           its files could not be copied to the bucket: have them copied again
     notices.py          what the user is told meanwhile; errors.py is how the plugin ends a run
+    leaving.py          signals: Ctrl-C stops the jobs, SIGTERM and SIGHUP leave them to the next run
 
 These modules reach the outside:
 
@@ -50,7 +51,8 @@ from .errors import WorkflowError
 from .first_words import FOUND
 from .flavors import check_resources
 from .job_spec import SubmissionError
-from .labels import sanitise
+from .labels import get_workflow_label
+from .leaving import Leaving, take_over_sigterm
 from .logs import LogFollower
 from .notices import Notices
 from .place import PlaceError, split_storage_prefix
@@ -59,7 +61,7 @@ from .preflight import check_earlier_jobs, load_flavors, load_quota, refuse_impo
 from .rescue import Rescuer
 from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
 from .signatures import OWN_FILE, Retry, Signature, load_signatures
-from .snakemake_jobs import get_job_spec, get_resources
+from .snakemake_jobs import get_job_spec, get_members, get_resources
 from .sources import SourceError, find_file, find_folder, upload_folder
 from .stopper import Stopper
 from .submitter import Submitter
@@ -69,6 +71,7 @@ from .watcher import Watcher
 
 FREE_RETRIES = 5  # a job may be taken away so many times without this being counted as an attempt
 # Snakemake's reasons to run a job only because a job before it runs, or because outputs do not exist (yet).
+UNWILLED = {"forced", "incomplete output files"}
 ONLY_TO_HAVE_OUTPUTS = {"input files updated by another job", "output files have to be generated"}
 
 common_settings = CommonSettings(
@@ -119,10 +122,13 @@ class Executor(RemoteExecutor):
         self.flavors = load_flavors(client, self.logger)
         self.quota = load_quota(client, FOUND.account)
         refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors, self.quota)
-        workflow = sanitise(f"{self.bucket_name}-{self.root}")
+        workflow = get_workflow_label(self.bucket_name, self.root)
         check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
         self.source_volumes = self.upload_sources(bucket)
         self.watcher = self.make_watcher(client, bucket, workflow, signatures, get_storage_secrets(provider.settings))
+        self.leaving = Leaving(self.workflow.persistence.unlock, self.watcher.get_job_ids)
+        self.leaving.install()
+        take_over_sigterm(self.leaving, self.logger)
 
     def load_signatures(self) -> list[Signature]:
         """The user's own come first, since the first one that matches counts."""
@@ -174,6 +180,10 @@ class Executor(RemoteExecutor):
 
     # The scheduler's thread calls these -----------------------------------------------------------------------------
 
+    def run_jobs(self, jobs: list[JobExecutorInterface]) -> None:
+        self.leaving.install()  # in case another part of Snakemake has set its own handlers
+        super().run_jobs(jobs)
+
     def run_job(self, job: JobExecutorInterface) -> None:
         """Hand the job over to the watching thread. Neither the quota nor an outage may hold up the scheduler."""
         info = SubmittedJobInfo(job)
@@ -187,13 +197,13 @@ class Executor(RemoteExecutor):
             self.retries[job] = "no"
             self.report_job_error(info, msg=f"{job.name} cannot be submitted: {error}\n")
             return
-        records = list(self.workflow.persistence.external_jobids(job)) if not job.is_group() else []
+        records = get_recorded_jobs(self.workflow.persistence, job)
         task = Task(spec, job, unfinished=records)
         if is_marked_incomplete(self.workflow.persistence, job):
             # The head may have died while a submission was under way.
             task.orphaned = not records
             task.not_before = time.monotonic() + 2 * settings.min_interval
-        elif get_reasons(self.dag, job) <= ONLY_TO_HAVE_OUTPUTS:
+        elif get_reasons(self.dag, job) <= ONLY_TO_HAVE_OUTPUTS | self.get_unwilled_reasons(job):
             # Another head may have continued where this one died. Or the job ended after Snakemake looked for its
             # outputs. An earlier result for the same inputs is as good as a new one.
             task.orphaned = True
@@ -201,6 +211,20 @@ class Executor(RemoteExecutor):
         info.aux = {"task": task}
         self.report_job_submission(info, register_job=False)
         self.new_jobs.set()
+
+    def get_unwilled_reasons(self, job: JobExecutorInterface) -> set[str]:
+        """Snakemake also says "forced" of outputs that its records called incomplete when it planned.
+
+        Another head in the same folder may have completed them since, so the records do not tell any more.
+        """
+        settings = self.workflow.dag_settings
+        rules = {member.rule.name for member in get_members(job)}
+        # A target given with --forcerun may be a file, whose rule is not looked for here.
+        by_user = settings.forceall or settings.forcetargets or (set(settings.forcerun) - self.get_other_rules(rules))
+        return set() if by_user else UNWILLED
+
+    def get_other_rules(self, rules: set[str]) -> set[str]:
+        return {rule.name for rule in self.workflow.rules} - rules
 
     def handle_job_error(self, job: JobExecutorInterface) -> None:
         """Snakemake compares the attempt with `retries` right after this call, so the attempt is set here."""
@@ -224,8 +248,10 @@ class Executor(RemoteExecutor):
         if self.watcher is None:
             return
         self.watcher.stop_submitting()
+        if self.leaving.reason:
+            self.logger.info(f"{self.leaving.reason}. Jobs keep running and cost money.")
         with self.check_lock:
-            if self.settings.detach:
+            if self.settings.detach or self.leaving.reason:
                 self.watcher.detach()
             else:
                 self.watcher.cancel(self.settings.stop_limit * 60)
@@ -290,13 +316,14 @@ def is_marked_incomplete(persistence: Any, job: JobExecutorInterface) -> bool:
     return any(asyncio.run(persistence.incomplete(member)) for member in get_members(job))
 
 
+def get_recorded_jobs(persistence: Any, job: JobExecutorInterface) -> list[str]:
+    """Ids of the platform's jobs that Snakemake's records name, also those of a group's members that ran alone."""
+    return list(dict.fromkeys(job_id for member in get_members(job) for job_id in persistence.external_jobids(member)))
+
+
 def get_reasons(dag: Any, job: JobExecutorInterface) -> set[str]:
     """Why Snakemake runs the job, in its own words."""
     return {name for member in get_members(job) for name in dag.reason(member).get_names()}
-
-
-def get_members(job: JobExecutorInterface) -> list[JobExecutorInterface]:
-    return list(job.jobs) if job.is_group() else [job]
 
 
 def get_storage_secrets(settings: Any) -> list[str]:

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 
+from .identity import VARIABLE, write_outputs
 from .job_spec import JobSpec, SubmissionError
 from .labels import make_labels
 from .volumes import WORKDIR
@@ -21,10 +22,13 @@ def get_labels(spec: JobSpec, workflow: str, target: str, fingerprint: str) -> d
     return make_labels(labels | {f"wildcard-{name}": value for name, value in spec.wildcards.items()})
 
 
-def get_arguments(spec: JobSpec, labels: Mapping[str, str], datastore: str) -> list[str]:
+def get_arguments(
+    spec: JobSpec, labels: Mapping[str, str], datastore: str, outputs: Mapping[str, str] | None = None
+) -> list[str]:
     """Everything after `ovhai job run`. Options stand before `--`, since all after it belongs to the container.
 
-    SubmissionError if the command is too long for the operating system.
+    outputs: id of each output -> fingerprint (identity.py). SubmissionError if the command, or the list of outputs, is
+    too long for the operating system.
     """
     resources = spec.resources
     arguments = ["--name", spec.name]
@@ -32,6 +36,8 @@ def get_arguments(spec: JobSpec, labels: Mapping[str, str], datastore: str) -> l
         arguments += ["--label", f"{name}={value}"]
     # A job runs as a user without a home folder, and many programs write caches there.
     arguments += ["--env", "HOME=/tmp", "--env", f"SNAKEMAKE_ATTEMPT={spec.attempt}"]
+    if outputs:
+        arguments += ["--env", f"{VARIABLE}={write_outputs(outputs)}"]
     for volume in spec.volumes:
         arguments += ["--volume", volume.argument(datastore)]
     arguments += ["--gpu", str(resources.gpu)] if resources.gpu else ["--cpu", str(resources.cpu)]
@@ -45,6 +51,8 @@ def get_arguments(spec: JobSpec, labels: Mapping[str, str], datastore: str) -> l
             f"its command has {size:,} bytes, but {LONGEST_ARGUMENT:,} is the most that the operating system "
             "accepts; put long lists of files into an input file"
         )
+    if max(map(len, arguments)) > LONGEST_ARGUMENT:
+        raise SubmissionError(f"it has {len(spec.outputs):,} outputs, too many for one job; make its group smaller")
     return [*arguments, spec.image, "--", "bash", "-c", script]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from .bucket import Bucket, BucketError
 from .diagnosis import RETRIED, Failure, diagnose, format_failure
+from .identity import get_output_id, read_outputs
 from .job import LONG_AGO, Job
 from .labels import get_submission_time
 from .logs import LogFollower
@@ -70,7 +71,9 @@ class Completion:
     def find_problem(self, task: Task, job: Job) -> str:
         since = get_submission_time(job) or LONG_AGO
         if task.orphaned:  # an earlier job's result, which is stale for Snakemake if an input is newer
-            since = max(since, task.newest_input)
+            own = read_outputs(job)  # of which some may be inputs of the task, if the job runs a group
+            inputs = [info.modified for file, info in task.inputs.items() if get_output_id(file) not in own]
+            since = max([since, *inputs])
         for file in task.spec.outputs:
             info = self.bucket.get_info(file)
             if info is None:

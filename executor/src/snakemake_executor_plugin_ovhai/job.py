@@ -43,6 +43,7 @@ class Job:
     created_at: datetime | None = None
     name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)  # of its environment
     exit_code: int | None = None
     info_code: str = ""
     info: str = ""
@@ -123,6 +124,7 @@ def read_job(record: object) -> Job | None:
         created_at=read_time(record.get("createdAt")) or read_time(status.get("queuedAt")),
         name=get_text(spec, "name"),
         labels={str(name): str(value) for name, value in get_map(spec, "labels").items()},
+        variables=read_variables(spec),
         exit_code=read_int(status.get("exitCode")),
         info_code=code,
         info=get_text(info, "message"),
@@ -138,6 +140,12 @@ def read_job(record: object) -> Job | None:
         stopped_at=read_time(status.get("stoppedAt")),
         finalized_at=read_time(status.get("finalizedAt")),
     )
+
+
+def read_variables(spec: Mapping[str, Any]) -> dict[str, str]:
+    """Older versions of the platform write `env` instead of `envVars`."""
+    entries = [*get_list(spec, "env"), *get_list(spec, "envVars")]
+    return {get_text(entry, "name"): get_text(entry, "value") for entry in entries if isinstance(entry, Mapping)}
 
 
 def is_push(sync: object) -> bool:

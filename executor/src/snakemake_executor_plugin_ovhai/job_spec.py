@@ -22,6 +22,16 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class Member:
+    """One Snakemake job of a spec, with what its outputs depend on."""
+
+    command: str
+    params: object
+    inputs: tuple[StoredFile, ...]
+    outputs: tuple[StoredFile, ...]
+
+
+@dataclass(frozen=True)
 class JobSpec:
     """One Snakemake job or group, apart from what each submission adds."""
 
@@ -37,6 +47,10 @@ class JobSpec:
     updated: tuple[StoredFile, ...]  # outputs with Snakemake's flag update(): the job continues from their old content
     logs: tuple[StoredFile, ...]
     volumes: tuple[Volume, ...]
+    members: tuple[Member, ...] = ()  # of a group, in the order in which they run
+
+    def get_members(self) -> tuple[Member, ...]:
+        return self.members or (Member(self.command, self.params, self.inputs, self.outputs),)
 
     @property
     def name(self) -> str:

@@ -3,11 +3,12 @@
 workflow              bucket and prefix of the workflow
 rule, wildcard-NAME   the Snakemake job; the rules of a group are joined by "-"
 attempt               number of the attempt
-target, fingerprint   which work it does (fingerprint.py)
+target, fingerprint   which work it does (fingerprint.py); the single files stand elsewhere (identity.py)
 submission            a random mark of one submission, to find a job whose reply was lost
 submitted             time of the submission by the bucket's clock, in seconds since 1970
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -32,6 +33,17 @@ def make_labels(values: Mapping[str, str]) -> dict[str, str]:
 
 def get_label(job: Job, name: str) -> str:
     return job.labels.get(LABEL_PREFIX + name, "")
+
+
+def get_checksum_label(job: Job, name: str) -> str:
+    """A label of hexadecimal digits, whichever letters the platform shows."""
+    return get_label(job, name).lower()
+
+
+def get_workflow_label(bucket: str, root: str) -> str:
+    """Two workflows never have the same label, however long their prefixes are: it ends with a checksum."""
+    checksum = hashlib.sha256(f"{bucket}/{root}".encode()).hexdigest()[:8]
+    return f"{sanitise(f'{bucket}-{root}')[:50].strip('._-')}-{checksum}".lower()
 
 
 def get_wildcards(job: Job) -> dict[str, str]:

@@ -5,11 +5,11 @@ them. But the platform may lose a job and still copy its files to the bucket. If
 them. A head in another folder has no record that says "incomplete", so for Snakemake the files are simply there.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from .job import Job
-from .labels import get_label, get_submission_time, sanitise
+from .labels import get_submission_time
 
 TOLERANCE = timedelta(minutes=1)  # between the clocks of platform and bucket
 
@@ -29,15 +29,3 @@ def may_have_written(modified: datetime, job: Job) -> bool:
     begin = get_submission_time(job) or job.created_at
     # If the platform does not say when a job was finalized, nothing is proven, and the file stays.
     return begin is not None and job.finalized_at is not None and begin <= modified <= job.finalized_at + TOLERANCE
-
-
-def find_jobs(jobs: Sequence[Job], workflow: str, rule: str, wildcards: Mapping[str, str]) -> list[Job]:
-    """The platform's jobs for one Snakemake job, which ran alone or in a group. Their labels tell."""
-    labels = {f"wildcard-{name}": sanitise(value) for name, value in wildcards.items()}
-    return [
-        job
-        for job in jobs
-        if get_label(job, "workflow") == workflow
-        and rule in get_label(job, "rule").split("-")
-        and all(get_label(job, sanitise(name)) == value for name, value in labels.items())
-    ]

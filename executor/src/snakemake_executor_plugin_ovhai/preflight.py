@@ -11,14 +11,26 @@ from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from .bucket import Bucket, BucketError
 from .client import Client, OvhaiError
 from .errors import WorkflowError
+from .fingerprint import get_target
 from .flavors import Flavor, check_resources, read_flavors, read_quota
+from .identity import JobIndex, get_output_id, get_output_ids, read_outputs
 from .job import Job
 from .labels import get_label
-from .leftovers import find_failed_writer, find_jobs
+from .leftovers import find_failed_writer
 from .notices import Logger
 from .settings import ExecutorSettings
-from .snakemake_jobs import find_image_problem, find_problems, get_image, get_resources, get_stored
+from .snakemake_jobs import (
+    find_flavor_problem,
+    find_image_problem,
+    find_problems,
+    find_text_problems,
+    get_image,
+    get_resources,
+    get_stored,
+)
 from .volumes import StoredFile
+
+ROUND = 100  # jobs; how many a list shows at most is not documented
 
 
 def load_flavors(client: Client, logger: Logger) -> dict[str, Flavor]:
@@ -46,7 +58,7 @@ def refuse_impossible_jobs(
 ) -> None:
     """WorkflowError lists all problems of all steps that are to run."""
     problems: dict[str, None] = {}  # ordered and without repetitions, since the steps of a rule share most problems
-    images: dict[str, list[str]] = {}  # by group
+    groups: dict[int, JobExecutorInterface] = {}
     for step in steps:
         if step.is_local:
             continue
@@ -55,14 +67,31 @@ def refuse_impossible_jobs(
         if resources:
             found += check_resources(resources, flavors, memory, quota)
         problems |= {f"rule {step.rule.name}: {problem}": None for problem in found}
-        if step.group:
-            images.setdefault(str(step.group), []).append(get_image(step, settings.image))
-    for group, names in images.items():
-        if problem := find_image_problem(names):
-            problems[f"group {group}: {problem}"] = None
+        if group := step.dag.get_job_group(step):
+            groups[id(group)] = group
+    for group in groups.values():
+        for problem in find_group_problems(group, settings, flavors, quota):
+            problems[f"group {group.groupid}: {problem}"] = None
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise WorkflowError(f"Nothing was submitted, because some rules cannot run as jobs of OVHcloud:\n{lines}")
+
+
+def find_group_problems(
+    group: JobExecutorInterface,
+    settings: ExecutorSettings,
+    flavors: Mapping[str, Flavor],
+    quota: Mapping[str, int] | None,
+) -> list[str]:
+    """What its rules, of which each is possible by itself, cannot do together."""
+    members = [step for step in group.jobs if not step.is_local]
+    problems = [find_image_problem(get_image(step, settings.image) for step in members), find_flavor_problem(members)]
+    if not problems[-1]:
+        problems += [text for level in group.dag.toposorted(group.jobs) for text in find_text_problems(level)]
+    resources, memory = get_resources(group, settings.default_runtime)
+    if resources:
+        problems += check_resources(resources, flavors, memory, quota)
+    return [problem for problem in problems if problem]
 
 
 def check_earlier_jobs(client: Client, bucket: Bucket, dag: Any, workflow: str, logger: Logger) -> None:
@@ -72,11 +101,9 @@ def check_earlier_jobs(client: Client, bucket: Bucket, dag: Any, workflow: str, 
     and only the next run makes it again.
     """
     try:
-        jobs = [job for job in client.list_jobs() if get_label(job, "workflow") == workflow]
-        removed = [
-            f"  {file.uri}, of job {job.id} ({job.state})"
-            for file, job in remove_leftovers(jobs, bucket, dag, workflow)
-        ]
+        jobs = client.list_jobs()
+        warn_of_cut_list(jobs, logger)
+        removed = [f"  {file.uri}, of job {job.id} ({job.state})" for file, job in remove_leftovers(jobs, bucket, dag)]
     except (OvhaiError, BucketError) as error:
         logger.warning(f"The executor cannot check now whether failed jobs left outputs behind: {error}")
         return
@@ -85,7 +112,8 @@ def check_earlier_jobs(client: Client, bucket: Bucket, dag: Any, workflow: str, 
             "These outputs look complete, but the jobs that wrote them failed while Snakemake was not running. "
             "They have been removed. Run the same command again to make them.\n" + "\n".join(removed)
         )
-    unneeded = find_unneeded_jobs(jobs, dag.jobs, workflow)
+    ours = [job for job in jobs if get_label(job, "workflow").lower() == workflow]
+    unneeded = find_unneeded_jobs(ours, dag.jobs)
     if unneeded:
         lines = "".join(f"\n  {job.name} ({job.id}, {job.state})" for job in unneeded)
         logger.warning(
@@ -94,31 +122,45 @@ def check_earlier_jobs(client: Client, bucket: Bucket, dag: Any, workflow: str, 
         )
 
 
-def remove_leftovers(jobs: Sequence[Job], bucket: Bucket, dag: Any, workflow: str) -> Iterator[tuple[StoredFile, Job]]:
+def warn_of_cut_list(jobs: Sequence[Job], logger: Logger) -> None:
+    """A round number of jobs is a sign that the platform shows only the newest ones."""
+    if len(jobs) >= ROUND and len(jobs) % ROUND == 0:
+        logger.warning(
+            f"`ovhai job list -a` shows {len(jobs):,} jobs. If the platform shows no more than that, the executor "
+            "cannot see older jobs, and work that is done already may start again. Delete old jobs with "
+            "`ovhai job delete ID`."
+        )
+
+
+def remove_leftovers(jobs: Sequence[Job], bucket: Bucket, dag: Any) -> Iterator[tuple[StoredFile, Job]]:
     """Each file and the failed job that wrote it, after the file is removed. Steps that run anyway are left out."""
-    failed = [job for job in jobs if job.ended and not job.succeeded]
-    for step in dag.jobs if failed else []:
-        if step.is_local or dag.needrun(step) or not all(file.is_storage for file in step.output):
+    failed, index = JobIndex(job for job in jobs if job.ended and not job.succeeded), JobIndex(jobs)
+    for step in dag.jobs if failed.by_id else []:
+        files = get_remote_outputs(step)
+        if dag.needrun(step) or not files:
             continue
-        if not find_jobs_of(step, failed, workflow):
-            continue
-        for file in map(get_stored, step.output):
+        target = get_target(files)
+        for file in files:
+            if not failed.find([get_output_id(file)], target):
+                continue
             info = bucket.get_info(file)
-            writer = find_failed_writer(info.modified, find_jobs_of(step, jobs, workflow)) if info else None
+            writer = find_failed_writer(info.modified, index.find([get_output_id(file)], target)) if info else None
             if writer:
                 bucket.remove(file)
                 yield file, writer
 
 
-def find_unneeded_jobs(jobs: Sequence[Job], steps: Iterable[JobExecutorInterface], workflow: str) -> list[Job]:
-    """Live jobs that belong to no step."""
-    live = [job for job in jobs if job.live]
+def find_unneeded_jobs(jobs: Sequence[Job], steps: Iterable[JobExecutorInterface]) -> list[Job]:
+    """Live jobs that write no output of any step. Those that do not show what they write are left out."""
+    live = [job for job in jobs if job.live and read_outputs(job)]
     needed: set[str] = set()
     for step in steps if live else []:
-        needed |= {job.id for job in find_jobs_of(step, live, workflow)}
-    return [job for job in live if job.id not in needed]
+        needed |= get_output_ids(get_remote_outputs(step))
+    return [job for job in live if needed.isdisjoint(read_outputs(job))]
 
 
-def find_jobs_of(step: JobExecutorInterface, jobs: Sequence[Job], workflow: str) -> list[Job]:
-    wildcards = {name: str(value) for name, value in step.wildcards.items()}
-    return find_jobs(jobs, workflow, step.rule.name, wildcards)
+def get_remote_outputs(step: JobExecutorInterface) -> list[StoredFile]:
+    """The outputs that a job of the platform may write. Empty for a step that runs on this machine."""
+    if step.is_local:
+        return []
+    return [get_stored(file) for file in step.output if file.is_storage and hasattr(file.storage_object, "bucket")]

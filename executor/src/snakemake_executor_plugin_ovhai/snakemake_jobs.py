@@ -3,15 +3,17 @@
 No other module reads the files, parameters or resources of Snakemake's job objects.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable
 from typing import Any
 
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
-from .job_spec import JobSpec, Resources, SubmissionError
+from .job_spec import JobSpec, Member, Resources, SubmissionError
 from .volumes import StoredFile, Volume, VolumeError, plan_volumes
 
+MEASURED = {"mem", "disk"}  # texts with a unit, which Snakemake reads as numbers
 KINDS = ("script", "run", "notebook", "wrapper", "cwl")
 
 
@@ -52,8 +54,71 @@ def find_image_problem(images: Iterable[str]) -> str | None:
     return f"its rules have different container images, {' and '.join(different)}, but a group runs in one"
 
 
+def find_flavor_problem(members: Iterable[JobExecutorInterface]) -> str | None:
+    """members: of a group. A flavor that depends on files is checked when the job is submitted."""
+    rules: dict[str, str] = {}  # flavor -> a rule that asks for it
+    for member in members:
+        if flavor := get_known_texts(member).get("flavor"):
+            rules.setdefault(flavor, member.rule.name)
+    if len(rules) < 2:
+        return None
+    named = " and ".join(f"{flavor} (rule {rule})" for flavor, rule in sorted(rules.items()))
+    return f"its rules ask for different flavors, {named}, but a group runs on one machine; give them the same flavor"
+
+
+def find_text_problems(level: Iterable[JobExecutorInterface]) -> list[str]:
+    """level: members of a group of which none needs another's files. Snakemake ends if their texts differ."""
+    texts = [(member.rule.name, get_known_texts(member)) for member in level]
+    problems = []
+    for name in sorted({name for _, known in texts for name in known} - MEASURED):
+        rules = {known.get(name, "none"): rule for rule, known in texts}
+        if len(rules) > 1:
+            named = " and ".join(f"{value} (rule {rule})" for value, rule in sorted(rules.items()))
+            problems.append(f"its rules have different texts as resource {name}, {named}; give them the same one")
+    return problems
+
+
+def get_known_texts(job: JobExecutorInterface) -> dict[str, str]:
+    """Those of its resources that are texts, as far as they do not depend on files that do not exist yet."""
+    with contextlib.suppress(Exception):  # functions of the user
+        return {name: value for name, value in job.resources.items() if type(value) is str}
+    return {}
+
+
+def get_members(job: JobExecutorInterface) -> list[JobExecutorInterface]:
+    """The jobs of a group in the order in which they run, which is the same in every process. Or the job itself."""
+    if not job.is_group():
+        return [job]
+    return [member for level in job.toposorted for member in sorted(level, key=get_order)]
+
+
+def get_order(job: JobExecutorInterface) -> tuple[str, list[str]]:
+    return job.rule.name, [str(file) for file in job.output]
+
+
 def get_resources(job: JobExecutorInterface, default_runtime: int) -> tuple[Resources | None, int | None]:
-    """A job's resources and its mem_mb. Each is None if it depends on files that do not exist yet."""
+    """A job's resources and its mem_mb. Each is None if it depends on files that do not exist yet.
+
+    The jobs of a group run one after the other on one machine. So the group needs the most of what any of them needs,
+    and their time limits add up. Snakemake's own sum is for jobs that run at the same time.
+    """
+    if not job.is_group():
+        return get_own_resources(job, default_runtime)
+    found = [get_own_resources(member, default_runtime) for member in job.jobs]
+    known = [resources for resources, _ in found if resources]
+    memory = max((memory for _, memory in found if memory), default=None)
+    flavors = {resources.flavor for resources in known if resources.flavor}
+    if len(known) < len(found) or len(flavors) > 1:
+        return None, memory
+    return Resources(
+        gpu=max(resources.gpu for resources in known),
+        cpu=max(resources.cpu for resources in known),
+        flavor=next(iter(flavors), ""),
+        runtime=sum(resources.runtime for resources in known),
+    ), memory
+
+
+def get_own_resources(job: JobExecutorInterface, default_runtime: int) -> tuple[Resources | None, int | None]:
     try:
         resources = job.resources
         flavor = resources.get("flavor", "")
@@ -65,7 +130,7 @@ def get_resources(job: JobExecutorInterface, default_runtime: int) -> tuple[Reso
     gpu, cpu, runtime = numbers
     memory = resources.get("mem_mb")
     # Snakemake sets mem_mb of every job. Only what the rule itself asks for counts.
-    asked = not job.is_group() and "mem_mb" in getattr(job.rule, "resources", {})
+    asked = "mem_mb" in getattr(job.rule, "resources", {})
     return Resources(gpu, cpu, flavor, runtime), memory if asked and isinstance(memory, int) else None
 
 
@@ -76,10 +141,12 @@ def get_job_spec(
 
     default_runtime: minutes. sources: volumes that every job gets. root: the prefix of the workflow in the bucket.
     """
-    members = [member for level in job.toposorted for member in level] if job.is_group() else [job]
+    members = get_members(job)
     problems = [problem for member in members for problem in find_problems(member, default_image)]
     images = [get_image(member, default_image) for member in members]
     if problem := find_image_problem(images):
+        problems.append(problem)
+    if problem := find_flavor_problem(members):
         problems.append(problem)
     if problems:
         raise SubmissionError("; ".join(dict.fromkeys(problems)))
@@ -87,7 +154,7 @@ def get_job_spec(
     if resources is None:
         raise SubmissionError(
             "its resources cannot be read; gpu and runtime must be numbers and flavor a text, but they are "
-            f"{dict(job.resources)}"
+            + describe_unreadable(members, default_runtime)
         )
     if any("<TBD>" in member.shellcmd for member in members):
         raise SubmissionError(
@@ -108,7 +175,7 @@ def get_job_spec(
         rule="-".join(dict.fromkeys(member.rule.name for member in members)),
         wildcards=wildcards,
         attempt=job.attempt,
-        command="\n".join(["set -e", *(f"(\n{get_shell_prefix()}{member.shellcmd}\n)" for member in members)]),
+        command=get_command(members),
         image=images[0],
         params=[get_params(member) for member in members],
         resources=resources,
@@ -117,7 +184,35 @@ def get_job_spec(
         updated=unique(get_stored(file) for member in members for file in member.output if file.flags.get("update")),
         logs=logs,
         volumes=(*volumes, *sources),
+        members=tuple(map(get_member, members)),
     )
+
+
+def get_command(members: Iterable[JobExecutorInterface]) -> str:
+    return "\n".join(["set -e", *(f"(\n{get_shell_prefix()}{member.shellcmd}\n)" for member in members)])
+
+
+def get_member(job: JobExecutorInterface) -> Member:
+    return Member(
+        command=get_command([job]),
+        params=[get_params(job)],
+        inputs=unique(map(get_stored, job.input)),
+        outputs=unique(map(get_stored, job.output)),
+    )
+
+
+def describe_unreadable(members: Iterable[JobExecutorInterface], default_runtime: int) -> str:
+    """The resources of the jobs that cannot be read. Those of a group may depend on files that the group makes."""
+    texts = []
+    for member in members:
+        if get_own_resources(member, default_runtime)[0] is None:
+            try:
+                values = dict(member.resources)
+                texts.append(f"{ {name: values.get(name) for name in ('gpu', 'flavor', 'runtime')} }")
+            except Exception as error:  # a function of the user
+                texts.append(f"not known yet ({error!r})")
+            texts[-1] += f" in rule {member.rule.name}"
+    return "; ".join(texts)
 
 
 def get_shell_prefix() -> str:

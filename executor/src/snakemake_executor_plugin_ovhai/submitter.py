@@ -87,7 +87,7 @@ class Submitter:
         mark = uuid.uuid4().hex
         labels = get_labels(spec, self.workflow, task.target, task.fingerprint)
         labels |= make_labels({"submission": mark, "submitted": str(int(now.timestamp()))})
-        arguments = get_arguments(spec, labels, self.datastore)
+        arguments = get_arguments(spec, labels, self.datastore, task.outputs)
         check_secrets(arguments, self.secrets)
         self.record_job(task, None)
         task.begin_submission(mark)

@@ -2,15 +2,16 @@
 
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .bucket import ObjectInfo
 from .decision import Claim
 from .diagnosis import Failure
-from .job import LONG_AGO, Job
+from .job import Job
 from .job_spec import JobSpec
 from .logs import get_log_path
+from .volumes import StoredFile
 
 
 @dataclass
@@ -25,7 +26,8 @@ class Task:
     # The identity of the work. It is empty until the checksums of the inputs are known.
     target: str = ""
     fingerprint: str = ""
-    newest_input: datetime = LONG_AGO
+    outputs: dict[str, str] = field(default_factory=dict)  # id -> fingerprint of the work that makes it (identity.py)
+    inputs: dict[StoredFile, ObjectInfo] = field(default_factory=dict)  # those that exist before the job
     # The job that does the work.
     job_id: str | None = None
     submission: str | None = None  # mark of a submission whose reply is missing
@@ -46,7 +48,15 @@ class Task:
 
     @property
     def claim(self) -> Claim:
-        return Claim(self.target, self.fingerprint, self.job_id, self.submission, self.unfinished, self.orphaned)
+        return Claim(
+            self.target,
+            self.fingerprint,
+            self.job_id,
+            self.submission,
+            self.unfinished,
+            self.orphaned,
+            self.outputs,
+        )
 
     @property
     def name(self) -> str:
@@ -70,6 +80,11 @@ class Task:
 
     def forget_earlier_jobs(self) -> None:
         self.job_id, self.unfinished, self.orphaned = None, [], False
+
+    def start_over(self) -> None:
+        """Leave the job to its other work, or to its end. The task needs a job again."""
+        self.forget_earlier_jobs()
+        self.submission, self.given_up, self.state, self.lists_without_job = None, None, "", 0
 
 
 @dataclass(frozen=True)

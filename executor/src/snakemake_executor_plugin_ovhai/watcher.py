@@ -5,19 +5,19 @@ and the next check tries again.
 """
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
 from .bucket import Bucket, BucketError
 from .client import Client, NotFoundError, OvhaiError
 from .completion import Completion
-from .decision import Decision, decide
+from .decision import Claim, Decision, decide
 from .diagnosis import RETRIED, Failure, diagnose_image
 from .fingerprint import get_fingerprint, get_target
+from .identity import JobIndex, find_equal_jobs, get_output_fingerprints, read_outputs
 from .job import IMAGE_PROBLEMS, KNOWN, Job
 from .job_spec import SubmissionError
-from .labels import get_label
+from .labels import get_checksum_label
 from .logs import LogFollower
 from .notices import Notices
 from .polling import Limits, PollInterval
@@ -93,8 +93,9 @@ class Watcher:
             if info is None:
                 raise SubmissionError(f"its input {file.uri} is not in the bucket")
             checksums[file] = info.checksum
-            task.newest_input = max(task.newest_input, info.modified)
+            task.inputs[file] = info
         task.target = get_target(spec.outputs)
+        task.outputs = get_output_fingerprints(spec, checksums)
         task.fingerprint = get_fingerprint(spec.command, spec.image, spec.params, spec.outputs, checksums)
 
     # One step for each task ------------------------------------------------------------------------------------------
@@ -103,13 +104,10 @@ class Watcher:
         """jobs: all of the platform's."""
         results: list[Result] = []
         ready: list[Task] = []
-        by_target: dict[str, list[Job]] = defaultdict(list)
-        by_id = {job.id: job for job in jobs}
-        for job in jobs:
-            by_target[get_label(job, "target")].append(job)
+        index = JobIndex(jobs)
         for task in tasks:
             try:
-                decision = self.decide(task, by_target[task.target], by_id)
+                decision = self.decide(task, index)
                 result = self.advance(task, decision)
                 if decision.action == "submit" and time.monotonic() >= task.not_before:
                     ready.append(task)
@@ -128,14 +126,18 @@ class Watcher:
                 task.not_before = 0.0 if task.waits_for_quota else task.not_before
         return results + self.submitter.submit_all(ready[:MOST_PER_CHECK])
 
-    def decide(self, task: Task, candidates: list[Job], by_id: dict[str, Job]) -> Decision:
-        """candidates: the listed jobs with the task's target. by_id: all listed jobs."""
-        if task.job_id in by_id and by_id[task.job_id] not in candidates:
-            candidates = [*candidates, by_id[task.job_id]]  # the platform does not show its labels
-        decision = decide(task.claim, candidates)
-        if decision.action == "submit" and (unlisted := self.find_unlisted(task, by_id)):
-            decision = decide(task.claim, [*candidates, *unlisted])
+    def decide(self, task: Task, index: JobIndex) -> Decision:
+        candidates = index.find(task.outputs, task.target)
+        if task.job_id in index.by_id and index.by_id[task.job_id] not in candidates:
+            candidates.append(index.by_id[task.job_id])  # the platform does not show its labels
+        decision = decide(self.get_claim(task, candidates), candidates)
+        if decision.action == "submit" and (unlisted := self.find_unlisted(task, index.by_id)):
+            candidates += unlisted
+            decision = decide(self.get_claim(task, candidates), candidates)
         return decision
+
+    def get_claim(self, task: Task, candidates: list[Job]) -> Claim:
+        return replace(task.claim, equal=find_equal_jobs(task.spec, task.outputs, task.inputs, candidates))
 
     def find_unlisted(self, task: Task, listed: Container[str]) -> list[Job]:
         """Jobs that Snakemake's records name and the list lacks. Each is asked for before work is paid for again."""
@@ -143,6 +145,7 @@ class Watcher:
         for job_id in [job_id for job_id in task.unfinished if job_id not in listed]:
             try:
                 found.append(self.client.get_job(job_id))
+                self.notices.remind("list", describe_cut_list(job_id))
             except NotFoundError:
                 task.unfinished.remove(job_id)
         return found
@@ -157,6 +160,8 @@ class Watcher:
             return None
         assert decision.job
         if decision.action == "wait":
+            if task.job_id in [job.id for job in decision.stop]:
+                task.start_over()  # its job gives way
             self.notices.remind(f"wait {task.target}", f"{task.name} waits for job {decision.job.id} to end.")
             return None
         self.take_over(task, decision.job)
@@ -165,6 +170,14 @@ class Watcher:
         result = self.completion.complete(task, decision.job)
         if result and not result.failure:
             self.stop_others(task, decision)
+        elif result and read_outputs(decision.job).keys() > task.outputs.keys():
+            # The job does other work too, which may be what failed.
+            self.notices.warn(
+                f"{task.name}: job {decision.job.id}, which does this work and more, has not succeeded "
+                f"({decision.job.state}). The work gets a job of its own."
+            )
+            task.start_over()
+            return None
         elif decision.stop:
             # Another head removed the outputs before it started its own job. That job makes them again.
             task.job_id = decision.stop[0].id
@@ -178,7 +191,9 @@ class Watcher:
     def take_over(self, task: Task, job: Job) -> None:
         if task.job_id == job.id:
             return
-        how = "was started after all" if get_label(job, "submission") == task.submission else "is already there"
+        how = "is already there"
+        if task.submission and get_checksum_label(job, "submission") == task.submission:
+            how = "was started after all"
         task.take_over(job)
         self.notices.info(f"{task.name}: job {job.id} {how} ({job.state}). The run uses it. Log: {task.log_path}")
         self.record_job(task, job.id)
@@ -216,6 +231,7 @@ class Watcher:
             job = self.client.get_job(task.job_id)
         except NotFoundError:
             return self.completion.fail(task, Failure("is not known to the platform any more", remedy=RETRIED))
+        self.notices.remind("list", describe_cut_list(job.id))
         return self.completion.complete(task, job) if job.ended else self.watch(task, job)
 
     # The end of the run ----------------------------------------------------------------------------------------------
@@ -239,13 +255,24 @@ class Watcher:
         """Stop watching, and leave the jobs to the next run."""
         self.submitter.close(wait=True)
         self.followers.stop_all()
-        job_ids = [task.job_id for task in self.tasks if task.job_id]
+        job_ids = self.get_job_ids()
         if job_ids:
             self.notices.info(f"{len(job_ids)} jobs keep running, and the next run finds them: {', '.join(job_ids)}")
+
+    def get_job_ids(self) -> list[str]:
+        """May be called during a check."""
+        return list(dict.fromkeys(task.job_id for task in list(self.tasks) if task.job_id))
 
     def close(self) -> None:
         self.submitter.close(wait=False)
         self.followers.stop_all()
+
+
+def describe_cut_list(job_id: str) -> str:
+    return (
+        f"`ovhai job list -a` lacks job {job_id}, although the platform knows it. If it shows only the newest jobs, "
+        "delete old ones (`ovhai job delete ID`): a run in another folder would start work again that is done already."
+    )
 
 
 def get_reason_to_give_up(job: Job, limit: float) -> Failure:

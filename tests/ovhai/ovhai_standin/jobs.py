@@ -191,8 +191,15 @@ def visible(folder: PlatformFolder, command: str, jobs: list[records.Job]) -> li
     for job in jobs:
         rules = faults.take(folder, command, records.description(job), faults.VIEW_ACTIONS)
         if not any(rule["action"] == "hide" for rule in rules):
-            shown.append(distorted(records.shown(job, settings), rules))
+            shown.append(distorted(with_labels_as_set(records.shown(job, settings), settings), rules))
     return shown
+
+
+def with_labels_as_set(job: records.Job, settings: dict[str, Any]) -> records.Job:
+    if settings["alter_labels"]:
+        labels = job["spec"]["labels"]
+        job["spec"]["labels"] = {name.lower(): str(value).lower()[:63] for name, value in labels.items()}
+    return job
 
 
 def distorted(job: records.Job, rules: list[faults.Rule]) -> records.Job:

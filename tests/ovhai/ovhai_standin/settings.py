@@ -44,6 +44,7 @@ DEFAULTS: dict[str, Any] = {
     "timeout_exit_code": None,  # its exit code; "real": that of the killed command
     "push_unchanged": False,  # files that were pulled and not changed go back too
     "volume_source": False,  # volumes[].volumeSource.dataStore instead of volumes[].dataStore
+    "alter_labels": False,  # labels are shown in small letters and cut after 63 of them
     "url_field": "url",  # or "jobUrl"
     "duration_empty": False,  # status.duration is null
     "lose_prefix_with_trailing_slash": True,  # a volume `bucket@alias/prefix/:...` holds the whole bucket

@@ -1,0 +1,188 @@
+"""Groups: what a group of rules gets from the platform, and whose work it does when other runs group in another way."""
+
+import re
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from heads import Head, finish, jobs_of, kill, states
+from submission import wait_until
+
+PARTS = """\
+rule all:
+    input:
+        local("deliver/a.txt"),
+
+rule part:
+    output:
+        "results/a/part{n}/out.txt",
+    container:
+        "docker://example/tools:1"
+    threads: 2
+    resources:
+        gpu=1,
+        flavor=PART_FLAVOR,
+        runtime=PART_RUNTIME,
+    shell:
+        "echo {wildcards.n} > {output:q}"
+
+rule join:
+    input:
+        expand("results/a/part{n}/out.txt", n=[1, 2, 3]),
+    output:
+        "results/a/join/sum.txt",
+    container:
+        "docker://example/tools:1"
+    resources:
+        gpu=lambda wildcards, attempt: attempt,
+        flavor="ai1-1-gpu",
+        runtime=10,
+    shell:
+        "cat {input:q} | awk '{{ s += $1 }} END {{ print s }}' > {output:q}; [ {resources.gpu} = 2 ]"
+
+rule deliver:
+    localrule: True
+    input:
+        "results/a/join/sum.txt",
+    output:
+        local("deliver/a.txt"),
+    shell:
+        "cp {input:q} {output:q}"
+"""
+GROUP = ("--groups", "part=g", "join=g")
+PAIR = ("--groups", "make=g", "add=g")
+
+
+def write_parts(head: Head, flavor: str = '"ai1-1-gpu"', runtime: str = "10") -> None:
+    head.write(snakefile=PARTS.replace("PART_FLAVOR", flavor).replace("PART_RUNTIME", runtime))
+
+
+def ever_together(head: Head) -> list[tuple[str, str]]:
+    """Jobs whose lives overlapped although they write a common file."""
+    jobs = [job for job in head.platform.jobs() if job["spec"]["envVars"]]
+    return [
+        (one["id"], two["id"])
+        for one, two in combinations(jobs, 2)
+        if written_by(one) & written_by(two) and not (ended_before(one, two) or ended_before(two, one))
+    ]
+
+
+def written_by(job: dict[str, Any]) -> set[str]:
+    """The files that the job's command checks at its end."""
+    return set(re.findall(r"\[ -e '?(\S+?)'? \] \|\|", job["spec"]["command"][-1]))
+
+
+def ended_before(one: dict[str, Any], two: dict[str, Any]) -> bool:
+    end = one["status"].get("finalizedAt") or one["status"].get("stoppedAt")
+    return bool(end) and end <= two["createdAt"]
+
+
+# Resources
+
+
+def test_a_group_gets_what_one_rule_after_the_other_needs(head: Head) -> None:
+    """Three rules with a GPU each, and one that needs more at its second attempt."""
+    write_parts(head)
+    run = head.run(*GROUP, "--retries", "1")
+    assert run.returncode == 0, run.stdout
+    first, second = head.platform.jobs()
+    assert [job["spec"]["resources"]["gpu"] for job in (first, second)] == [1, 2]
+    assert [job["spec"]["timeout"] for job in (first, second)] == [40 * 60, 40 * 60]
+    assert head.stored("results/a/join/sum.txt") == "6\n"
+
+
+def test_rules_of_a_group_that_do_not_fit_together_are_named_before_anything_starts(head: Head) -> None:
+    write_parts(head, flavor='"l4-1-gpu"')
+    run = head.run(*GROUP)
+    assert run.returncode == 1 and "Traceback" not in run.stdout
+    assert re.search(r"group g: its rules ask for different flavors, ai1-1-gpu \(rule join\) and l4-1-gpu", run.stdout)
+    write_parts(head, flavor='"ai1-1-gpu", partition=lambda wildcards: f"p{wildcards.n}"')
+    assert re.search(r"group g: .* different texts as resource partition, p1 \(rule part\)", head.run(*GROUP).stdout)
+    write_parts(head, runtime="5000")
+    assert re.search(r"group g: runtime is 15010 minutes; allowed are 1 to 10,080", head.run(*GROUP).stdout)
+    assert head.platform.jobs() == []
+    # Rules of the same group that are not connected are different jobs, and may differ.
+    write_parts(head, flavor='lambda wildcards: "l4-1-gpu" if wildcards.n == "2" else "ai1-1-gpu"')
+    run = head.run("--groups", "part=g", "--retries", "1")
+    assert run.returncode == 0, run.stdout
+
+
+# Identity
+
+
+def test_a_group_that_is_live_is_not_run_again_without_groups(head: Head) -> None:
+    """The head dies, and the next one has other groups or targets."""
+    head.write(make="sleep 4;")
+    first = head.start(*PAIR)
+    wait_until(lambda: states(head, "make-add") == ["RUNNING"])
+    kill(first)
+    assert head.run("--until", "make").returncode == 0
+    assert "is already there" in finish(head)
+    assert [job["status"]["state"] for job in head.platform.jobs()] == ["DONE"]
+
+
+def test_work_that_is_live_alone_is_not_run_again_in_a_group_beside_it(head: Head) -> None:
+    head.write(make="sleep 6;")
+    first = head.start()
+    wait_until(lambda: states(head) == ["RUNNING"])
+    kill(first)
+    said = finish(head, *PAIR)
+    assert "Stopping job" in said
+    assert states(head) == ["INTERRUPTED"] and states(head, "make-add") == ["DONE"]
+    assert ever_together(head) == []
+
+
+def test_a_group_that_fails_for_its_other_work_is_done_alone(head: Head) -> None:
+    head.write(make="sleep 4;", add="[ -e /tmp/never ];")
+    first = head.start(*PAIR)
+    wait_until(lambda: states(head, "make-add") == ["RUNNING"])
+    kill(first)
+    run = head.run("--until", "make")
+    assert run.returncode == 0, run.stdout
+    assert "gets a job of its own" in run.stdout
+    assert states(head, "make-add") == ["FAILED"] and states(head) == ["DONE"]
+    assert ever_together(head) == []
+
+
+def test_half_a_file_of_any_scene_of_a_group_is_no_result(head: Head, tmp_path: Path) -> None:
+    """Two scenes in one job, which is evicted when no head is there. A head in a fresh folder finds the files."""
+    two = ("--config", "scenes=a,b", "--groups", "make=g", "--group-components", "g=2")
+    head.platform.fault(
+        when="RUNNING", match="rule=make", action="end", state="INTERRUPTED", code="JOB_EVICTED", seconds=2, push=True,
+        count=1,
+    )  # fmt: skip
+    head.write(make="echo part > {output:q}; sleep 6;")
+    snakefile = head.folder / "Snakefile"
+    snakefile.write_text(snakefile.read_text().replace("sleep 6; seq", "[ -e {output:q}.b ] || sleep 6; seq"))
+    first = head.start(*two)
+    wait_until(lambda: states(head) == ["RUNNING"])
+    kill(first)
+    wait_until(lambda: states(head) == ["INTERRUPTED"])
+    assert "part\n" in (head.stored("results/a/make/numbers.txt"), head.stored("results/b/make/numbers.txt"))
+    fresh = Head(tmp_path / "fresh", head.platform, head.s3, head.bucket).write()
+    run = fresh.run(*two)
+    assert run.returncode == 1 and "look complete" in run.stdout
+    run = fresh.run(*two)
+    assert run.returncode == 0, run.stdout
+    assert [(fresh.folder / "deliver" / f"{scene}.txt").read_text() for scene in "ab"] == ["6\n", "6\n"]
+
+
+def test_scenes_that_only_look_alike_in_labels_are_different_work(head: Head, tmp_path: Path) -> None:
+    """Their first 63 letters are the same, or the platform makes them so. The half file of one is found and goes, and
+    the good file of the other stays."""
+    head.platform.set(alter_labels=True, quota={"gpu": 100, "cpu": 400})
+    scenes = ["Cat", "cat", "x" * 70 + "1", "x" * 70 + "2"]
+    alike = ("--config", f"scenes={','.join(scenes)}")
+    lost = rf"results/(Cat|{scenes[2]})/make"
+    head.platform.fault(when="RUNNING", match=lost, action="end", state="ERROR", seconds=2, push=True, count=2)
+    first = head.write(make="echo part > {output:q}; sleep 4;").start(*alike)
+    wait_until(lambda: states(head) == ["RUNNING"] * 4)
+    kill(first)
+    wait_until(lambda: sorted(states(head)) == ["DONE", "DONE", "ERROR", "ERROR"])
+    fresh = Head(tmp_path / "fresh", head.platform, head.s3, head.bucket).write()
+    said = fresh.run(*alike).stdout
+    assert re.findall(r"results/(\w+)/make/numbers.txt, of job", said) in (scenes[::2], scenes[2::-2]), said
+    run = fresh.run(*alike)
+    assert run.returncode == 0, run.stdout
+    assert all((fresh.folder / "deliver" / f"{scene}.txt").read_text() == "6\n" for scene in scenes)
+    assert len(jobs_of(head.platform, "make")) == 6
