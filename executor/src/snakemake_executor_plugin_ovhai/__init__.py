@@ -21,15 +21,18 @@ A map for newcomers, in the order in which data flows:
 These modules reach the outside:
 
     client.py           calls `ovhai`; job.py, labels.py and records.py read what it answers
-    bucket.py           asks the bucket
+    bucket.py           asks the bucket; patience.py lets Snakemake wait for it, and outage.py knows what an outage is
 
 cli/ is the command snakemake-ovhai.
 """
 
 import asyncio
+import contextlib
+import sys
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -62,6 +65,7 @@ from .task import Result, Task
 from .volumes import Volume
 from .watcher import Watcher
 
+LONGEST_CHECK = 10.0  # seconds; Ctrl-C waits no longer for a check, which may wait for the bucket
 FREE_RETRIES = 5  # a job may be taken away so many times without this being counted as an attempt
 # Snakemake's reasons to run a job only because a job before it runs, or because outputs do not exist (yet).
 ONLY_TO_HAVE_OUTPUTS = {"input files updated by another job", "output files have to be generated"}
@@ -84,6 +88,8 @@ class Executor(RemoteExecutor):
         self.watcher: Watcher | None = None
         self.check_lock = threading.Lock()
         self.new_jobs = threading.Event()
+        # Snakemake keeps a lock while it asks the bucket. A report waits for that lock, but no check may.
+        self.reporter = ThreadPoolExecutor(1, "ovhai-report")
         super().__init__(workflow, logger)
 
     def __post_init__(self) -> None:
@@ -211,14 +217,26 @@ class Executor(RemoteExecutor):
         if self.watcher is None:
             return
         self.watcher.stop_submitting()
-        with self.check_lock:
-            if self.settings.detach:
+        checked = self.check_lock.acquire(timeout=LONGEST_CHECK)
+        try:
+            if is_failing():
+                self.logger.error("Snakemake ends because of an error. It is no reason to stop jobs that are good.")
+                self.watcher.detach()
+            elif self.settings.detach:
                 self.watcher.detach()
             else:
                 self.watcher.cancel(self.settings.stop_limit * 60)
+        finally:
+            if checked:
+                self.check_lock.release()
 
     def shutdown(self) -> None:
-        super().shutdown()
+        with self.lock:
+            self.wait = False
+        self.wait_thread.join(LONGEST_CHECK)
+        if not self.wait_thread.is_alive():
+            super().shutdown()
+        self.reporter.shutdown(wait=not self.wait_thread.is_alive())
         if self.watcher:
             self.watcher.close()
 
@@ -231,13 +249,25 @@ class Executor(RemoteExecutor):
             if result is None:
                 yield info
             elif result.failure is None:
-                self.report_job_success(info)
+                self.report(self.report_job_success, info)
             else:
                 self.retries[info.job] = result.failure.retry
                 aux_logs = [str(result.log)] if result.log and result.log.exists() else []
                 if info.job.is_group():  # Snakemake shows no message of a group
                     self.logger.error(result.message)
-                self.report_job_error(info, msg=result.message + "\n", aux_logs=aux_logs)
+                self.report(self.report_job_error, info, msg=result.message + "\n", aux_logs=aux_logs)
+
+    def report(self, report: Callable[..., None], *arguments: Any, **keywords: Any) -> None:
+        """Tell Snakemake about a job, in a thread of its own."""
+
+        def run() -> None:
+            try:
+                report(*arguments, **keywords)
+            except Exception as error:  # Snakemake would wait for this job for ever
+                self.workflow.scheduler.executor_error_callback(error)
+
+        with contextlib.suppress(RuntimeError):  # the run has ended, and this check took too long for it
+            self.reporter.submit(run)
 
     def check(self, tasks: list[Task]) -> dict[int, Result]:
         """Results by the id() of their tasks. An exception would end Snakemake and leave all jobs running."""
@@ -264,6 +294,11 @@ class Executor(RemoteExecutor):
                 break
             await asyncio.sleep(0.1)
         self.new_jobs.clear()
+
+
+def is_failing() -> bool:
+    """Whether Snakemake handles an error. It then ends a run as after Ctrl-C, which is no Exception."""
+    return isinstance(sys.exc_info()[1], Exception)
 
 
 def record_job(task: Task, job_id: str | None) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
+import botocore.parsers
 
+from .outage import is_outage
 from .volumes import StoredFile
 
 NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
@@ -19,6 +21,10 @@ LONGEST_END = 20_000  # bytes of a text
 
 class BucketError(Exception):
     """The bucket did not answer as it should. Asking again later may help."""
+
+
+class SilenceError(BucketError):
+    """The bucket did not answer at all. It will some day."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +90,10 @@ def translate_errors(what: str) -> Iterator[None]:
     """Turn boto3's errors into BucketError."""
     try:
         yield
+    except botocore.parsers.ResponseParserError as error:
+        raise SilenceError(f"{what}: {error}") from None
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
-        raise BucketError(f"{what}: {error}") from None
+        raise (SilenceError if is_outage(error) else BucketError)(f"{what}: {error}") from None
 
 
 def get_code(error: botocore.exceptions.ClientError) -> str:
