@@ -40,20 +40,25 @@ class Request:
 @dataclass
 class Fault:
     """kind: one of KINDS or a status. It acts on requests from number `first` on, for `count` of them or for
-    `seconds` after the first of them. match: a regular expression for "METHOD PATH"."""
+    `seconds` after the first of them. match: a regular expression for "METHOD PATH". skip: how many that match pass."""
 
     kind: str
     first: int = 1
     count: int | None = None
     seconds: float | None = None
     match: str = ""
+    skip: int = 0
     hold: float = HELD
     code: str = ""  # S3's name of the error, in a body
     acted: int = 0
     began: float | None = None
+    request: Request | None = None  # the first on which it acted
 
     def acts_on(self, request: Request) -> bool:
         if request.number < self.first or not re.search(self.match, f"{request.method} {request.path}"):
+            return False
+        if self.skip > 0:
+            self.skip -= 1
             return False
         if self.count is not None and self.acted >= self.count:
             return False
@@ -61,6 +66,7 @@ class Fault:
         if self.seconds is not None and time.monotonic() - self.began >= self.seconds:
             return False
         self.acted += 1
+        self.request = self.request or request
         return True
 
 
