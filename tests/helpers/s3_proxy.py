@@ -25,7 +25,7 @@ import s3_server
 
 HELD = 0.5  # seconds for which "hang" holds a request, unless it is told otherwise
 # A number of three digits is a status: the server answers that, with the body of S3's errors.
-KINDS = ("refuse", "reset", "hang", "truncate")
+KINDS = ("refuse", "reset", "hang", "truncate", "empty")
 CODES = {"403": "AccessDenied", "429": "TooManyRequests", "500": "InternalError", "503": "SlowDown"}
 
 
@@ -158,8 +158,8 @@ class Handler(BaseHTTPRequestHandler):
             self.proxy.stay_closed(fault.seconds or 1.0)
         elif fault.kind == "hang":
             time.sleep(fault.hold)
-        elif fault.kind == "truncate":
-            self.pass_on(request, body, part=0.5)
+        elif fault.kind in ("truncate", "empty"):
+            self.pass_on(request, body, part=0.5 if fault.kind == "truncate" else 0.0)
         elif fault.kind != "reset":
             self.refuse(fault)
             return

@@ -81,16 +81,27 @@ def tell(level: str, message: str) -> None:
     getattr(get_logger(), level)(message)
 
 
-def find_outage(response: Any, error: BaseException | None) -> str:
+def find_outage(response: Any, operation: Any, error: Exception | None) -> str:
     """Why a request has to be made again, in a few words. Empty if the answer stands.
 
-    response: botocore's pair of the raw and the read answer. It is None if there is an error.
+    response: botocore's pair of the raw and the read answer. It is None if there is an error. operation: botocore's
+    description of the request.
     """
     if error is not None:
         return str(error) if is_outage(error) else ""
     raw, answer = response
+    if is_cut_off(raw, operation):
+        return "the answer is cut off"
     code = str(answer.get("Error", {}).get("Code", ""))
     return f"{raw.status_code} {code}".strip() if is_trouble(raw.status_code, code) else ""
+
+
+def is_cut_off(raw: Any, operation: Any) -> bool:
+    """Whether the end of an answer is missing. botocore takes a list that has no content for one of an empty bucket."""
+    length = raw.headers.get("Content-Length", "")
+    if operation.has_streaming_output or operation.http["method"] == "HEAD" or not length.isdigit():
+        return False
+    return len(raw.content) < int(length)
 
 
 def is_outage(error: BaseException) -> bool:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import botocore.exceptions
 import botocore.parsers
@@ -36,6 +36,8 @@ LOST = (
     "The run does not wait while the bucket does not answer, because {}. An outage may end the run. Jobs keep running, "
     "and the next run finds them."
 )
+
+T = TypeVar("T")
 
 
 def attach() -> None:
@@ -115,9 +117,11 @@ class Patience:
     def __init__(self, outage: Outage) -> None:
         self.outage = outage
 
-    def judge(self, response: Any, attempts: int, caught_exception: Any, **_: Any) -> float | bool | None:
+    def judge(
+        self, response: Any, operation: Any, attempts: int, caught_exception: Any, **_: Any
+    ) -> float | bool | None:
         """Whether to make a request again. attempts: how many there were."""
-        reason = find_outage(response, caught_exception)
+        reason = find_outage(response, operation, caught_exception)
         if not reason:
             if response and 200 <= response[0].status_code < 300:
                 self.outage.answered = True
@@ -149,23 +153,41 @@ def hurry_watcher(context: dict[str, Any], **_: Any) -> None:
         context["read_timeout"] = WATCHERS_TIMEOUT  # botocore before 1.44 ignores this, and waits for 60 s
 
 
+def wait_for(
+    ask: Callable[[], T],
+    outage: Outage = OUTAGE,
+    passes: Callable[[Exception], bool] = is_outage,
+    most: int | None = None,
+) -> T:
+    """Ask again until the bucket answers, in the main thread. Reading the body of an answer belongs into `ask`.
+
+    passes: whether an error will pass. Other errors leave this function. most: how often to ask, None without end.
+    """
+    attempt = 0
+    with interruptible():
+        while True:
+            attempt += 1
+            try:
+                return ask()
+            except Exception as error:
+                if not (outage.answered and is_main_thread() and passes(error)) or attempt == most:
+                    raise
+                if attempt > QUIET_TRIES:
+                    outage.report_failure(str(error))
+            time.sleep(get_pause(attempt))
+
+
 def repeat_unreadable(call: Callable[..., Any], outage: Outage) -> Callable[..., Any]:
     """Make a request again whose answer cannot be read. botocore itself gives up then."""
 
     def call_again(operation: str, parameters: dict[str, Any]) -> Any:
-        attempt = 0
-        with interruptible():
-            while True:
-                attempt += 1
-                try:
-                    return call(operation, parameters)
-                except botocore.parsers.ResponseParserError as error:
-                    if not (outage.answered and is_main_thread()):
-                        raise
-                    outage.report_failure(str(error))
-                time.sleep(get_pause(attempt))
+        return wait_for(lambda: call(operation, parameters), outage, is_unreadable)
 
     return call_again
+
+
+def is_unreadable(error: Exception) -> bool:
+    return isinstance(error, botocore.parsers.ResponseParserError)
 
 
 def repeat_broken(copy: Callable[..., Any], outage: Outage) -> Callable[..., Any]:
@@ -173,24 +195,12 @@ def repeat_broken(copy: Callable[..., Any], outage: Outage) -> Callable[..., Any
 
     def copy_again(*arguments: Any, Config: Any = None, **keywords: Any) -> Any:
         """Config: is ignored."""
-        attempt = 0
-        while True:
-            attempt += 1
-            try:
-                with interruptible():
-                    return copy(*arguments, **keywords)
-            except Exception as error:
-                if not (attempt < TRANSFERS and outage.answered and is_main_thread() and is_broken(error)):
-                    raise
-                if attempt > QUIET_TRIES:
-                    outage.report_failure(str(error))
-                with interruptible():
-                    time.sleep(get_pause(attempt))
+        return wait_for(lambda: copy(*arguments, **keywords), outage, is_broken, TRANSFERS)
 
     return copy_again
 
 
-def is_broken(error: BaseException) -> bool:
+def is_broken(error: Exception) -> bool:
     """Whether an error of a copy comes from a broken connection."""
     if isinstance(error, S3UploadFailedError):  # wraps whatever the server answered
         # An upload in parts exists no longer if the answer to its last request was lost.
