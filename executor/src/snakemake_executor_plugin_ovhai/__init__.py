@@ -24,15 +24,18 @@ A map for newcomers, in the order in which data flows:
 These modules reach the outside:
 
     client.py           calls `ovhai`; job.py, labels.py and records.py read what it answers
-    bucket.py           asks the bucket
+    bucket.py           asks the bucket; patience.py lets Snakemake wait for it, and outage.py knows what an outage is
 
 cli/ is the command snakemake-ovhai.
 """
 
 import asyncio
+import contextlib
+import sys
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -55,6 +58,7 @@ from .labels import get_workflow_label
 from .leaving import Leaving, take_over_sigterm
 from .logs import LogFollower
 from .notices import Notices
+from .patience import make_patient
 from .place import PlaceError, split_storage_prefix
 from .polling import Limits
 from .preflight import check_earlier_jobs, load_flavors, load_quota, refuse_impossible_jobs
@@ -69,9 +73,10 @@ from .task import Result, Task
 from .volumes import Volume
 from .watcher import Watcher
 
+LONGEST_CHECK = 10.0  # seconds; Ctrl-C waits no longer for a check, which may wait for the bucket
 FREE_RETRIES = 5  # a job may be taken away so many times without this being counted as an attempt
+UNWILLED = {"forced", "incomplete output files"}  # reasons that Snakemake's records give, see get_unwilled_reasons()
 # Snakemake's reasons to run a job only because a job before it runs, or because outputs do not exist (yet).
-UNWILLED = {"forced", "incomplete output files"}
 ONLY_TO_HAVE_OUTPUTS = {"input files updated by another job", "output files have to be generated"}
 
 common_settings = CommonSettings(
@@ -92,6 +97,8 @@ class Executor(RemoteExecutor):
         self.watcher: Watcher | None = None
         self.check_lock = threading.Lock()
         self.new_jobs = threading.Event()
+        # Snakemake keeps a lock while it asks the bucket. A report waits for that lock, but no check may.
+        self.reporter = ThreadPoolExecutor(1, "ovhai-report")
         super().__init__(workflow, logger)
 
     def __post_init__(self) -> None:
@@ -117,7 +124,9 @@ class Executor(RemoteExecutor):
             self.bucket_name, self.root = split_storage_prefix(prefix)
         except PlaceError as error:
             raise WorkflowError(f"--default-storage-prefix: {error}") from None
-        bucket = Bucket(make_client(get_access(provider.settings)))
+        s3_client = make_client(get_access(provider.settings))
+        make_patient(s3_client)
+        bucket = Bucket(s3_client)
         signatures = self.load_signatures()
         self.flavors = load_flavors(client, self.logger)
         self.quota = load_quota(client, FOUND.account)
@@ -248,16 +257,29 @@ class Executor(RemoteExecutor):
         if self.watcher is None:
             return
         self.watcher.stop_submitting()
-        if self.leaving.reason:
-            self.logger.info(f"{self.leaving.reason}. Jobs keep running and cost money.")
-        with self.check_lock:
-            if self.settings.detach or self.leaving.reason:
+        checked = self.check_lock.acquire(timeout=LONGEST_CHECK)
+        try:
+            if self.leaving.reason:
+                self.logger.info(f"{self.leaving.reason}. Jobs keep running and cost money.")
+                self.watcher.detach()
+            elif is_failing():
+                self.logger.error("Snakemake ends because of an error. It is no reason to stop jobs that are good.")
+                self.watcher.detach()
+            elif self.settings.detach:
                 self.watcher.detach()
             else:
                 self.watcher.cancel(self.settings.stop_limit * 60)
+        finally:
+            if checked:
+                self.check_lock.release()
 
     def shutdown(self) -> None:
-        super().shutdown()
+        with self.lock:
+            self.wait = False
+        self.wait_thread.join(LONGEST_CHECK)
+        if not self.wait_thread.is_alive():
+            super().shutdown()
+        self.reporter.shutdown(wait=not self.wait_thread.is_alive())
         if self.watcher:
             self.watcher.close()
 
@@ -270,14 +292,26 @@ class Executor(RemoteExecutor):
             if result is None:
                 yield info
             elif result.failure is None:
-                self.report_job_success(info)
+                self.report(self.report_job_success, info)
             else:
                 self.retries[info.job] = result.failure.retry
                 self.waits[info.job] = result.failure.wait * 2 ** self.free_retries.get(info.job, 0)
                 aux_logs = [str(result.log)] if result.log and result.log.exists() else []
                 if info.job.is_group():  # Snakemake shows no message of a group
                     self.logger.error(result.message)
-                self.report_job_error(info, msg=result.message + "\n", aux_logs=aux_logs)
+                self.report(self.report_job_error, info, msg=result.message + "\n", aux_logs=aux_logs)
+
+    def report(self, report: Callable[..., None], *arguments: Any, **keywords: Any) -> None:
+        """Tell Snakemake about a job, in a thread of its own."""
+
+        def run() -> None:
+            try:
+                report(*arguments, **keywords)
+            except Exception as error:  # Snakemake would wait for this job for ever
+                self.workflow.scheduler.executor_error_callback(error)
+
+        with contextlib.suppress(RuntimeError):  # the run has ended, and this check took too long for it
+            self.reporter.submit(run)
 
     def check(self, tasks: list[Task]) -> dict[int, Result]:
         """Results by the id() of their tasks. An exception would end Snakemake and leave all jobs running."""
@@ -304,6 +338,11 @@ class Executor(RemoteExecutor):
                 break
             await asyncio.sleep(0.1)
         self.new_jobs.clear()
+
+
+def is_failing() -> bool:
+    """Whether Snakemake handles an error. It then ends a run as after Ctrl-C, which is no Exception."""
+    return isinstance(sys.exc_info()[1], Exception)
 
 
 def record_job(task: Task, job_id: str | None) -> None:

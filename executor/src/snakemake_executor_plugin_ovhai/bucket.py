@@ -11,7 +11,9 @@ from typing import Any
 import boto3
 import botocore.config
 import botocore.exceptions
+import botocore.parsers
 
+from .outage import is_outage
 from .volumes import StoredFile
 
 NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
@@ -24,6 +26,10 @@ DEFAULT_REGION = "us-east-1"  # that of Snakemake's S3 storage plugin
 
 class BucketError(Exception):
     """The bucket did not answer as it should. Asking again later may help."""
+
+
+class SilenceError(BucketError):
+    """The bucket did not answer at all. It will some day."""
 
 
 @dataclass(frozen=True)
@@ -140,8 +146,10 @@ def translate_errors(what: str) -> Iterator[None]:
     """Turn boto3's errors into BucketError."""
     try:
         yield
+    except botocore.parsers.ResponseParserError as error:
+        raise SilenceError(f"{what}: {error}") from None
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
-        raise BucketError(f"{what}: {error}") from None
+        raise (SilenceError if is_outage(error) else BucketError)(f"{what}: {error}") from None
 
 
 def get_code(error: botocore.exceptions.ClientError) -> str:

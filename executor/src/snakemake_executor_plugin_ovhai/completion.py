@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from .bucket import Bucket, BucketError
+from .bucket import Bucket, BucketError, SilenceError
 from .diagnosis import RETRIED, Failure, diagnose, format_failure
 from .identity import get_output_id, read_outputs
 from .job import LONG_AGO, Job
@@ -33,7 +33,9 @@ class Completion:
     def complete(self, task: Task, job: Job) -> Result | None:
         """The result of a task whose job has ended. None if its outputs may still appear, or if it starts over.
 
-        OvhaiError if the platform has to copy the outputs again and does not answer.
+        OvhaiError if the platform has to copy the outputs again and does not answer. SilenceError if the bucket does
+        not answer. Then nothing is decided: the log of a rule may hold the cause, and outputs of a failed job must not
+        stay.
         """
         if job.succeeded:
             return self.verify(task, job)
@@ -92,6 +94,8 @@ class Completion:
         try:
             for file in task.spec.replaced_outputs:
                 self.bucket.remove(file)
+        except SilenceError:
+            raise
         except BucketError as error:
             self.notices.report_bucket_outage(error, "Outputs of a failed job may be left there.")
         message = format_failure(task.name, task.job_id or "not submitted", failure, log, path)
@@ -106,6 +110,8 @@ class Completion:
         for file in task.spec.logs:
             try:
                 end = self.bucket.get_end(file, get_submission_time(job) or LONG_AGO)
+            except SilenceError:
+                raise
             except BucketError as error:
                 self.notices.report_bucket_outage(error, "The log of a rule is not shown.")
                 continue

@@ -3,8 +3,9 @@
 import time
 from typing import Protocol
 
-from .bucket import BucketError
+from .bucket import BucketError, SilenceError
 from .client import NotAuthenticatedError, OvhaiError
+from .outage import OUTAGE
 
 REMINDER = 900.0  # seconds until a lasting problem is mentioned again
 
@@ -50,4 +51,6 @@ class Notices:
             self.logger.info("The platform answers again.")
 
     def report_bucket_outage(self, error: BucketError, consequence: str = "The executor asks again later.") -> None:
+        if isinstance(error, SilenceError) and OUTAGE.silent:
+            return  # the user knows
         self.remind("bucket", f"The bucket does not answer. {consequence} {error}")

@@ -6,7 +6,7 @@ from typing import Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
-from . import first_words
+from . import first_words, patience
 
 
 @dataclass
@@ -77,5 +77,6 @@ class ExecutorSettings(ExecutorSettingsBase):
     )
 
     def __post_init__(self) -> None:
-        """Snakemake makes the settings before it plans, for a dry run too."""
+        """Snakemake makes the settings before it plans, for a dry run too. What is attached here acts on all of it."""
         first_words.attach(self.datastore or "")
+        patience.attach()

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
-from .bucket import Bucket, BucketError
+from .bucket import Bucket, BucketError, SilenceError
 from .client import Client, NotFoundError, OvhaiError
 from .completion import Completion
 from .decision import Claim, Decision, decide
@@ -111,6 +111,9 @@ class Watcher:
                 result = self.advance(task, decision)
                 if decision.action == "submit" and time.monotonic() >= task.not_before:
                     ready.append(task)
+            except SilenceError as error:
+                self.notices.report_bucket_outage(error)
+                continue
             except (OvhaiError, BucketError) as error:
                 self.notices.remind(f"check {task.name}", f"{task.name}: {error}. The executor checks again later.")
                 continue
