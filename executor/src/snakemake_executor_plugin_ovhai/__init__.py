@@ -8,6 +8,8 @@ A map for newcomers, in the order in which data flows:
     preflight.py        checks before the first submission, with leftovers.py (files of failed jobs)
     sources.py          uploads the folders of programs that the commands call
     snakemake_jobs.py   a Snakemake job becomes a job spec: job_spec.py, volumes.py, flavors.py
+    rule_script.py      the shell text of one rule: shadow folder, benchmark, touch()
+    flags.py            flags and keywords that act where a job runs: done, or refused
     task.py             the state of one job spec on its way through the platform, and its result
     watcher.py          checks all jobs at intervals (polling.py) and moves each task one step forward:
       fingerprint.py      which work is it?
@@ -31,6 +33,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -51,7 +54,7 @@ from .labels import sanitise
 from .logs import LogFollower
 from .notices import Notices
 from .polling import Limits
-from .preflight import check_earlier_jobs, load_flavors, refuse_impossible_jobs
+from .preflight import check_earlier_jobs, load_flavors, refuse_impossible_jobs, refuse_to_replace_protected
 from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
 from .signatures import OWN_FILE, Retry, Signature, load_signatures
 from .snakemake_jobs import get_job_spec, get_resources
@@ -111,6 +114,7 @@ class Executor(RemoteExecutor):
         signatures = self.load_signatures()
         self.flavors = load_flavors(client, self.logger)
         refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors)
+        refuse_to_replace_protected(bucket, self.dag, partial(is_marked_incomplete, self.workflow.persistence))
         workflow = sanitise(f"{self.bucket_name}-{self.root}")
         check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
         self.source_volumes = self.upload_sources(bucket)
@@ -175,6 +179,8 @@ class Executor(RemoteExecutor):
             self.retries[job] = "no"
             self.report_job_error(info, msg=f"{job.name} cannot be submitted: {error}\n")
             return
+        if job.attempt > 1 or is_marked_incomplete(self.workflow.persistence, job):
+            spec = replace(spec, protected=())  # what this work has left behind is not finished
         records = list(self.workflow.persistence.external_jobids(job)) if not job.is_group() else []
         task = Task(spec, job, unfinished=records)
         if is_marked_incomplete(self.workflow.persistence, job):

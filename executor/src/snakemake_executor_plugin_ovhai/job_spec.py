@@ -1,7 +1,7 @@
 """What one job of the platform needs, before it becomes the arguments of `ovhai job run`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .labels import sanitise
 from .volumes import StoredFile, Volume
@@ -22,6 +22,16 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class EnsuredFile:
+    """An output with Snakemake's flag ensure(). algorithm and checksum are empty if only its size counts."""
+
+    file: StoredFile
+    non_empty: bool
+    algorithm: str = ""
+    checksum: str = ""
+
+
+@dataclass(frozen=True)
 class JobSpec:
     """One Snakemake job or group, apart from what each submission adds."""
 
@@ -37,6 +47,11 @@ class JobSpec:
     updated: tuple[StoredFile, ...]  # outputs with Snakemake's flag update(): the job continues from their old content
     logs: tuple[StoredFile, ...]
     volumes: tuple[Volume, ...]
+    ensured: tuple[EnsuredFile, ...] = ()
+    protected: tuple[StoredFile, ...] = ()  # outputs with the flag protected(): what is in the bucket stays
+    benchmarks: tuple[StoredFile, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)  # environment variables of the job
+    keep_incomplete: bool = False  # outputs of a failed job stay, as the option --keep-incomplete asks
 
     @property
     def name(self) -> str:

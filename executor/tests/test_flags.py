@@ -1,0 +1,271 @@
+"""Flags and keywords of Snakemake: the same rules run with `snakemake -c1` and with the executor, or are refused.
+
+The table in docs/further.md has a row for each of them.
+"""
+
+import hashlib
+import os
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+from heads import Head, strip_colours
+
+from snakemake_process import run_snakemake
+
+GOOD = b"good\n"
+CHECKSUMS = {name: hashlib.new(name.lower(), GOOD).hexdigest() for name in ("SHA256", "SHA1", "MD5")}
+
+# Name of a rule -> its text. A rule writes below results/NAME/. NAME stands for the rule's name, SHA256 for the
+# checksum of GOOD. Every rule gets a container. A rule whose name ends with `_wrong` fails.
+CASES = {
+    # flags
+    "ensure_filled": """
+        output: ensure("results/NAME/a.txt", non_empty=True)
+        shell: "echo good > {output}" """,
+    "ensure_filled_wrong": """
+        output: ensure("results/NAME/a.txt", non_empty=True)
+        shell: ": > {output}" """,
+    "ensure_sha256": """
+        output: ensure("results/NAME/a.txt", sha256="SHA256")
+        shell: "echo good > {output}" """,
+    "ensure_sha256_wrong": """
+        output: ensure("results/NAME/a.txt", sha256="SHA256")
+        shell: "echo bad > {output}" """,
+    "ensure_function": """
+        output: ensure("results/{x}/a.txt", sha256=lambda wildcards: "SHA256" if wildcards.x == "NAME" else "")
+        shell: "echo good > {output}" """,
+    "ensure_md5_wrong": """
+        output: ensure("results/NAME/a.txt", md5="MD5"), "results/NAME/b.txt"
+        shell: "echo bad | tee {output}" """,
+    "ensure_sha1": """
+        output: ensure("results/NAME/a.txt", sha1="SHA1", non_empty=True)
+        shell: "echo good > {output}" """,
+    "touched": """
+        output: touch("results/NAME/a.done")
+        shell: "true" """,
+    "touched_and_written": """
+        output: touch("results/NAME/a.done"), "results/NAME/b.txt"
+        shell: "echo content | tee {output}" """,
+    "touched_wrong": """
+        output: touch("results/NAME/a.done")
+        shell: "false" """,
+    "protected_file": """
+        output: protected("results/NAME/a.txt")
+        shell: "echo good > {output}" """,
+    "reported": """
+        output: report("results/NAME/a.txt", category="x")
+        shell: "echo good > {output}" """,
+    "several_ends": """
+        output: multiext("results/NAME/a", ".x", ".y")
+        shell: "echo good | tee {output}" """,
+    "named_ends": """
+        output: multiext("results/NAME/a", x=".x", y=".y")
+        shell: "echo x > {output.x}; echo y > {output.y}" """,
+    "old_input": """
+        input: ancient("results/several_ends/a.x"), y="results/several_ends/a.y"
+        output: "results/NAME/a.txt"
+        shell: "cat {input} > {output}" """,
+    "unpacked": """
+        input: unpack(lambda wildcards: {"x": "results/named_ends/a.x"})
+        output: "results/NAME/a.txt"
+        shell: "cat {input.x} > {output}" """,
+    "accessed": """
+        input: access.sequential("results/several_ends/a.x")
+        output: access.random("results/NAME/a.txt")
+        shell: "cat {input} > {output}" """,
+    "temporary_file": """
+        output: temp("results/NAME/a.txt"), "results/NAME/b.txt"
+        shell: "echo good | tee {output}" """,
+    "reader_of_temporary": """
+        input: "results/temporary_file/a.txt"
+        output: "results/NAME/a.txt"
+        shell: "cat {input} > {output}" """,
+    "updated": """
+        output: update("results/NAME/a.txt")
+        shell: "echo more >> {output}; exit {config[end]}" """,
+    "before_updated": """
+        input: before_update("results/updated/a.txt")
+        output: "results/NAME/a.txt"
+        shell: "cat {input} > {output} || true" """,
+    # keywords
+    "shadow_minimal": """
+        input: "results/several_ends/a.x"
+        output: "results/NAME/a.txt"
+        log: "results/NAME/a.log"
+        shadow: "minimal"
+        shell: "cat {input} | tee {output} {log} stray $(dirname {output})/stray" """,
+    "shadow_copy": """
+        input: "results/several_ends/a.x"
+        output: "results/NAME/a.txt"
+        shadow: "copy-minimal"
+        shell: "echo more >> {input}; mv {input} {output}" """,
+    "shadow_full": """
+        input: "results/several_ends/a.x"
+        output: "results/NAME/a.txt"
+        shadow: "full"
+        shell: "cat {input} $(dirname {input})/a.y programs/add.py | tee {output} $(dirname {output})/stray" """,
+    "shadow_shallow": """
+        input: "results/several_ends/a.x"
+        output: "results/NAME/a.txt"
+        shadow: "shallow"
+        shell: "cat {input} $(dirname {input})/a.y programs/add.py > {output}; echo stray > stray" """,
+    "shadow_wrong": """
+        output: "results/NAME/a.txt"
+        log: "results/NAME/a.log"
+        shadow: "minimal"
+        shell: "echo words > {log}; echo half > {output}; exit 3" """,
+    "shadow_without_output_wrong": """
+        output: "results/NAME/a.txt"
+        shadow: "minimal"
+        shell: "true" """,
+    "benchmarked": """
+        output: "results/NAME/a.txt"
+        benchmark: "results/NAME/a.tsv"
+        shell: "sleep 1.2; echo good > {output}" """,
+    "benchmarked_often": """
+        output: "results/NAME/a.txt"
+        benchmark: repeat("results/NAME/a.jsonl", 2)
+        shell: "echo run {bench_iteration} >> {output}" """,
+    "benchmarked_in_shadow": """
+        output: "results/NAME/a.txt"
+        benchmark: "results/NAME/a.tsv"
+        shadow: "minimal"
+        shell: "echo good > {output}" """,
+    "benchmarked_wrong": """
+        output: "results/NAME/a.txt"
+        benchmark: "results/NAME/a.tsv"
+        shell: "echo half > {output}; false; true" """,
+    "silent_log": """
+        output: "results/NAME/a.txt"
+        log: "results/NAME/a.log"
+        shell: "echo good > {output}" """,
+    "silent_log_wrong": """
+        output: "results/NAME/a.txt"
+        log: "results/NAME/a.log"
+        shell: "false" """,
+    "tried_again": """
+        output: "results/NAME/a.txt"
+        retries: 1
+        resources: try_number=lambda wildcards, attempt: attempt
+        shell: "echo {resources.try_number} > {output}; [ {resources.try_number} = 2 ]" """,
+    "many_keywords": """
+        name: "a_name"
+        input: x="results/named_ends/a.x", rest=["results/named_ends/a.y"]
+        output: "results/NAME/{word}.txt"
+        wildcard_constraints: word="[a-z]+"
+        params: words=["a b", "c"], function=lambda wildcards: wildcards.word * 2
+        threads: 1
+        priority: 5
+        message: "words for {wildcards.word}"
+        cache: True
+        conda: "environment.yaml"
+        envmodules: "no/such/module"
+        group: "a_group"
+        default_target: False
+        pathvars: part="here"
+        shell: "echo {params.words:q} {params.function} {threads} {rule} > {output}" """,
+    "path_variable": """
+        output: "results/NAME/<part>.txt"
+        shell: "echo good > {output}" """,
+    "waits_for_checkpoint": """
+        input: lambda wildcards: checkpoints.a_checkpoint.get().output[0]
+        output: "results/NAME/a.txt"
+        shell: "cat {input} > {output}" """,
+    "handed_over": """
+        output: "results/NAME/a.txt"
+        handover: True
+        resources: mem_mb=10
+        shell: "echo good > {output}" """,
+    "here": """
+        output: "results/NAME/a.txt"
+        localrule: True
+        run: open(output[0], "w").write("good") """,
+}
+REST = """
+checkpoint a_checkpoint:
+    output: "results/a_checkpoint/a.txt"
+    container: "docker://example/tools:1"
+    shell: "echo check > {output}"
+"""
+TARGETS = {
+    "several_ends": ["results/several_ends/a.x"],
+    "named_ends": ["results/named_ends/a.x"],
+    "touched": ["results/touched/a.done"],
+    "touched_and_written": ["results/touched_and_written/a.done"],
+    "touched_wrong": ["results/touched_wrong/a.done"],
+    "temporary_file": [],
+    "many_keywords": ["results/many_keywords/tea.txt"],
+    "path_variable": ["results/path_variable/here.txt"],
+}
+
+
+def write_snakefile(cases: dict[str, str], rest: str = "") -> str:
+    """A workflow that asks for all cases."""
+    targets = [path for name in cases for path in TARGETS.get(name, [f"results/{name}/a.txt"])]
+    rules = []
+    for name, text in cases.items():
+        for word, meaning in {"NAME": name, **CHECKSUMS}.items():
+            text = text.replace(word, meaning)
+        body = textwrap.indent(textwrap.dedent(text).strip(), "    ")
+        container = "" if "handover" in text or "localrule" in text else '    container: "docker://example/tools:1"\n'
+        rules.append(f"rule {name}:\n{container}{body}\n")
+    first = f"rule all:\n    input: {targets!r}\n    default_target: True\n\n"
+    return "pathvars:\n    part='here'\n\n" + first + "\n".join(rules) + rest
+
+
+class Pair:
+    """The same workflow twice: with `snakemake -c1` in a folder, and with the executor."""
+
+    def __init__(self, head: Head, folder: Path) -> None:
+        self.head, self.folder = head, folder
+
+    def write(self, snakefile: str) -> None:
+        for folder in (self.head.folder, self.folder):
+            (folder / "programs").mkdir(parents=True, exist_ok=True)
+            (folder / "programs" / "add.py").write_text("# a program\n")
+            (folder / "environment.yaml").write_text("dependencies: [no-such-program]\n")
+            (folder / "Snakefile").write_text(snakefile)
+
+    def run(self, *arguments: str) -> tuple[str, str]:
+        """Returns what the two say."""
+        common = ["--keep-going", "--config", "end=0", *arguments]
+        here = run_snakemake(["-c1", *common], self.folder, dict(os.environ))
+        there = self.head.run(*common)
+        assert here.returncode == there.returncode, there.stdout
+        assert "Traceback" not in there.stdout, there.stdout
+        return strip_colours(here.stdout), strip_colours(there.stdout)
+
+    def files(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Below results/: names and contents."""
+        top = self.folder / "results"
+        here = {str(path.relative_to(top)): path.read_text() for path in top.rglob("*") if path.is_file()}
+        client, prefix = self.head.s3.client(), f"{self.head.prefix}/results/"
+        entries = client.list_objects_v2(Bucket=self.head.bucket, Prefix=prefix).get("Contents", [])
+        keys = [entry["Key"].removeprefix(prefix) for entry in entries]
+        return here, {key: self.head.stored(f"results/{key}") or "" for key in keys if not key.endswith("/")}
+
+
+@pytest.fixture
+def pair(head: Head, tmp_path: Path) -> Pair:
+    return Pair(head, tmp_path / "here")
+
+
+def failed_rules(said: str) -> set[str]:
+    return set(re.findall(r"(?:Error in rule|Error in group) (\w+)", said))
+
+
+def is_benchmark(name: str) -> bool:
+    return name.endswith((".tsv", ".jsonl"))
+
+
+def test_each_flag_and_keyword_has_the_same_outcome_as_on_one_machine(pair: Pair) -> None:
+    pair.write(write_snakefile(CASES, REST))
+    said_here, said_there = pair.run()
+    here, there = pair.files()
+    print(said_here, said_there)
+    assert sorted(here) == sorted(there)
+    for name in here:
+        if not is_benchmark(name):
+            assert here[name] == there[name], name
