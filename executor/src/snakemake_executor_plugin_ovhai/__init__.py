@@ -18,6 +18,7 @@ A map for newcomers, in the order in which data flows:
       stopper.py          two do it: stop one
       logs.py             the job runs: its log goes into a file
       completion.py       the job has ended: verify its outputs, or explain why it failed (diagnosis.py, signatures.py)
+    updates.py          what a failed job must not take with it
     notices.py          what the user is told meanwhile
 
 These modules reach the outside:

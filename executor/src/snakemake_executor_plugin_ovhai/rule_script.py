@@ -36,13 +36,13 @@ measure() {
 TSV = r"""header='s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n'
 write_row() {
     printf '%s\t%s\tNA\tNA\tNA\tNA\tNA\tNA\t%s\t%s\n' "$seconds" "$1" "$load" "$cpu_seconds"
-} >> "$benchmark"
+} >> "$rows"
 """
 JSONL = r"""header=''
 write_row() {
     printf '{"cpu_time": %s, "h:m:s": "%s", "io_in": "NA", "io_out": "NA", "max_pss": "NA", ' "$cpu_seconds" "$1"
     printf '"max_rss": "NA", "max_uss": "NA", "max_vms": "NA", "mean_load": %s, "s": %s}\n' "$load" "$seconds"
-} >> "$benchmark"
+} >> "$rows"
 """
 
 
@@ -72,11 +72,14 @@ def get_rule_script(
 
 
 def get_benchmarked(commands: Sequence[str], benchmark: str) -> str:
-    """Each run has a shell of its own, because bash counts the CPU time of all that a shell has run."""
+    """Each run has a shell of its own, because bash counts the CPU time of all that a shell has run.
+
+    The file appears once all runs have succeeded.
+    """
     runs = "\n".join(f'(\nbegin=$(clock)\n(\n{command}\n)\nmeasure "$begin"\n)' for command in commands)
     path = shlex.quote(str(WORKDIR / benchmark))  # absolute, since the command may run in a shadow folder
-    rows = JSONL if benchmark.endswith(".jsonl") else TSV
-    return f'(\nbenchmark={path}\n{MEASURE}{rows}printf "$header" > "$benchmark"\n{runs}\n)'
+    table = JSONL if benchmark.endswith(".jsonl") else TSV
+    return f'(\n{MEASURE}{table}rows=$(mktemp)\nprintf "$header" > "$rows"\n{runs}\ncat "$rows" > {path}\n)'
 
 
 def get_shadowed(script: str, shadow: Shadow) -> str:

@@ -6,6 +6,8 @@ from typing import Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
+from . import updates
+
 
 @dataclass
 class ExecutorSettings(ExecutorSettingsBase):
@@ -66,3 +68,7 @@ class ExecutorSettings(ExecutorSettingsBase):
         default=False,
         metadata={"help": "Ctrl-C leaves the jobs running, and the next run takes them over"},
     )
+
+    def __post_init__(self) -> None:
+        """Snakemake makes the settings before it plans, so what is attached here acts on all that it does."""
+        updates.attach()
