@@ -15,6 +15,7 @@ from heads import Head, strip_colours
 from snakemake.benchmark import BenchmarkRecord
 from snakemake.jobs import Job
 
+import s3_server
 from snakemake_executor_plugin_ovhai.updates import keep_updated_outputs
 from snakemake_process import run_snakemake
 
@@ -312,6 +313,71 @@ def test_what_exists_already_has_the_same_outcome_as_on_one_machine(pair: Pair) 
     assert re.search(words, strip_colours(refused.stdout)), refused.stdout
     assert len(pair.head.platform.jobs()) == jobs
     assert pair.head.stored("results/protected_file/a.txt") == "good\n"
+
+
+OUTPUT, SHELL = 'output: "results/NAME/a.txt"', 'shell: "cat {input} > {output}"'
+# Name of a rule -> its lines, and what the refusal says. Nothing, if the rule is there only for another one.
+REFUSED = {
+    "piped": (['output: pipe("results/NAME/a.txt")', SHELL], r"pipe\(\) or service\(\), which cannot leave a machine"),
+    "pipe_reader": (['input: "results/piped/a.txt"', OUTPUT, SHELL], ""),
+    "serves": (['output: service("results/NAME/a.txt")', SHELL], r"is a pipe\(\) or service\(\)"),
+    "service_reader": (['input: "results/serves/a.txt"', OUTPUT, SHELL], ""),
+    "on_one_node": (['output: temp("results/NAME/a.txt", group_jobs=True)', SHELL], r"leave group_jobs out"),
+    "node_reader": (['input: "results/on_one_node/a.txt"', OUTPUT, SHELL], ""),
+    "folder": (['output: directory("results/NAME/a.txt")', SHELL], r"directory\(\).*make it a tar"),
+    "other_storage": (
+        ['output: storage.other("s3://BUCKET/other/b"), "results/NAME/a.txt"', SHELL],
+        "not in the S3 stor",
+    ),
+    "not_retrieved": (
+        ['input: storage("s3://BUCKET/work/there/a.txt", retrieve=False)', OUTPUT, SHELL],
+        "retrieve=False",
+    ),
+    "source_file": (['input: workflow.source_path("programs/add.py")', OUTPUT, SHELL], "is not in the S3 storage"),
+    "with_conda": ([OUTPUT, 'conda: "environment.yaml"', SHELL], "it has `conda:`.*container"),
+    "with_modules": ([OUTPUT, 'envmodules: "a/module"', SHELL], "it has `envmodules:`.*container"),
+    "cached": ([OUTPUT, "cache: True", SHELL], "it has `cache:`.*leave the rule out of --cache"),
+    "measured": ([OUTPUT, 'benchmark: "results/NAME/a.tsv"', SHELL], "it has `benchmark:`.*--benchmark-extended"),
+    "runs": ([OUTPUT, 'run: open(output[0], "w")'], "it has `run:`.*localrule"),
+    "scripted": ([OUTPUT, 'script: "programs/add.py"'], "it has `script:`"),
+    "noted": ([OUTPUT, 'notebook: "programs/a.py.ipynb"'], "it has `notebook:`"),
+    "wrapped": ([OUTPUT, 'wrapper: "file:programs/wrapper"'], "it has `wrapper:`"),
+    "in_cwl": ([OUTPUT, 'cwl: "programs/a.cwl"'], "it has `cwl:`"),
+    "templated": ([OUTPUT, 'group: "a_group"', 'template_engine: "jinja2"'], "it has `template_engine:`"),
+}
+
+
+def test_what_a_job_cannot_do_is_named_with_the_way_out(head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {"access_key": s3_server.ACCESS_KEY, "secret_key": s3_server.SECRET_KEY}
+    settings = {"provider": "s3", "endpoint_url": head.s3.endpoint, **keys}
+    rules = ["storage other:\n" + "".join(f"    {name}={value!r},\n" for name, value in settings.items())]
+    rules.append("envvars: 'A_TOKEN'\n")
+    wanted = [f"results/{name}/a.txt" for name in REFUSED if name not in ("piped", "serves", "on_one_node")]
+    rules.append(f"rule all:\n    input: {wanted!r}\n")
+    for name, (lines, _) in REFUSED.items():
+        container = [] if name == "templated" else ['container: "docker://example/tools:1"']
+        rule = "\n    ".join([f"rule {name}:", *container, *lines])
+        rules.append(rule.replace("NAME", name).replace("BUCKET", head.bucket) + "\n")
+    head.write(snakefile="\n".join(rules))
+    (head.folder / "programs" / "wrapper").mkdir()
+    for name in ("environment.yaml", "programs/wrapper/environment.yaml"):
+        (head.folder / name).write_text("dependencies: [no-such-program]\n")
+    for name in ("wrapper/wrapper.py", "a.cwl"):
+        (head.folder / "programs" / name).write_text("")
+    notebook = {"cells": [], "metadata": {"language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 5}
+    (head.folder / "programs" / "a.py.ipynb").write_text(json.dumps(notebook))
+    head.s3.client().put_object(Bucket=head.bucket, Key="work/there/a.txt", Body=b"there\n")
+    monkeypatch.setenv("A_TOKEN", "secret")
+    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(head.folder / "cache"))
+    options = ["--cache", "cached", "--benchmark-extended", "--sdm", "conda", "env-modules", "--precommand", "true"]
+    run = head.run(*options)
+    said = strip_colours(run.stdout)
+    assert run.returncode == 1 and "Traceback" not in said and "Nothing was submitted" in said, said
+    for name, (_, words) in REFUSED.items():
+        assert not words or re.search(f"rule {name}: .*{words}", said), f"{name}: {words}\n{said}"
+    for words in ("`envvars:` names A_TOKEN, .*--envvars A_TOKEN", "--precommand: "):
+        assert re.search(words, said), said
+    assert head.platform.jobs() == []
 
 
 def test_a_snakemake_that_removes_outputs_in_another_way_is_told_of() -> None:

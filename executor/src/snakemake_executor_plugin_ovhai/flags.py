@@ -25,13 +25,13 @@ SMALL_FILE = 1.0  # seconds in which it is read; for a larger one, the next chec
 def find_keyword_problems(job: Any) -> list[str]:
     """Keywords of a rule that a job cannot have. job: one of Snakemake's."""
     workflow, problems = job.rule.workflow, []
-    methods = {str(method).rpartition(".")[2].lower() for method in workflow.deployment_settings.deployment_method}
-    if "conda" in methods and job.conda_env:
+    methods = {method.name for method in workflow.deployment_settings.deployment_method}
+    if "CONDA" in methods and job.rule.conda_env and not job.is_wrapper:
         problems.append(
             "it has `conda:`, and conda is in --software-deployment-method, but no conda runs in a job; give it a "
             "`container:` with the same programs, and leave conda out of the option"
         )
-    if "env_modules" in methods and job.env_modules:
+    if "ENV_MODULES" in methods and job.rule.env_modules:
         problems.append(
             "it has `envmodules:`, and env-modules is in --software-deployment-method, but a job has no modules; give "
             "it a `container:` with the same programs, and leave env-modules out of the option"
@@ -67,9 +67,7 @@ def find_workflow_problems(workflow: Any) -> list[str]:
     from snakemake.shell import shell  # the command snakemake-ovhai works without Snakemake
 
     settings, problems = workflow.remote_execution_settings, []
-    named = set(settings.envvars or ())
-    problems += [f"--envvars {name}: there is no such variable" for name in sorted(named) if name not in os.environ]
-    if hidden := sorted(set(workflow.envvars) - named):
+    if hidden := sorted(set(workflow.envvars) - set(settings.envvars or ())):
         problems.append(
             f"`envvars:` names {', '.join(hidden)}, which a job would not see. Everybody in the project could read the "
             f"value in the job. If that does no harm, add `--envvars {' '.join(hidden)}`. If it is a secret that only "

@@ -14,7 +14,7 @@ from .job_spec import JobSpec, Resources, SubmissionError
 from .rule_script import Shadow, get_rule_script
 from .volumes import StoredFile, Volume, VolumeError, plan_volumes
 
-KINDS = ("script", "run", "notebook", "wrapper", "cwl", "template_engine")
+KINDS = ("script", "notebook", "wrapper", "cwl", "template_engine", "run")
 
 
 def find_problems(job: JobExecutorInterface, default_image: str | None) -> list[str]:
