@@ -229,8 +229,26 @@ def test_updated_outputs_stay_before_and_after_the_command(execute: Execute, fol
     done = execute("cat r/state.txt; exit 1", ("r/out.txt", "r/state.txt"), updated=("r/state.txt",))
     assert (done.returncode, done.stdout) == (1, "old\n")
     assert list_files(folder) == {"r/state.txt"}
-    done = execute("exit 4", ("r/state.txt",), updated=("r/state.txt",))
+    done = execute("echo half >> r/state.txt; exit 4", ("r/state.txt",), updated=("r/state.txt",))
     assert (done.returncode, list_files(folder)) == (4, {"r/state.txt"})
+    assert (folder / "r/state.txt").read_text() == "old\n"
+
+
+def test_a_failed_command_leaves_nothing_where_there_was_nothing_to_update(execute: Execute, folder: Path) -> None:
+    done = execute("echo half > r/state.txt; exit 4", ("r/state.txt",), updated=("r/state.txt",))
+    assert (done.returncode, list_files(folder)) == (4, set())
+
+
+def test_old_logs_go_first_and_each_log_exists_afterwards(execute: Execute, folder: Path) -> None:
+    write(folder / "r/a.log")
+    done = execute("echo new >> r/a.log; echo > r/out.txt", logs=("r/a.log", "r/b.log"))
+    assert done.returncode == 0
+    assert ((folder / "r/a.log").read_text(), (folder / "r/b.log").read_text()) == ("new\n", "")
+
+
+def test_incomplete_outputs_stay_if_that_is_asked_for(execute: Execute, folder: Path) -> None:
+    done = execute("echo half > r/out.txt; exit 4", keep_incomplete=True)
+    assert (done.returncode, list_files(folder)) == (4, {"r/out.txt"})
 
 
 def test_one_missing_output_of_several(execute: Execute, folder: Path) -> None:
@@ -270,7 +288,8 @@ def test_names_of_files_are_never_run(execute: Execute, folder: Path, name: str,
     assert done.returncode == {"done": 0, "missing": 1, "failed": 5, "stopped": 143}[end], done.stderr
     if end == "missing":
         assert f"missing output: {output}\n" in done.stderr
-    assert list_files(folder) == {"beside.txt", *([output] if end == "done" else [])}
+    log = [f"logs/{name}/log"] if end != "stopped" else []  # Snakemake also makes an empty log
+    assert list_files(folder) == {"beside.txt", *log, *([output] if end == "done" else [])}
     if end == "done":
         assert old.read_text() == "new\n"
     assert beside.exists() and (folder / "logs" / name).is_dir()

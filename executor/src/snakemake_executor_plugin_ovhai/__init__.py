@@ -9,6 +9,8 @@ A map for newcomers, in the order in which data flows:
     preflight.py        checks before the first submission, with leftovers.py (files of failed jobs)
     sources.py          uploads the folders of programs that the commands call
     snakemake_jobs.py   a Snakemake job becomes a job spec: job_spec.py, volumes.py, flavors.py
+    rule_script.py      the shell text of one rule: shadow folder, benchmark, touch()
+    flags.py            flags and keywords that act where a job runs: done, or refused
     task.py             the state of one job spec on its way through the platform, and its result
     watcher.py          checks all jobs at intervals (polling.py) and moves each task one step forward:
       fingerprint.py      which work is it? identity.py tells it for each output file
@@ -18,6 +20,7 @@ A map for newcomers, in the order in which data flows:
       logs.py             the job runs: its log goes into a file
       completion.py       the job has ended: verify its outputs, or explain why it failed (diagnosis.py, signatures.py)
       rescue.py           its files could not be copied to the bucket: have them copied again
+    updates.py          what a failed job must not take with it
     notices.py          what the user is told meanwhile; errors.py is how the plugin ends a run
     leaving.py          signals: Ctrl-C stops the jobs, SIGTERM and SIGHUP leave them to the next run
 
@@ -37,6 +40,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
@@ -61,7 +65,13 @@ from .notices import Notices
 from .patience import make_patient
 from .place import PlaceError, split_storage_prefix
 from .polling import Limits
-from .preflight import check_earlier_jobs, load_flavors, load_quota, refuse_impossible_jobs
+from .preflight import (
+    check_earlier_jobs,
+    load_flavors,
+    load_quota,
+    refuse_impossible_jobs,
+    refuse_to_replace_protected,
+)
 from .rescue import Rescuer
 from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
 from .signatures import OWN_FILE, Retry, Signature, load_signatures
@@ -131,6 +141,7 @@ class Executor(RemoteExecutor):
         self.flavors = load_flavors(client, self.logger)
         self.quota = load_quota(client, FOUND.account)
         refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors, self.quota)
+        refuse_to_replace_protected(bucket, self.dag, partial(is_marked_incomplete, self.workflow.persistence))
         workflow = get_workflow_label(self.bucket_name, self.root)
         check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
         self.source_volumes = self.upload_sources(bucket)
@@ -206,6 +217,8 @@ class Executor(RemoteExecutor):
             self.retries[job] = "no"
             self.report_job_error(info, msg=f"{job.name} cannot be submitted: {error}\n")
             return
+        if job.attempt > 1 or is_marked_incomplete(self.workflow.persistence, job):
+            spec = replace(spec, protected=())  # what this work has left behind is not finished
         records = get_recorded_jobs(self.workflow.persistence, job)
         task = Task(spec, job, unfinished=records)
         if is_marked_incomplete(self.workflow.persistence, job):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from .identity import VARIABLE, write_outputs
 from .job_spec import JobSpec, SubmissionError
 from .labels import make_labels
-from .volumes import WORKDIR
+from .volumes import WORKDIR, StoredFile
 
 LONGEST_ARGUMENT = 131_000  # bytes; Linux takes 128 KiB for one argument of a program
 
@@ -38,6 +38,8 @@ def get_arguments(
     arguments += ["--env", "HOME=/tmp", "--env", f"SNAKEMAKE_ATTEMPT={spec.attempt}"]
     if outputs:
         arguments += ["--env", f"{VARIABLE}={write_outputs(outputs)}"]
+    for name, value in spec.variables.items():
+        arguments += ["--env", f"{name}={value}"]
     for volume in spec.volumes:
         arguments += ["--volume", volume.argument(datastore)]
     arguments += ["--gpu", str(resources.gpu)] if resources.gpu else ["--cpu", str(resources.cpu)]
@@ -59,26 +61,39 @@ def get_arguments(
 def get_script(spec: JobSpec) -> str:
     """The rule's command, and around it what Snakemake does when it runs a job itself.
 
-    The script makes the folders of outputs and logs, and it removes old outputs. It also removes the outputs of a
-    command that failed or was stopped: the platform copies everything in a volume back to the bucket, where a partial
-    file would count as complete.
+    The script makes the folders of outputs and logs, and it removes old outputs and logs. It also removes the outputs
+    of a command that failed or was stopped: the platform copies everything in a volume back to the bucket, where a
+    partial file would count as complete. An output that the command updates gets its earlier content back.
 
     The outer shell prints nothing. When bash fails it would write the whole command into the log, and texts in the
     command could then match known errors.
     """
-    paths = " ".join(shlex.quote(file.path) for file in spec.replaced_outputs)
-    folders = {file.path.rpartition("/")[0] for file in (*spec.outputs, *spec.logs)} - {""}
+    folders = {file.path.rpartition("/")[0] for file in (*spec.outputs, *spec.logs, *spec.benchmarks)} - {""}
     checks = "".join(
         f"[ -e {shlex.quote(file.path)} ] || {{ echo {shlex.quote('missing output: ' + file.path)} >&2; exit 1; }}\n"
         for file in spec.outputs
     )
-    remove = f"rm -rf -- {paths}" if paths else ":"
+    checks += "".join(
+        f"[ -s {shlex.quote(file.path)} ] || {{ echo {shlex.quote('empty output: ' + file.path)} >&2; exit 1; }}\n"
+        for file in (ensured.file for ensured in spec.ensured if ensured.non_empty)
+    )
+    remove = get_command("rm -rf --", spec.replaced_outputs)
+    backups = [(shlex.quote(file.path), f'"$earlier/{number}"') for number, file in enumerate(spec.updated)]
+    save = "".join(f"[ ! -e {path} ] || cp -p -- {path} {copy} || exit 1\n" for path, copy in backups)
+    restore = "".join(
+        f"\nif [ -e {copy} ]; then cp -p -- {copy} {path}; else rm -f -- {path}; fi" for path, copy in backups
+    )
+    make_logs = "".join(f"[ -e {path} ] || : > {path}\n" for path in (shlex.quote(file.path) for file in spec.logs))
     return f"""\
 cd {WORKDIR} || exit 1
 mkdir -p -- {" ".join(map(shlex.quote, sorted(folders)))} || exit 1
-remove_outputs() {{ {remove}; }}
-remove_outputs
-stop() {{ [ -z "$!" ] || {{ kill -TERM -- "-$!"; wait "$!"; }}; remove_outputs; exit 143; }}
+{remove}
+{get_command("rm -f --", spec.logs)}
+{"earlier=$(mktemp -d) || exit 1" if backups else ":"}
+{save}clean_up() {{
+{":" if spec.keep_incomplete else remove}{restore}
+}}
+stop() {{ [ -z "$!" ] || {{ kill -TERM -- "-$!"; wait "$!"; }}; clean_up; exit 143; }}
 trap stop TERM INT
 set -m
 (
@@ -87,9 +102,14 @@ set -m
 exec 2> /dev/null
 wait "$!"
 code=$?
-[ "$code" -eq 0 ] || remove_outputs
+{make_logs}[ "$code" -eq 0 ] || clean_up
 exit "$code"
 """
+
+
+def get_command(command: str, files: Sequence[StoredFile]) -> str:
+    """The command with the files as its arguments. `:` if there are none."""
+    return " ".join([command, *(shlex.quote(file.path) for file in files)]) if files else ":"
 
 
 def check_secrets(arguments: Sequence[str], secrets: Sequence[str]) -> None:
@@ -101,6 +121,6 @@ def check_secrets(arguments: Sequence[str], secrets: Sequence[str]) -> None:
     for argument in arguments:
         if any(secret in argument for secret in secrets):
             raise SubmissionError(
-                "its command, container image, labels or files hold one of the bucket's keys, which everybody in the "
-                "project could read; let the job get its files as inputs instead"
+                "its command, container image, labels, variables or files hold one of the bucket's keys, which "
+                "everybody in the project could read; let the job get its files as inputs instead"
             )

@@ -19,6 +19,7 @@ from .volumes import StoredFile
 NOT_FOUND = {"404", "NoSuchKey", "NotFound"}
 EMPTY_FILE = {"416", "InvalidRange"}  # an empty file has no last bytes
 LONGEST_END = 20_000  # bytes of a text
+PIECE = 1 << 20  # bytes
 
 
 DEFAULT_REGION = "us-east-1"  # that of Snakemake's S3 storage plugin
@@ -36,6 +37,7 @@ class SilenceError(BucketError):
 class ObjectInfo:
     checksum: str
     modified: datetime
+    size: int  # bytes
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Bucket:
                 if get_code(error) in NOT_FOUND:
                     return None
                 raise
-        return ObjectInfo(f"{reply['ETag']} {reply['ContentLength']}", reply["LastModified"])
+        return ObjectInfo(f"{reply['ETag']} {reply['ContentLength']}", reply["LastModified"], reply["ContentLength"])
 
     def get_end(self, file: StoredFile, since: datetime) -> str:
         """The end of a text that was written since then. Empty if there is none."""
@@ -116,6 +118,11 @@ class Bucket:
                 if get_code(error) in NOT_FOUND | EMPTY_FILE:
                     return ""
                 raise
+
+    def read(self, file: StoredFile) -> Iterator[bytes]:
+        """The content, piece by piece."""
+        with translate_errors(file.uri):
+            yield from self.client.get_object(Bucket=file.bucket, Key=file.key)["Body"].iter_chunks(PIECE)
 
     def get_time(self, bucket: str) -> datetime:
         """The bucket's own clock in whole seconds. The dates of objects come from the same clock."""

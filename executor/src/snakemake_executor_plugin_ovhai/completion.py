@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from .bucket import Bucket, BucketError, SilenceError
 from .diagnosis import RETRIED, Failure, diagnose, format_failure
+from .flags import Verifier
 from .identity import get_output_id, read_outputs
 from .job import LONG_AGO, Job
 from .labels import get_submission_time
@@ -29,6 +30,7 @@ class Completion:
     ) -> None:
         self.rescuer = rescuer
         self.bucket, self.notices, self.followers, self.signatures = bucket, notices, followers, signatures
+        self.verifier = Verifier(bucket)
 
     def complete(self, task: Task, job: Job) -> Result | None:
         """The result of a task whose job has ended. None if its outputs may still appear, or if it starts over.
@@ -56,11 +58,17 @@ class Completion:
         return self.fail(task, diagnose(job, log, self.signatures, task.spec.resources.runtime), log)
 
     def verify(self, task: Task, job: Job) -> Result | None:
-        """The platform's DONE is not enough. Each output must be in the bucket, written since the submission."""
-        problem = self.find_problem(task, job)
+        """The platform's DONE is not enough. Each output must be in the bucket, written since the submission.
+
+        And it must be as ensure() asks.
+        """
+        missing = self.find_problem(task, job)
+        problem = missing or self.verifier.find_problem(id(task), task.spec.ensured)
+        if problem is None:
+            return None
         if problem:
             task.checks_without_outputs += 1
-            if task.checks_without_outputs < CHECKS_FOR_OUTPUTS and not task.orphaned:
+            if missing and task.checks_without_outputs < CHECKS_FOR_OUTPUTS and not task.orphaned:
                 return None
             task.checks_without_outputs = 0
             if task.unfinished or task.orphaned:
@@ -76,7 +84,7 @@ class Completion:
             own = read_outputs(job)  # of which some may be inputs of the task, if the job runs a group
             inputs = [info.modified for file, info in task.inputs.items() if get_output_id(file) not in own]
             since = max([since, *inputs])
-        for file in task.spec.outputs:
+        for file in (*task.spec.outputs, *task.spec.benchmarks):
             info = self.bucket.get_info(file)
             if info is None:
                 return f"its output {file.uri} is not in the bucket"
@@ -92,7 +100,7 @@ class Completion:
         # Snakemake also removes the outputs, but before that it forgets that they are incomplete. If a head were killed
         # in between, the next one would take half a file for a result.
         try:
-            for file in task.spec.replaced_outputs:
+            for file in () if task.spec.keep_incomplete else task.spec.replaced_outputs:
                 self.bucket.remove(file)
         except SilenceError:
             raise

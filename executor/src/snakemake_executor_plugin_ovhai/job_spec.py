@@ -1,7 +1,7 @@
 """What one job of the platform needs, before it becomes the arguments of `ovhai job run`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .labels import sanitise
 from .volumes import StoredFile, Volume
@@ -32,6 +32,16 @@ class Member:
 
 
 @dataclass(frozen=True)
+class EnsuredFile:
+    """An output with Snakemake's flag ensure(). algorithm and checksum are empty if only its size counts."""
+
+    file: StoredFile
+    non_empty: bool
+    algorithm: str = ""
+    checksum: str = ""
+
+
+@dataclass(frozen=True)
 class JobSpec:
     """One Snakemake job or group, apart from what each submission adds."""
 
@@ -48,6 +58,11 @@ class JobSpec:
     logs: tuple[StoredFile, ...]
     volumes: tuple[Volume, ...]
     members: tuple[Member, ...] = ()  # of a group, in the order in which they run
+    ensured: tuple[EnsuredFile, ...] = ()
+    protected: tuple[StoredFile, ...] = ()  # outputs with the flag protected(): what is in the bucket stays
+    benchmarks: tuple[StoredFile, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)  # environment variables of the job
+    keep_incomplete: bool = False  # outputs of a failed job stay, as the option --keep-incomplete asks
 
     def get_members(self) -> tuple[Member, ...]:
         return self.members or (Member(self.command, self.params, self.inputs, self.outputs),)

@@ -3,7 +3,7 @@
 "step" means one of Snakemake's jobs here, and "job" one of the platform's.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
@@ -12,6 +12,7 @@ from .bucket import Bucket, BucketError
 from .client import Client, OvhaiError
 from .errors import WorkflowError
 from .fingerprint import get_target
+from .flags import find_protected, find_workflow_problems
 from .flavors import Flavor, check_resources, read_flavors, read_quota
 from .identity import JobIndex, get_output_id, get_output_ids, read_outputs
 from .job import Job
@@ -25,6 +26,7 @@ from .snakemake_jobs import (
     find_problems,
     find_text_problems,
     get_image,
+    get_protected,
     get_resources,
     get_stored,
 )
@@ -57,8 +59,11 @@ def refuse_impossible_jobs(
     quota: Mapping[str, int] | None = None,
 ) -> None:
     """WorkflowError lists all problems of all steps that are to run."""
+    steps = list(steps)
     problems: dict[str, None] = {}  # ordered and without repetitions, since the steps of a rule share most problems
     groups: dict[int, JobExecutorInterface] = {}
+    for workflow in {id(step.rule.workflow): step.rule.workflow for step in steps if not step.is_local}.values():
+        problems |= dict.fromkeys(find_workflow_problems(workflow))
     for step in steps:
         if step.is_local:
             continue
@@ -92,6 +97,25 @@ def find_group_problems(
     if resources:
         problems += check_resources(resources, flavors, memory, quota)
     return [problem for problem in problems if problem]
+
+
+def refuse_to_replace_protected(
+    bucket: Bucket, dag: Any, is_unfinished: Callable[[JobExecutorInterface], bool]
+) -> None:
+    """WorkflowError names all protected() files that the run would replace.
+
+    is_unfinished: whether an earlier run has begun a step and not finished it, so that nothing is protected yet.
+    """
+    lines = []
+    for step in dag.needrun_jobs():
+        if step.is_local or is_unfinished(step):
+            continue
+        # What is made meanwhile by another head is no reason to refuse. The run takes it.
+        seen = [file for file in get_protected(step) if file not in dag.reason(step).missing_output]
+        if problem := find_protected(bucket, map(get_stored, seen)):
+            lines.append(f"  rule {step.rule.name}: {problem}\n")
+    if lines:
+        raise WorkflowError(f"Nothing was submitted, because the run would replace protected files:\n{''.join(lines)}")
 
 
 def check_earlier_jobs(client: Client, bucket: Bucket, dag: Any, workflow: str, logger: Logger) -> None:

@@ -6,7 +6,7 @@ from typing import Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
-from . import first_words, patience
+from . import first_words, patience, updates
 
 
 @dataclass
@@ -80,3 +80,4 @@ class ExecutorSettings(ExecutorSettingsBase):
         """Snakemake makes the settings before it plans, for a dry run too. What is attached here acts on all of it."""
         first_words.attach(self.datastore or "")
         patience.attach()
+        updates.attach()

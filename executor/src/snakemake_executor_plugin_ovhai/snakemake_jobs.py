@@ -1,6 +1,6 @@
 """From Snakemake's jobs to job specs: files, command, container image, resources.
 
-No other module reads the files, parameters or resources of Snakemake's job objects.
+No other module reads the parameters or resources of Snakemake's job objects. flags.py reads flags and keywords.
 """
 
 import contextlib
@@ -10,11 +10,13 @@ from typing import Any
 
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
+from .flags import find_file_problem, find_keyword_problems, get_ensured, get_variables
 from .job_spec import JobSpec, Member, Resources, SubmissionError
+from .rule_script import Shadow, get_rule_script
 from .volumes import StoredFile, Volume, VolumeError, plan_volumes
 
 MEASURED = {"mem", "disk"}  # texts with a unit, which Snakemake reads as numbers
-KINDS = ("script", "run", "notebook", "wrapper", "cwl")
+KINDS = ("script", "notebook", "wrapper", "cwl", "template_engine", "run")
 
 
 def find_problems(job: JobExecutorInterface, default_image: str | None) -> list[str]:
@@ -28,16 +30,11 @@ def find_problems(job: JobExecutorInterface, default_image: str | None) -> list[
         )
     if not get_image(job, default_image):
         problems.append("it has no `container:`; add one, or set --ovhai-image for all such rules")
-    if job.benchmark:
-        problems.append("it has `benchmark:`, which only Snakemake itself can write; remove it")
-    for what, files in (("input", job.input), ("output", job.output), ("log", job.log)):
-        for file in files:
-            if not file.is_storage or not hasattr(file.storage_object, "bucket"):
-                problems.append(f"its {what} {file} is not in the S3 storage, so a job cannot reach it")
-            elif what == "output" and file.flags.get("directory"):
-                problems.append(f"its output {file} is a directory(), which Snakemake never finds in S3; make it a tar")
-            elif any(file.flags.get(flag) for flag in ("pipe", "service")):
-                problems.append(f"its {what} {file} is a pipe() or service(), which cannot leave a machine")
+    problems += find_keyword_problems(job)
+    provider = job.rule.workflow.storage_registry.default_storage_provider
+    benchmarks = [job.benchmark] if job.benchmark else []
+    for what, files in (("input", job.input), ("output", job.output), ("log", job.log), ("benchmark", benchmarks)):
+        problems += filter(None, (find_file_problem(what, file, provider) for file in files))
     return problems
 
 
@@ -164,8 +161,9 @@ def get_job_spec(
     inputs = unique(file for member in members for file in map(get_stored, member.input))
     outputs = unique(file for member in members for file in map(get_stored, member.output))
     logs = unique(file for member in members for file in map(get_stored, member.log))
+    benchmarks = unique(get_stored(member.benchmark) for member in members if member.benchmark)
     try:
-        volumes = plan_volumes([file for file in inputs if file not in outputs], [*outputs, *logs], root)
+        volumes = plan_volumes([file for file in inputs if file not in outputs], [*outputs, *logs, *benchmarks], root)
     except VolumeError as error:
         raise SubmissionError(str(error)) from None
     wildcards: dict[str, str] = {}
@@ -185,11 +183,21 @@ def get_job_spec(
         logs=logs,
         volumes=(*volumes, *sources),
         members=tuple(map(get_member, members)),
+        ensured=tuple(
+            get_ensured(get_stored(file), file.flags["ensure"], member.wildcards)
+            for member in members
+            for file in member.output
+            if "ensure" in file.flags
+        ),
+        protected=unique(get_stored(file) for member in members for file in get_protected(member)),
+        benchmarks=benchmarks,
+        variables=get_variables(members[0].rule.workflow),
+        keep_incomplete=members[0].rule.workflow.execution_settings.keep_incomplete,
     )
 
 
 def get_command(members: Iterable[JobExecutorInterface]) -> str:
-    return "\n".join(["set -e", *(f"(\n{get_shell_prefix()}{member.shellcmd}\n)" for member in members)])
+    return "\n".join(["set -e", *map(get_member_script, members)])
 
 
 def get_member(job: JobExecutorInterface) -> Member:
@@ -213,6 +221,33 @@ def describe_unreadable(members: Iterable[JobExecutorInterface], default_runtime
                 texts.append(f"not known yet ({error!r})")
             texts[-1] += f" in rule {member.rule.name}"
     return "; ".join(texts)
+
+
+def get_member_script(job: JobExecutorInterface) -> str:
+    """The shell text of one rule's job, which may be a member of a group."""
+    begin, end = get_shell_prefix(), get_shell_suffix()
+    commands = [job.shellcmd]
+    if job.benchmark:
+        repeats = range(job.benchmark_repeats)
+        commands = [job.format_wildcards(job.rule.shellcmd, bench_iteration=number) for number in repeats]
+    files = [[str(file) for file in files] for files in (job.input, job.output, job.log)]
+    return get_rule_script(
+        [f"{begin}{command}{end}" for command in commands],
+        Shadow(job.rule.shadow_depth, *files) if job.rule.shadow_depth else None,
+        str(job.benchmark or ""),
+        [str(file) for file in job.output if "touch" in file.flags],
+    )
+
+
+def get_protected(job: JobExecutorInterface) -> list[Any]:
+    return [file for file in job.output if "protected" in file.flags]
+
+
+def get_shell_suffix() -> str:
+    """What Snakemake puts after each command, by the workflow's own `shell.suffix(...)`."""
+    from snakemake.shell import shell
+
+    return str(shell._process_suffix)
 
 
 def get_shell_prefix() -> str:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from .arguments import check_secrets, get_arguments, get_labels
 from .bucket import Bucket, BucketError
 from .client import Client, NotAuthenticatedError, OvhaiError, QuotaError, RefusedError
+from .flags import check_protected
 from .job_spec import SubmissionError
 from .labels import make_labels
 from .notices import Notices
@@ -81,6 +82,7 @@ class Submitter:
     def submit(self, task: Task) -> None:
         """Old outputs go first, as when Snakemake runs a job itself. What is in the bucket afterwards is new."""
         spec = task.spec
+        check_protected(self.bucket, spec.protected)
         for file in spec.replaced_outputs:
             self.bucket.remove(file)
         now = self.bucket.get_time(spec.outputs[0].bucket)
