@@ -82,6 +82,8 @@ def find_mine(claim: Claim, jobs: Sequence[Job], same: Sequence[Job]) -> Job | N
 def find_finished(claim: Claim, ours: Sequence[Job]) -> Job | None:
     """A successful job that belongs to a head that died, or that another head has run since. Its result is kept.
 
+    Second best is a job that did its work and could not copy its files back: the platform can copy them again.
+
     Snakemake's records must show that the work was started and not finished: if a user forces a rule, it runs again.
     And no job for other work may have written the same files since.
     """
@@ -89,7 +91,7 @@ def find_finished(claim: Claim, ours: Sequence[Job]) -> Job | None:
     begun = min((job.age_key for job in same if job.id in claim.unfinished), default=None)
     kept = [job for job in same if job.succeeded or job.rescuable]
     done = [job for job in kept if (claim.orphaned or (begun is not None and job.age_key >= begun))]
-    last = max(done, key=lambda job: job.age_key, default=None)
+    last = max(done, key=lambda job: (job.succeeded, job.age_key), default=None)
     if last and any(job.age_key > last.age_key for job in ours if job not in same):
         return None
     return last
