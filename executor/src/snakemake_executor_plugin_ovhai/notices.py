@@ -36,8 +36,8 @@ class Notices:
         if isinstance(error, NotAuthenticatedError):
             self.remind(
                 "outage login",
-                "Nobody is logged in, or the login has expired: run `ovhai login` in another terminal. Jobs keep running, "
-                f"and none is lost. ({error})",
+                "Nobody is logged in, or the login has expired: run `ovhai login` in another terminal. Jobs keep "
+                f"running, and none is lost. ({error})",
             )
         else:
             self.remind(
