@@ -137,6 +137,9 @@ def test_a_copy_that_fails_again_and_again_is_given_up(lost_copy: Memory) -> Non
         lost_copy.change(copies_failed=failed + 1)
     (result,) = lost_copy.watcher.check()
     assert lost_copy.asked == ["push new"] * ATTEMPTS
+    # The next attempt of the same run meets this job again, and does not ask once more.
+    assert lost_copy.watcher.check([Task(SPEC, None, unfinished=["new"])]) == []
+    assert lost_copy.asked == ["push new"] * ATTEMPTS
     assert result.failure and "SYNC_FAILED" in result.failure.what and result.failure.retry == "yes"
 
 
