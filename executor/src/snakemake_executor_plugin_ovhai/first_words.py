@@ -47,8 +47,8 @@ def attach(datastore: str) -> None:
     FOUND.datastore = datastore
     if not fit(WorkflowApi, DAGApi):
         warn(
-            "This version of Snakemake begins in a way that the executor does not know. Wrong keys, a wrong clock and the "
-            "like are not told beforehand: run `snakemake-ovhai doctor` first."
+            "This version of Snakemake begins in a way that the executor does not know. Wrong keys, a wrong clock and "
+            "the like are not told beforehand: run `snakemake-ovhai doctor` first."
         )
         return
     if not hasattr(WorkflowApi.dag, "first_words"):
