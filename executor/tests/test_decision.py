@@ -127,9 +127,16 @@ def test_a_finished_job_is_not_taken_once_other_work_has_written_there() -> None
     assert decide(claim, [done, make("b", "DONE", second=0, fingerprint="other")]) == Decision("ended", done)
 
 
-def test_a_job_whose_files_were_not_copied_back_is_no_finished_one() -> None:
+def test_a_job_whose_files_were_not_copied_back_is_second_best() -> None:
+    done, lost = make("a", "DONE", second=1), replace(make("b", "SYNC_FAILED", second=2), push_failed=True)
     for claim in (replace(CLAIM, orphaned=True), replace(CLAIM, unfinished=["a"])):
-        assert decide(claim, [replace(make("a", "DONE"), push_failed=True)]) == Decision("submit")
+        assert decide(claim, [done, lost]) == Decision("ended", done)
+    assert decide(replace(CLAIM, orphaned=True), [lost]) == Decision("ended", lost)
+    assert decide(replace(CLAIM, orphaned=True), [replace(lost, timed_out=True)]) == Decision("submit")
+
+
+def test_a_job_that_failed_is_no_finished_one() -> None:
+    for claim in (replace(CLAIM, orphaned=True), replace(CLAIM, unfinished=["a"])):
         assert decide(claim, [replace(make("a", "DONE"), exit_code=1)]) == Decision("submit")
 
 

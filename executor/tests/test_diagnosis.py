@@ -36,6 +36,11 @@ def load(folder: Path, content: Any) -> list[Signature]:
         ({"state": "FINALIZING"}, False),
         ({"state": ""}, False),
         ({"push_failed": True}, False),
+        ({"push_failed": True, "saved": True}, True),
+        ({"push_failed": True, "saved": True, "state": "SYNC_FAILED"}, True),
+        ({"push_failed": True, "saved": True, "state": "SYNC_FAILED", "exit_code": 1}, False),
+        ({"push_failed": True, "saved": True, "state": "SYNC_FAILED", "stop_requested": True}, False),
+        ({"state": "SYNC_FAILED", "saved": True}, False),
         ({"timed_out": True}, False),
     ],
 )
@@ -64,7 +69,7 @@ def test_success_is_done_with_outputs_back(changes: dict[str, Any], success: boo
             (
                 Job("a", "FAILED", info_code=code),
                 f"could not use its container image ({code})",
-                "yes" if code == "JOB_REGISTRY_UNAVAILABLE" else "no",
+                "free" if code in ("JOB_REGISTRY_UNAVAILABLE", "JOB_IMAGE_PULL_BACKOFF") else "no",
             )
             for code in sorted(IMAGE_PROBLEMS)
         ),
@@ -75,6 +80,47 @@ def test_each_end_says_what_happened_and_whether_to_try_again(job: Job, words: s
     assert words in failure.what
     assert failure.retry == retry
     assert failure.remedy
+
+
+@pytest.mark.parametrize(
+    ("message", "retry", "words"),
+    [
+        ("Pod ephemeral local storage usage exceeds the total limit of containers 40Gi.", "changed", "more disk"),
+        ("The node was low on resource: ephemeral-storage.", "changed", "more disk"),
+        ("ephemeral storage exceeded", "changed", "more disk"),
+        ('Usage of EmptyDir volume "data" exceeds the limit "40Gi".', "changed", "more disk"),
+        ("The node had condition: [DiskPressure].", "changed", "more disk"),
+        ("The node was low on resource: memory. Threshold quantity: 100Mi", "changed", "more memory"),
+        ("maintenance of the host", "free", "need not do anything"),
+        ("", "free", "need not do anything"),
+    ],
+)
+@pytest.mark.parametrize("code", sorted(PREEMPTED))
+def test_a_job_is_taken_away_for_different_causes(code: str, message: str, retry: str, words: str) -> None:
+    failure = diagnose(Job("a", "FAILED", info_code=code, info=message), "", KNOWN, 90)
+    assert (failure.retry, words in failure.remedy) == (retry, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "retry"),
+    [
+        ("JOB_IMAGE_PULL_BACKOFF", "Back-off pulling image example/tools:1", "free"),
+        ("JOB_IMAGE_PULL", "toomanyrequests: You have reached your unauthenticated pull rate limit.", "free"),
+        ("JOB_IMAGE_PULL", "unexpected status: 429 Too Many Requests", "free"),
+        ("JOB_IMAGE_PULL", "dial tcp 1.2.3.4:443: i/o timeout", "free"),
+        ("JOB_IMAGE_PULL", "unexpected status: 503 Service Unavailable", "free"),
+        ("JOB_IMAGE_PULL", "Error image pull", "no"),
+        ("JOB_IMAGE_PULL", "manifest for example/tools:2 not found: manifest unknown", "no"),
+        ("JOB_IMAGE_PULL_BACKOFF", "pull access denied, repository does not exist or may require login", "no"),
+        ("JOB_INVALID_IMAGE_NAME", "couldn't parse image reference", "no"),
+    ],
+)
+def test_a_registry_that_counts_requests_is_waited_for_and_a_wrong_name_is_not(
+    code: str, message: str, retry: str
+) -> None:
+    failure = diagnose(Job("a", "FAILED", info_code=code, info=message), "", KNOWN, 90)
+    assert failure.retry == retry
+    assert (failure.wait > 0) == (retry == "free")
 
 
 def test_memory_is_the_likely_cause_of_a_killed_process() -> None:

@@ -1,6 +1,7 @@
 """How jobs can end, or never begin: whole runs through `snakemake`, each with one thing going wrong on the platform."""
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 from heads import SNAKEFILE, Head, jobs_of, labels, run_side_by_side, states, strip_colours
 from submission import wait_until
+
+from snakemake_executor_plugin_ovhai.rescue import ATTEMPTS
 
 MADE = "1\n2\n3\n"
 ERROR = {"when": "RUNNING", "action": "end", "state": "ERROR", "message": "node lost"}
@@ -66,10 +69,39 @@ def test_a_command_that_fails(head: Head, make: str, words: list[str]) -> None:
     ids=["ERROR", "ERROR before it runs", "pull", "push", "DONE with a failed push"],
 )
 def test_an_end_that_another_attempt_may_mend(head: Head, fault: dict[str, Any], state: str, words: list[str]) -> None:
-    head.platform.fault(**fault, match="rule=make", count=2)
+    copies = 2 * (1 + ATTEMPTS) if state == "SYNC_FAILED" and fault["when"] == "push" else 2
+    head.platform.fault(**fault, match="rule=make", count=copies)
     check_failure(head, head.run("--retries", "1"), [state] * 2, *words)
     assert attempts(head) == ["1", "2"]
-    check_success(head, head.run(), [state, state, "DONE"])
+    # The platform still has the files of a job that only could not copy them.
+    check_success(head, head.run(), [state] * 2 if copies > 2 else [state, state, "DONE"])
+
+
+def test_a_copy_that_failed_is_repeated_and_nothing_is_paid_again(head: Head) -> None:
+    head.platform.fault(when="push", action="fail", match="rule=make", count=2)
+    run = head.run("--retries", "0")
+    check_success(head, run, ["SYNC_FAILED"])
+    check_words(run, "did its work, but its files could not be copied to the bucket", "costs no new job")
+    assert len(head.platform.calls("job", "push-data")) == 2
+    # Nor does a head in a fresh folder take its outputs for those of a failed job.
+    fresh = head.copy(head.folder.parent / "fresh")
+    shutil.rmtree(fresh.folder / ".snakemake")
+    (fresh.folder / "deliver" / "a.txt").unlink()
+    check_success(fresh, fresh.run(), ["SYNC_FAILED"])
+
+
+def test_a_job_larger_than_the_whole_quota_is_refused_beforehand(head: Head) -> None:
+    head.platform.set(quota={"gpu": 1, "cpu": 20})
+    run = head.write(snakefile=SNAKEFILE.replace("gpu=1", "gpu=2")).run()
+    check_failure(head, run, [], "rule add: gpu is 2, but the project's whole quota is 1 GPUs")
+    assert head.platform.jobs() == []
+
+
+def test_a_job_whose_disk_was_full_is_not_tried_again_on_the_same_machine(head: Head) -> None:
+    message = "Pod ephemeral local storage usage exceeds the total limit of containers 40Gi"
+    head.platform.fault(when="RUNNING", action="end", state="FAILED", code="JOB_EVICTED", message=message)
+    run = head.run("--retries", "3")
+    check_failure(head, run, ["FAILED"], "disk is full: Pod ephemeral", "Choose a flavor with more disk")
 
 
 @pytest.mark.parametrize("code", ["JOB_INTERRUPTED_BY_PLATFORM", "JOB_EVICTED"])

@@ -305,14 +305,10 @@ def test_other_commands_of_snakemake_ask_nobody(head: Head) -> None:
 
 
 def test_snakemakes_methods_fit() -> None:
-    """first_words.py stands before these two, with these arguments."""
-    import inspect
-
     from snakemake.api import DAGApi, WorkflowApi
 
-    assert {"storage_settings", "storage_provider_settings"} <= set(inspect.signature(WorkflowApi).parameters)
-    assert "dag_settings" in inspect.signature(WorkflowApi.dag).parameters
-    assert {"executor", "pseudo_executor"} <= set(inspect.signature(DAGApi.execute_workflow).parameters)
+    assert first_words.fit(WorkflowApi, DAGApi)
+    assert not first_words.fit(WorkflowApi, object) and not first_words.fit(object, DAGApi)
 
 
 def test_the_plugins_errors_show_no_lines_of_its_files(head: Head) -> None:

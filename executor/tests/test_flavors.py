@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ovhai_standin.flavors import FLAVORS as RECORDS
 
-from snakemake_executor_plugin_ovhai.flavors import Flavor, check_resources, read_flavors
+from snakemake_executor_plugin_ovhai.flavors import Flavor, check_resources, read_flavors, read_quota
 from snakemake_executor_plugin_ovhai.job_spec import Resources
 
 FLAVORS = read_flavors(RECORDS.values())
@@ -23,6 +23,43 @@ def check(
 def test_flavors_of_the_platform() -> None:
     assert FLAVORS["ai1-1-cpu"] == Flavor("ai1-1-cpu", "cpu", 12, 1, 4 * GIB)
     assert FLAVORS["a100-1-gpu"] == Flavor("a100-1-gpu", "gpu", 2, 13, 160 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "cpu", "flavor", "quota", "words"),
+    [
+        (2, 1, "ai1-1-gpu", {"gpu": 1}, "gpu is 2, but the project's whole quota is 1 GPUs"),
+        (2, 1, "", {"gpu": 1}, "gpu is 2, but"),
+        (
+            1,
+            1,
+            "h200-4-gpu",
+            {"gpu": 2},
+            "gpu is 1 units of h200-4-gpu with 4 each, but the project",
+        ),
+        (0, 12, "ai1-1-cpu", {"cpu": 8, "gpu": 0}, "threads is 12, but the project's whole quota is 8 CPUs"),
+        (1, 1, "ai1-1-gpu", {"gpu": 0}, "whole quota is 0 GPUs"),
+        (1, 1, "ai1-1-gpu", {"gpu": 1, "cpu": 1}, ""),
+        (1, 1, "h200-4-gpu", {"gpu": 4}, ""),
+        (4, 1, "ai1-1-gpu", {}, ""),
+    ],
+)
+def test_a_job_larger_than_the_whole_quota(gpu: int, cpu: int, flavor: str, quota: dict[str, int], words: str) -> None:
+    problems = check_resources(Resources(gpu, cpu, flavor, 60), FLAVORS, None, quota)
+    assert [words in problem for problem in problems] == [True] * bool(words), problems
+
+
+@pytest.mark.parametrize(
+    ("account", "quota"),
+    [
+        ({"quotas": {"resources": {"CPU": 20, "GPU": "4"}}}, {"cpu": 20, "gpu": 4}),
+        ({"quotas": {"resources": {"CPU": None, "gpu": 0}}}, {"gpu": 0}),
+        ({"quotas": None}, {}),
+        ({}, {}),
+    ],
+)
+def test_a_quota_is_read_as_far_as_the_platform_tells_it(account: dict[str, Any], quota: dict[str, int]) -> None:
+    assert read_quota(account) == quota
 
 
 def test_flavors_of_which_the_platform_says_little() -> None:

@@ -1,16 +1,24 @@
 """watcher.Watcher with a platform and a bucket that answer from memory."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from snakemake_executor_plugin_ovhai import Executor
+from snakemake_executor_plugin_ovhai.client import OvhaiError, RefusedError
 from snakemake_executor_plugin_ovhai.completion import Completion
+from snakemake_executor_plugin_ovhai.diagnosis import Failure
 from snakemake_executor_plugin_ovhai.job import Job
 from snakemake_executor_plugin_ovhai.job_spec import JobSpec, Resources
 from snakemake_executor_plugin_ovhai.logs import LogFollower
 from snakemake_executor_plugin_ovhai.notices import Notices
 from snakemake_executor_plugin_ovhai.polling import Limits
+from snakemake_executor_plugin_ovhai.rescue import ATTEMPTS, LONGEST_COPY, Rescuer
 from snakemake_executor_plugin_ovhai.stopper import Stopper
 from snakemake_executor_plugin_ovhai.submitter import Submitter
 from snakemake_executor_plugin_ovhai.task import Task
@@ -29,9 +37,18 @@ class Memory:
 
     def __init__(self, state: str = "DONE") -> None:
         self.state = state
+        self.push_error: Exception | None = None
         self.jobs: list[Job] = []
         self.shown: dict[StoredFile, Any] = {}
-        client: Any = SimpleNamespace(list_jobs=lambda: self.jobs, submit=self.submit, get_logs=lambda job_id: "")
+        self.asked: list[str] = []  # calls of push-data and stop
+        client: Any = SimpleNamespace(
+            list_jobs=lambda: self.jobs,
+            submit=self.submit,
+            get_logs=lambda job_id: "",
+            push=self.push,
+            stop=lambda job_id: self.asked.append(f"stop {job_id}"),
+            follow_logs=lambda *_: None,
+        )
         bucket: Any = SimpleNamespace(
             get_info=self.shown.get,
             remove=lambda file: self.shown.pop(file, None),
@@ -47,9 +64,17 @@ class Memory:
             followers,
             Submitter(client, bucket, notices, limits, "w", "S", [], lambda *_: None),
             Stopper(client, notices, 0),
-            Completion(bucket, notices, followers, []),
+            Completion(bucket, notices, followers, [], Rescuer(client, notices)),
             lambda *_: None,
         )
+
+    def push(self, job_id: str) -> None:
+        self.asked.append(f"push {job_id}")
+        if self.push_error:
+            raise self.push_error
+
+    def change(self, **changes: Any) -> None:
+        self.jobs[-1] = replace(self.jobs[-1], **changes)
 
     def submit(self, arguments: list[str]) -> Job:
         labels = dict(word.split("=", 1) for word in arguments if word.startswith("snakemake-"))
@@ -81,3 +106,145 @@ def test_a_failed_jobs_outputs_are_gone_before_snakemake_hears_of_it(tmp_path: P
     (result,) = memory.watcher.check()
     assert result.failure is not None and memory.shown == {}
     memory.watcher.close()
+
+
+# Copies that failed ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lost_copy(tmp_path: Path, monkeypatch: Any) -> Iterator[Memory]:
+    """The command succeeded, and its outputs could not be copied to the bucket."""
+    monkeypatch.chdir(tmp_path)
+    memory = Memory("SYNC_FAILED")
+    assert memory.watcher.check([Task(SPEC, None)]) == []
+    memory.change(exit_code=0, push_failed=True)
+    yield memory
+    memory.watcher.close()
+
+
+def test_a_failed_copy_is_repeated_before_the_work(lost_copy: Memory) -> None:
+    assert lost_copy.watcher.check() == lost_copy.watcher.check() == []
+    assert lost_copy.asked == ["push new"]  # once, while it is under way
+    lost_copy.change(saved=True)
+    lost_copy.show()
+    (result,) = lost_copy.watcher.check()
+    assert result.failure is None and len(lost_copy.jobs) == 1
+
+
+def test_a_copy_that_fails_again_and_again_is_given_up(lost_copy: Memory) -> None:
+    for failed in range(ATTEMPTS):
+        assert lost_copy.watcher.check() == []
+        lost_copy.change(copies_failed=failed + 1)
+    (result,) = lost_copy.watcher.check()
+    assert lost_copy.asked == ["push new"] * ATTEMPTS
+    # The next attempt of the same run meets this job again, and does not ask once more.
+    assert lost_copy.watcher.check([Task(SPEC, None, unfinished=["new"])]) == []
+    assert lost_copy.asked == ["push new"] * ATTEMPTS
+    assert result.failure and "SYNC_FAILED" in result.failure.what and result.failure.retry == "yes"
+
+
+def test_a_copy_that_never_ends_is_given_up(lost_copy: Memory) -> None:
+    assert lost_copy.watcher.check() == []
+    lost_copy.watcher.tasks[0].rescue_since -= LONGEST_COPY + 1
+    (result,) = lost_copy.watcher.check()
+    assert result.failure and lost_copy.asked == ["push new"]
+
+
+def test_an_outage_does_not_give_up_a_copy_but_a_refusal_does(lost_copy: Memory) -> None:
+    lost_copy.push_error = OvhaiError("503")
+    for _ in range(ATTEMPTS + 2):
+        assert lost_copy.watcher.check() == []
+    lost_copy.push_error = RefusedError("409")
+    (result,) = lost_copy.watcher.check()
+    assert result.failure and "SYNC_FAILED" in result.failure.what
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exit_code": 1},
+        {"timed_out": True},
+        {"stop_requested": True},
+        {"exit_code": None, "push_failed": False},
+        {"state": "ERROR"},
+    ],
+)
+def test_what_did_not_do_its_work_is_not_copied(lost_copy: Memory, changes: dict[str, Any]) -> None:
+    lost_copy.change(**changes)
+    (result,) = lost_copy.watcher.check()
+    assert result.failure and lost_copy.asked == []
+
+
+def test_a_head_that_comes_later_repeats_the_copy_too(lost_copy: Memory) -> None:
+    lost_copy.watcher.tasks.clear()
+    lost_copy.watcher.check([Task(SPEC, None, unfinished=["new"])])
+    lost_copy.watcher.check()
+    assert lost_copy.asked == ["push new"] and len(lost_copy.jobs) == 1
+    # If there is nothing to be had from the earlier job, its work is done anew.
+    lost_copy.push_error = RefusedError("404")
+    lost_copy.change(copies_failed=1)
+    assert lost_copy.watcher.check() == []
+    assert lost_copy.watcher.check() == [] and len(lost_copy.jobs) == 2
+
+
+# Limits ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "limit"),
+    [
+        ("QUEUED", 60),
+        ("PENDING", 60),
+        ("INITIALIZING", 7200),
+        ("RESTARTING", 4200),
+        ("SOMETHING_NEW", 4200),
+        ("", 4200),
+        ("RUNNING", None),
+    ],
+)
+def test_each_state_has_its_limit(tmp_path: Path, monkeypatch: Any, state: str, limit: float | None) -> None:
+    """The rule has ten minutes. A state that nobody knows may be one in which the job computes."""
+    monkeypatch.chdir(tmp_path)
+    memory = Memory(state)
+    memory.watcher.followers.follow = lambda *_: None  # type: ignore[method-assign]
+    memory.watcher.check([Task(SPEC, None)])
+    memory.watcher.check()
+    (task,) = memory.watcher.tasks
+    task.since -= (limit or 10**6) - 30
+    memory.watcher.check()
+    assert memory.asked == []
+    task.since -= 60
+    memory.watcher.check()
+    assert set(memory.asked) == (set() if limit is None else {"stop new"})
+    if limit:
+        memory.change(state="INTERRUPTED")
+        (result,) = memory.watcher.check()
+        assert result.failure and f"for more than {limit / 60:g} minutes" in result.failure.what
+        assert result.failure.remedy and result.failure.retry == "yes"
+    memory.watcher.close()
+
+
+def test_an_image_that_does_not_exist_is_no_matter_of_time(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    memory = Memory("PENDING")
+    memory.watcher.check([Task(SPEC, None)])
+    memory.change(info_code="JOB_IMAGE_PULL_BACKOFF", info="manifest unknown")
+    memory.watcher.check()
+    memory.watcher.tasks[0].since -= 100
+    memory.watcher.check()
+    memory.change(state="INTERRUPTED")
+    (result,) = memory.watcher.check()
+    assert result.failure and result.failure.retry == "no" and "manifest unknown" in result.failure.cause
+    memory.watcher.close()
+
+
+def test_an_image_is_pulled_again_after_a_while() -> None:
+    """Each time the wait is twice as long: Docker Hub counts the requests of hours."""
+    job: Any = object()
+    executor: Any = SimpleNamespace(free_retries={}, waits={})
+    waits = []
+    for tries in range(3):
+        executor.free_retries[job] = tries
+        Executor.note_wait(executor, job, Failure("x", retry="free", wait=120))
+        waits.append(executor.waits[job])
+    assert waits == [120, 240, 480]

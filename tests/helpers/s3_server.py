@@ -75,6 +75,7 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         f"-s3.config={settings}",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",
+        "-s3.autoCreateBucket=false",  # as everywhere else, an upload to a bucket that does not exist is refused
         "-master.volumeSizeLimitMB=64",
         # Each bucket takes several volumes, and those of deleted buckets are not free at once; the default is 8.
         "-volume.max=200",

@@ -15,7 +15,7 @@ import yaml
 from ovhai.models.flavor import Flavor
 from ovhai.models.job import Job
 from ovhai.models.me import Me
-from ovhai_standin import processes
+from ovhai_standin import flavors, processes
 from ovhai_standin.platform import Platform
 from submission import contents, listed, put, run, states, submit, texts, wait_for_line, wait_until
 
@@ -451,6 +451,37 @@ def test_flavors(platform: Platform) -> None:
     assert {entry["id"]: entry["max"] for entry in known}["a100-1-gpu"] == 2
     printed = platform.ovhai("capabilities", "flavor", "list").stdout.splitlines()
     assert printed[0].split()[:2] == ["ID", "TYPE"] and len(printed) == len(known) + 1
+
+
+def test_a_unit_may_have_several_gpus(platform: Platform) -> None:
+    platform.set(quota={"gpu": 4})
+    platform.fault(when="QUEUED", action="stuck")
+    (known,) = (entry for entry in flavors.FLAVORS.values() if entry["id"] == "h200-4-gpu")
+    assert (known["max"], known["resourcesPerUnit"]["gpu"]) == (1, 4)
+    result = platform.ovhai("job", "run", "-f", "h200-4-gpu", "-g", "1", "-o", "json", "ubuntu")
+    assert json.loads(result.stdout)["spec"]["resources"]["gpu"] == 4
+    assert "402" in platform.ovhai("job", "run", "-g", "1", "ubuntu").stderr
+
+
+def test_a_list_can_be_cut_to_the_newest(platform: Platform) -> None:
+    platform.fault(when="QUEUED", action="stuck")
+    ids = [submit(platform) for _ in range(3)]
+    platform.set(list_newest=2)
+    assert {job["id"] for job in listed(platform, "-a")} == set(ids[1:])
+    assert platform.ovhai("job", "get", ids[0], "-o", "json").returncode == 0
+    platform.set(list_newest=5)
+    assert len(listed(platform, "-a")) == 3
+
+
+def test_a_bill_begins_with_the_image_pull(platform: Platform) -> None:
+    platform.set(delays={"QUEUED": 30, "INITIALIZING": 30, "PENDING": 60, "RUNNING": 20}, time_scale=60)
+    job_id = submit(platform, units=("--cpu", "2"))
+    platform.wait(job_id)
+    bill = platform.billed(job_id)
+    assert (bill["flavor"], bill["units"]) == ("ai1-1-cpu", 2)
+    assert 80 <= bill["seconds"] < 80 + 60 * 10
+    platform.fault(when="QUEUED", action="stuck")
+    assert platform.billed(submit(platform))["seconds"] == 0
 
 
 def test_variants_of_the_json(platform: Platform, bucket: str) -> None:

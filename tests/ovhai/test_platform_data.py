@@ -65,7 +65,20 @@ def test_unchanged_files_go_back_if_the_variant_says_so(
     assert contents(s3, bucket) == {"file": "old"}
 
 
-def test_a_missing_bucket_is_created(platform: Platform, bucket: str, s3: s3_server.S3Server) -> None:
+def test_a_missing_bucket_is_refused(platform: Platform, bucket: str, s3: s3_server.S3Server) -> None:
+    for mode, state in (("ro", "INITIALIZING"), ("rw", "INITIALIZING")):
+        job = run(platform, "-v", f"{bucket}-new@S3GRA/out:/out:{mode}")
+        assert states(job) == ["QUEUED", state, "SYNC_FAILED"]
+        assert job["status"]["dataSync"][0]["status"]["info"]["code"] == "DATASYNC_INVALID_CONTAINER"
+    assert f"{bucket}-new" not in [entry["Name"] for entry in s3.client().list_buckets()["Buckets"]]
+    with pytest.raises(s3.client().exceptions.NoSuchBucket):
+        s3.client().put_object(Bucket=f"{bucket}-new", Key="x", Body=b"")
+
+
+def test_a_missing_bucket_is_created_if_the_variant_says_so(
+    platform: Platform, bucket: str, s3: s3_server.S3Server
+) -> None:
+    platform.set(create_buckets=True)
     assert run(platform, "-v", f"{bucket}-new@S3GRA/out:/out:rw", command="echo 1 > /out/x")["status"]["exitCode"] == 0
     assert contents(s3, f"{bucket}-new") == {"out/x": "1\n"}
 

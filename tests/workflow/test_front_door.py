@@ -1,14 +1,17 @@
 """What a user meets before the first result: wrong configurations, sources of each kind, and sources that fail."""
 
+import os
 import shutil
 import tarfile
 import unicodedata
 from pathlib import Path
 
 import pytest
+from ovhai_standin.platform import Platform
 
 from checkout import DEMO, Checkout, make_photos
-from s3_server import s3_server
+from s3_server import S3Server, s3_server
+from snakemake_process import run_snakemake
 
 
 @pytest.fixture
@@ -101,6 +104,21 @@ def test_videos_from_a_bucket_a_server_and_a_zip_come_in(checkout: Checkout, web
     assert run.returncode == 1
     assert "scene page" in run.stdout and "web page" in run.stdout
     assert {file for file in checkout.files() if not file.endswith(".log")} == set(targets)
+
+
+def test_the_profile_for_ovhcloud_works_from_any_folder(
+    checkout: Checkout, platform: Platform, s3: S3Server, bucket: str, tmp_path: Path
+) -> None:
+    """With the paths that docs/ovhcloud.md names; a folder without a configuration says how."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = {**os.environ, **platform.environment, **s3.profile_environment(bucket)}
+    command = ["-s", str(checkout.folder / "Snakefile"), "--profile", str(checkout.folder / "profiles" / "ovhai"), "-n"]
+    run = run_snakemake([*command, "-d", str(checkout.folder)], elsewhere, environment)
+    assert run.returncode == 0 and "Traceback" not in run.stdout, run.stdout
+    run = run_snakemake(command, elsewhere, environment)
+    assert run.returncode == 1 and "or name the folder with -d" in run.stdout, run.stdout
+    assert len(run.stdout.splitlines()) < 10, run.stdout
 
 
 def test_a_name_in_the_other_unicode_form(checkout: Checkout) -> None:

@@ -54,6 +54,7 @@ from .bucket import Bucket, BucketError, get_access, make_client
 from .client import INSTALL, Client
 from .completion import Completion
 from .credentials import SHORTEST, get_secrets
+from .diagnosis import Failure
 from .errors import WorkflowError
 from .first_words import FOUND
 from .flavors import check_resources
@@ -308,7 +309,7 @@ class Executor(RemoteExecutor):
                 self.report(self.report_job_success, info)
             else:
                 self.retries[info.job] = result.failure.retry
-                self.waits[info.job] = result.failure.wait * 2 ** self.free_retries.get(info.job, 0)
+                self.note_wait(info.job, result.failure)
                 aux_logs = [str(result.log)] if result.log and result.log.exists() else []
                 if info.job.is_group():  # Snakemake shows no message of a group
                     self.logger.error(result.message)
@@ -325,6 +326,10 @@ class Executor(RemoteExecutor):
 
         with contextlib.suppress(RuntimeError):  # the run has ended, and this check took too long for it
             self.reporter.submit(run)
+
+    def note_wait(self, job: JobExecutorInterface, failure: Failure) -> None:
+        """How long the next attempt has to wait: each time twice as long."""
+        self.waits[job] = failure.wait * 2 ** self.free_retries.get(job, 0)
 
     def check(self, tasks: list[Task]) -> dict[int, Result]:
         """Results by the id() of their tasks. An exception would end Snakemake and leave all jobs running."""

@@ -114,6 +114,8 @@ def get_rank(job: Job) -> tuple[int, tuple[datetime, str]]:
 def find_finished(claim: Claim, ours: Sequence[Job], same: Sequence[Job]) -> Job | None:
     """A successful job that belongs to a head that died, or that another head has run since. Its result is kept.
 
+    Second best is a job that did its work and could not copy its files back: the platform can copy them again.
+
     Snakemake's records must show that the work was started and not finished: if a user forces a rule, it runs again.
     They may name a job that was stopped in favour of another head's job, which is older but ended later.
     And no job for other work may have written the same files since, and none that did not succeed may have ended since:
@@ -122,7 +124,7 @@ def find_finished(claim: Claim, ours: Sequence[Job], same: Sequence[Job]) -> Job
     begun = min((job.age_key[0] for job in ours if job.id in claim.unfinished), default=None)
     kept = [job for job in same if job.succeeded or job.rescuable]
     done = [job for job in kept if claim.orphaned or (begun is not None and get_end(job) >= begun)]
-    last = max(done, key=lambda job: job.age_key, default=None)
+    last = max(done, key=lambda job: (job.succeeded, job.age_key), default=None)
     if last and any(may_have_spoiled(job, last, job in same) for job in ours if job is not last):
         return None
     return last

@@ -12,7 +12,7 @@ SHOWN_LINES = 20  # at the end of the log, in a message
 SEARCHED_LINES = 200  # at the end of the log; earlier lines may hold errors that the program survived
 # What the platform says if it took a job away because of the job itself, and if an image could not be pulled. The words
 # are those of Kubernetes and of container registries.
-DISK = r"ephemeral.storage|\bdisk|no space left|emptydir"
+DISK = r"ephemeral.{0,10}storage|\bdisk|no space left|emptydir"
 MEMORY = r"\bmemory\b|\boom"
 RATE_LIMIT = r"too ?many ?requests|rate.?limit|\b429\b|\b50[0-4]\b|time.?d? ?out|connection|temporar|unavailable"
 WRONG_IMAGE = r"not found|\b404\b|manifest|unknown|denied|unauthori|\b40[13]\b|invalid|no such|does not exist"

@@ -9,6 +9,7 @@ warns of it. An outage of the platform or of the bucket's server ends nothing, s
 """
 
 import functools
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -44,9 +45,26 @@ def attach(datastore: str) -> None:
     from snakemake.api import DAGApi, WorkflowApi  # the command snakemake-ovhai works without Snakemake
 
     FOUND.datastore = datastore
+    if not fit(WorkflowApi, DAGApi):
+        warn(
+            "This version of Snakemake begins in a way that the executor does not know. Wrong keys, a wrong clock and "
+            "the like are not told beforehand: run `snakemake-ovhai doctor` first."
+        )
+        return
     if not hasattr(WorkflowApi.dag, "first_words"):
         WorkflowApi.dag = before(WorkflowApi.dag, check_before_planning)
         DAGApi.execute_workflow = before(DAGApi.execute_workflow, check_before_running)
+
+
+def fit(workflow_api: Any, dag_api: Any) -> bool:
+    """Whether Snakemake's classes have what the checks stand before and read."""
+    try:
+        settings = inspect.signature(workflow_api).parameters
+        arguments = inspect.signature(dag_api.execute_workflow).parameters
+    except (AttributeError, TypeError, ValueError):
+        return False
+    known = {"storage_settings", "storage_provider_settings"} <= set(settings)
+    return known and {"executor", "pseudo_executor"} <= set(arguments) and callable(getattr(workflow_api, "dag", None))
 
 
 def before(method: Callable[..., Any], check: Callable[..., None]) -> Callable[..., Any]:

@@ -37,8 +37,8 @@ class Notices:
         if isinstance(error, NotAuthenticatedError):
             self.remind(
                 "outage login",
-                "The login has expired: run `ovhai login` in another terminal. Jobs keep running, and none is lost. "
-                f"({error})",
+                "Nobody is logged in, or the login has expired: run `ovhai login` in another terminal. Jobs keep "
+                f"running, and none is lost. ({error})",
             )
         else:
             self.remind(

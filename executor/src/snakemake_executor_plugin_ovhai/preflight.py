@@ -45,7 +45,7 @@ def load_flavors(client: Client, logger: Logger) -> dict[str, Flavor]:
 
 
 def load_quota(client: Client, account: Mapping[str, Any] | None) -> dict[str, int]:
-    """account: what `ovhai me` has said already. Empty if the platform does not answer; jobs then wait for a place."""
+    """account: what `ovhai me` has said already. Empty if the platform does not answer; a job waits then."""
     try:
         return read_quota(account if account is not None else client.get_account())
     except OvhaiError:

@@ -18,8 +18,18 @@ LONGEST_COPY = 1800.0  # seconds until a copy that was asked for has to have end
 class Rescuer:
     def __init__(self, client: Client, notices: Notices) -> None:
         self.client, self.notices = client, notices
+        self.given_up: set[str] = (
+            set()
+        )  # jobs; a later run, before which somebody may have mended the cause, tries again
 
     def rescue(self, task: Task, job: Job) -> bool:
+        """As try_to_rescue, but a job that was given up is not tried again: the next attempt may meet it once more."""
+        if job.id in self.given_up or not self.try_to_rescue(task, job):
+            self.given_up.add(job.id)
+            return False
+        return True
+
+    def try_to_rescue(self, task: Task, job: Job) -> bool:
         """Bring the copy one step forward. False if there is no hope left.
 
         job: rescuable. It becomes a job that succeeded once a copy has ended well. OvhaiError if the platform does not

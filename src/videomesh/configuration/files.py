@@ -57,7 +57,7 @@ def advise_on_missing(file: Path) -> str:
     if file != CONFIG:
         return f"{where_paths_begin()} Write the path of a configuration file."
     shipped = CHECKOUT / CONFIG
-    return f"{where_paths_begin()} Copy {shipped} there, or name another configuration file."
+    return f"{where_paths_begin()} Copy {shipped} there, name another configuration file, or name the folder with -d."
 
 
 def check_config(config: Mapping[str, Any], files: Sequence[Path], leaves: Leaves) -> tuple[Settings, list[str]]:

@@ -68,7 +68,7 @@ def object_list(folder: PlatformFolder, arguments: argparse.Namespace) -> str:
 def object_upload(folder: PlatformFolder, arguments: argparse.Namespace) -> str:
     """Objects are named by the paths as they were typed."""
     client, bucket = bucket_of(folder, arguments.bucket)
-    sync.BucketFolder(store_of(folder, arguments.bucket), bucket, None).create_if_missing()
+    called(sync.BucketFolder(store_of(folder, arguments.bucket), bucket, None).check, create=False)
     for file in typed_files(arguments.paths):
         key = arguments.add_prefix + str(file).removeprefix(arguments.remove_prefix)
         called(client.upload_file, str(file), bucket, key)

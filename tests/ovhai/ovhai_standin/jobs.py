@@ -82,6 +82,9 @@ def job_list(folder: PlatformFolder, arguments: argparse.Namespace) -> str:
     jobs = [record["job"] for record in folder.records()]
     if not (arguments.all or arguments.state):
         jobs = [job for job in jobs if not records.has_ended(job)]
+    newest = folder.settings()["list_newest"]
+    if newest is not None:
+        jobs = sorted(jobs, key=lambda job: str(job["createdAt"]))[len(jobs) - min(newest, len(jobs)) :]
     jobs = visible(folder, "job list", jobs)
     if arguments.state:
         jobs = [job for job in jobs if job["status"].get("state") == arguments.state.upper()]

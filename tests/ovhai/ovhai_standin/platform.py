@@ -93,6 +93,14 @@ class Platform:
             raise KeyError(f"no job {job_id}")
         return records.shown(record["job"], self.folder.settings())
 
+    def billed(self, job_id: str) -> dict[str, Any]:
+        """What the invoice of a job says: flavor, units, and seconds from the start of the image pull. A job does not
+        show it. Started minutes are paid."""
+        record = self.folder.record(job_id)
+        if record is None:
+            raise KeyError(f"no job {job_id}")
+        return records.bill(record["job"], self.folder.settings())
+
     def wait(self, job_id: str, *states: str, seconds: float = 20) -> dict[str, Any]:
         def reached(job: dict[str, Any]) -> bool:
             return job["status"]["state"] in states if states else bool(job["status"]["finalizedAt"])

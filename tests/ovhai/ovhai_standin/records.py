@@ -9,6 +9,7 @@ import datetime
 import uuid
 from typing import Any
 
+from ovhai_standin.flavors import GPUS_PER_UNIT
 from ovhai_standin.folder import PlatformFolder
 
 Job = dict[str, Any]
@@ -134,6 +135,18 @@ def duration(status: dict[str, Any], settings: dict[str, Any]) -> int | None:
         for text in (status["startedAt"], status["stoppedAt"] or timestamp(settings))
     )
     return round((stopped - started).total_seconds() * settings["time_scale"])
+
+
+def bill(job: Job, settings: dict[str, Any]) -> dict[str, Any]:
+    """Flavor, units and the platform's seconds from PENDING (the image pull) to the job's end, or to now."""
+    status, resources = job["status"], job["spec"]["resources"]
+    begin = next((entry["date"] for entry in status["history"] if entry["state"] == "PENDING"), None)
+    end = status["finalizedAt"] or timestamp(settings)
+    seconds = 0.0
+    if begin:
+        seconds = (datetime.datetime.fromisoformat(end) - datetime.datetime.fromisoformat(begin)).total_seconds()
+    units = resources["gpu"] // GPUS_PER_UNIT.get(resources["flavor"], 1) or resources["cpu"]
+    return {"flavor": resources["flavor"], "units": units, "seconds": seconds * settings["time_scale"]}
 
 
 def timestamp(settings: dict[str, Any]) -> str:

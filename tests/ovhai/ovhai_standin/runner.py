@@ -388,7 +388,9 @@ class Runner:
         store = self.settings["data_stores"].get(source["alias"])
         if store is None:
             raise sync.SyncError("DATASYNC_DATA_STORE_NOT_FOUND", f"data store {source['alias']} not found")
-        return sync.BucketFolder(store, source["container"], source["prefix"])
+        folder = sync.BucketFolder(store, source["container"], source["prefix"])
+        folder.check(create=self.settings["create_buckets"])
+        return folder
 
     def remove_files(self) -> None:
         """Data that could not be copied back is kept: the user may try again."""

@@ -39,7 +39,10 @@ DEFAULTS: dict[str, Any] = {
     "mount_parents_writable": False,
     # Write lines of the data sync, marked [sync], into the jobs' logs.
     "sync_log_lines": False,
+    # How many jobs a list shows at most, the newest; null: all. No limit is documented.
+    "list_newest": None,
     # What the sources leave open.
+    "create_buckets": False,  # a data sync makes a bucket that does not exist, as the help of `job run` says
     "timeout_state": "TIMEOUT",  # last state of a job that ran out of time: TIMEOUT, INTERRUPTED or FAILED
     "timeout_exit_code": None,  # its exit code; "real": that of the killed command
     "push_unchanged": False,  # files that were pulled and not changed go back too

@@ -45,10 +45,13 @@ class BucketFolder:
     def __post_init__(self) -> None:
         self.client = s3_client(self.store)
 
-    def create_if_missing(self) -> None:
-        names = [bucket["Name"] for bucket in self.client.list_buckets()["Buckets"]]
-        if self.bucket not in names:
-            self.client.create_bucket(Bucket=self.bucket)
+    def check(self, create: bool) -> None:
+        """Make a missing bucket, or refuse it: an S3 server of tests might make it at the first upload."""
+        if self.bucket in [bucket["Name"] for bucket in self.client.list_buckets()["Buckets"]]:
+            return
+        if not create:
+            raise SyncError("DATASYNC_INVALID_CONTAINER", f"container {self.bucket} does not exist")
+        self.client.create_bucket(Bucket=self.bucket)
 
     def objects(self) -> "Iterator[tuple[str, int]]":
         """Names below the prefix, with sizes."""
@@ -82,13 +85,12 @@ def list_objects(client: Any, bucket: str, prefix: str) -> "Iterator[dict[str, A
 
 
 def pull(source: BucketFolder, volume: Path, user: int | None) -> tuple[Counters, Snapshot]:
-    """Copy all objects into the volume, over what is there; answers also the state of the copies.
+    """Copy all objects of a bucket that exists into the volume; answers also the state of the copies.
 
     Their owner is the user, if given; a running job never sees a part of a file, or one that it may not change.
     """
     counters = Counters()
     pulled: Snapshot = {}
-    source.create_if_missing()
     for name, size in source.objects():
         counters.total += 1
         target = volume / name
@@ -126,7 +128,6 @@ def push(
     what the other has written: such a loss was reported.
     """
     counters = Counters()
-    target.create_if_missing()
     files = snapshot(volume)
     pushed: Snapshot = {}
     for name, state in files.items():
@@ -169,6 +170,8 @@ def file_state(path: Path) -> tuple[int, int]:
 
 def as_sync_error(error: Exception) -> SyncError:
     """What the platform says about an error of the S3 client."""
+    if isinstance(error, SyncError):
+        return error
     code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
     if code in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied", "403"):
         return SyncError("DATASYNC_AUTHENTICATE_FAILED", f"authentication failed: {error}")
