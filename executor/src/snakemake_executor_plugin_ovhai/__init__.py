@@ -49,7 +49,7 @@ from .credentials import SHORTEST, get_secrets
 from .flavors import check_resources
 from .job_spec import SubmissionError
 from .labels import get_workflow_label
-from .leaving import Leaving, take_over_sigterm
+from .leaving import Leaving, end_local_commands, take_over_sigterm
 from .logs import LogFollower
 from .notices import Notices
 from .polling import Limits
@@ -118,7 +118,9 @@ class Executor(RemoteExecutor):
         check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
         self.source_volumes = self.upload_sources(bucket)
         self.watcher = self.make_watcher(client, bucket, workflow, signatures, get_storage_secrets(provider.settings))
-        self.leaving = Leaving(self.workflow.persistence.unlock, self.watcher.get_job_ids)
+        self.leaving = Leaving(
+            self.say_goodbye, self.workflow.persistence.unlock, self.watcher.get_job_ids, self.logger
+        )
         self.leaving.install()
         take_over_sigterm(self.leaving, self.logger)
 
@@ -235,10 +237,8 @@ class Executor(RemoteExecutor):
         if self.watcher is None:
             return
         self.watcher.stop_submitting()
-        if self.leaving.reason:
-            self.logger.info(f"{self.leaving.reason}. Jobs keep running and cost money.")
         with self.check_lock:
-            if self.settings.detach or self.leaving.reason:
+            if self.settings.detach:
                 self.watcher.detach()
             else:
                 self.watcher.cancel(self.settings.stop_limit * 60)
@@ -247,6 +247,18 @@ class Executor(RemoteExecutor):
         super().shutdown()
         if self.watcher:
             self.watcher.close()
+
+    # The thread of leaving.py calls this ----------------------------------------------------------------------------
+
+    def say_goodbye(self, reason: str) -> None:
+        """Leave the jobs to the next run, and end this one as Snakemake ends when its executor cannot go on."""
+        assert self.watcher
+        self.watcher.stop_submitting()
+        self.logger.info(f"{reason}. Jobs that run cost money. They keep running.")
+        with self.check_lock:
+            self.watcher.detach()
+        self.workflow.scheduler.executor_error_callback(WorkflowError(reason))
+        end_local_commands()
 
     # The watching thread calls these --------------------------------------------------------------------------------
 
