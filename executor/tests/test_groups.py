@@ -149,6 +149,16 @@ def test_a_group_that_fails_for_its_other_work_is_done_alone(head: Head) -> None
     assert ever_together(head) == []
 
 
+def test_two_heads_with_different_groups_start_together(head: Head, tmp_path: Path) -> None:
+    """Both lists are old when the jobs are submitted. The group goes on, and its result serves both."""
+    head.write(make="sleep 6;")
+    other = Head(tmp_path / "other", head.platform, head.s3, head.bucket).write(make="sleep 6;")
+    head.platform.fault(when="job run", match="rule=make", action="slow", seconds=3, count=2)
+    heads = [head.start(*PAIR), other.start()]
+    assert [process.wait(90) for process in heads] == [0, 0], head.said() + other.said()
+    assert states(head) in ([], ["INTERRUPTED"]) and states(head, "make-add") == ["DONE"]
+
+
 def test_half_a_file_of_any_scene_of_a_group_is_no_result(head: Head, tmp_path: Path) -> None:
     """Two scenes in one job, which is evicted when no head is there. A head in a fresh folder finds the files."""
     two = ("--config", "scenes=a,b", "--groups", "make=g", "--group-components", "g=2")
