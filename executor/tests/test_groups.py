@@ -127,9 +127,9 @@ def test_a_group_that_is_live_is_not_run_again_without_groups(head: Head) -> Non
 
 
 def test_work_that_is_live_alone_is_not_run_again_in_a_group_beside_it(head: Head) -> None:
-    head.write(make="sleep 6;")
-    first = head.start()
-    wait_until(lambda: states(head) == ["RUNNING"])
+    head.platform.fault(when="QUEUED", match="rule=make", action="stuck", count=1)
+    first = head.write().start()
+    wait_until(lambda: states(head) == ["QUEUED"])
     kill(first)
     said = finish(head, *PAIR)
     assert "Stopping job" in said
@@ -138,7 +138,7 @@ def test_work_that_is_live_alone_is_not_run_again_in_a_group_beside_it(head: Hea
 
 
 def test_a_group_that_fails_for_its_other_work_is_done_alone(head: Head) -> None:
-    head.write(make="sleep 4;", add="[ -e /tmp/never ];")
+    head.write(add="sleep 15; [ -e /tmp/never ];")
     first = head.start(*PAIR)
     wait_until(lambda: states(head, "make-add") == ["RUNNING"])
     kill(first)
