@@ -3,10 +3,15 @@
 import re
 from itertools import combinations
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from heads import Head, finish, jobs_of, kill, states
 from submission import wait_until
+
+from snakemake_executor_plugin_ovhai.job import Job
+from snakemake_executor_plugin_ovhai.labels import get_workflow_label, sanitise
+from snakemake_executor_plugin_ovhai.preflight import warn_of_cut_list
 
 PARTS = """\
 rule all:
@@ -122,9 +127,9 @@ def test_a_group_that_is_live_is_not_run_again_without_groups(head: Head) -> Non
 
 
 def test_work_that_is_live_alone_is_not_run_again_in_a_group_beside_it(head: Head) -> None:
-    head.write(make="sleep 6;")
-    first = head.start()
-    wait_until(lambda: states(head) == ["RUNNING"])
+    head.platform.fault(when="QUEUED", match="rule=make", action="stuck", count=1)
+    first = head.write().start()
+    wait_until(lambda: states(head) == ["QUEUED"])
     kill(first)
     said = finish(head, *PAIR)
     assert "Stopping job" in said
@@ -133,7 +138,7 @@ def test_work_that_is_live_alone_is_not_run_again_in_a_group_beside_it(head: Hea
 
 
 def test_a_group_that_fails_for_its_other_work_is_done_alone(head: Head) -> None:
-    head.write(make="sleep 4;", add="[ -e /tmp/never ];")
+    head.write(add="sleep 15; [ -e /tmp/never ];")
     first = head.start(*PAIR)
     wait_until(lambda: states(head, "make-add") == ["RUNNING"])
     kill(first)
@@ -142,6 +147,16 @@ def test_a_group_that_fails_for_its_other_work_is_done_alone(head: Head) -> None
     assert "gets a job of its own" in run.stdout
     assert states(head, "make-add") == ["FAILED"] and states(head) == ["DONE"]
     assert ever_together(head) == []
+
+
+def test_two_heads_with_different_groups_start_together(head: Head, tmp_path: Path) -> None:
+    """Both lists are old when the jobs are submitted. The group goes on, and its result serves both."""
+    head.write(make="sleep 6;")
+    other = Head(tmp_path / "other", head.platform, head.s3, head.bucket).write(make="sleep 6;")
+    head.platform.fault(when="job run", match="rule=make", action="slow", seconds=3, count=2)
+    heads = [head.start(*PAIR), other.start()]
+    assert [process.wait(90) for process in heads] == [0, 0], head.said() + other.said()
+    assert states(head) in ([], ["INTERRUPTED"]) and states(head, "make-add") == ["DONE"]
 
 
 def test_half_a_file_of_any_scene_of_a_group_is_no_result(head: Head, tmp_path: Path) -> None:
@@ -186,3 +201,33 @@ def test_scenes_that_only_look_alike_in_labels_are_different_work(head: Head, tm
     assert run.returncode == 0, run.stdout
     assert all((fresh.folder / "deliver" / f"{scene}.txt").read_text() == "6\n" for scene in scenes)
     assert len(jobs_of(head.platform, "make")) == 6
+
+
+def test_a_group_that_the_list_lacks_is_asked_for_by_its_id(head: Head) -> None:
+    """The platform may show only its newest jobs. Snakemake's records know the job."""
+    head.write(make="sleep 2;")
+    first = head.start(*PAIR)
+    wait_until(lambda: states(head, "make-add") == ["RUNNING"])
+    kill(first)
+    wait_until(lambda: states(head, "make-add") == ["DONE"])
+    head.platform.fault(when="job list", match="rule=make", action="hide")
+    said = finish(head, *PAIR)
+    assert states(head, "make-add") == ["DONE"]
+    assert "`ovhai job list -a` lacks job" in said
+
+
+def test_a_list_with_a_round_number_of_jobs_may_be_cut() -> None:
+    said: list[str] = []
+    logger: Any = SimpleNamespace(warning=said.append)
+    for count in (0, 99, 101):
+        warn_of_cut_list([Job(str(number), "DONE") for number in range(count)], logger)
+    assert said == []
+    warn_of_cut_list([Job(str(number), "DONE") for number in range(200)], logger)
+    assert "shows 200 jobs" in said[0]
+
+
+def test_workflows_whose_names_look_alike_have_labels_of_their_own() -> None:
+    roots = ["work", "Work", "w-ork", "x" * 70 + "1", "x" * 70 + "2", ""]
+    names = [get_workflow_label("bucket", root) for root in roots] + [get_workflow_label("bucket-w", "ork")]
+    assert len({name.lower()[:63] for name in names}) == len(names)
+    assert all(sanitise(name) == name for name in names)

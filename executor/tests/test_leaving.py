@@ -1,5 +1,8 @@
 """The head is told to end: by Ctrl-C, by a closed terminal, by a service manager. The next run goes on."""
 
+import os
+import pty
+import select
 import signal
 import time
 from pathlib import Path
@@ -12,6 +15,7 @@ from snakemake.scheduling.job_scheduler import JobScheduler
 from submission import wait_until
 
 from snakemake_executor_plugin_ovhai.leaving import Leaving, take_over_sigterm
+from snakemake_process import COMMAND
 
 LOCAL = """\
 rule all:
@@ -80,6 +84,24 @@ def test_the_command_of_a_local_rule_ends_with_the_head(head: Head) -> None:
     assert not any(is_sleeping_in(head.folder, path) for path in Path("/proc").glob("[0-9]*"))
 
 
+def test_a_closed_terminal_is_told_in_the_log(head: Head) -> None:
+    """Nobody can be told on the terminal."""
+    head.write(make="sleep 8;")
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(head.folder)
+        os.execvpe(COMMAND, ["snakemake", *head.command()], head.environment)
+    while states(head) != ["RUNNING"]:
+        if select.select([terminal], [], [], 0.1)[0]:
+            os.read(terminal, 10_000)
+    os.close(terminal)
+    _, status = os.waitpid(process, 0)
+    assert os.waitstatus_to_exitcode(status) in (1, 120)  # 120: Python could not write to the terminal
+    assert "The terminal was closed" in get_log(head) and "1 jobs keep running" in get_log(head)
+    finish(head)
+    assert states(head) == ["DONE"]
+
+
 def is_sleeping_in(folder: Path, process: Path) -> bool:
     try:
         return process.joinpath("cwd").readlink() == folder and b"sleep" in process.joinpath("cmdline").read_bytes()
@@ -87,11 +109,16 @@ def is_sleeping_in(folder: Path, process: Path) -> bool:
         return False
 
 
+def make_leaving() -> Leaving:
+    logger: Any = SimpleNamespace(warning=print)
+    return Leaving(lambda reason: None, lambda: None, list, logger)
+
+
 def test_a_head_under_nohup_outlives_its_terminal() -> None:
     previous = {number: signal.getsignal(number) for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)}
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        Leaving(lambda: None, list).install()
+        make_leaving().install()
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN != signal.getsignal(signal.SIGTERM)
     finally:
         for number, handler in previous.items():
@@ -102,7 +129,7 @@ def test_another_version_of_snakemake_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.delattr(JobScheduler, "exit_gracefully")
     said: list[str] = []
     logger: Any = SimpleNamespace(warning=said.append)
-    take_over_sigterm(Leaving(lambda: None, list), logger)
+    take_over_sigterm(make_leaving(), logger)
     assert "does not know this version of Snakemake" in said[0]
 
 

@@ -173,6 +173,20 @@ def test_a_job_that_ends_while_a_fresh_folder_plans_is_not_paid_for_again(head: 
     assert states(head) == ["DONE"]
 
 
+def test_what_another_head_in_the_same_folder_completes_is_not_done_again(head: Head) -> None:
+    """Snakemake plans when its records call the outputs incomplete, and says "Forced execution". Then another head
+    completes them, and the records name no job any more."""
+    head.write(make="sleep 2;")
+    start_and_kill(head)
+    wait_until(lambda: states(head) == ["DONE"])
+    slow = head.platform.fault(when="capabilities flavor list", action="slow", seconds=15, count=1)
+    late = head.start()
+    wait_until(lambda: head.platform.fired(slow))
+    finish(head)
+    assert late.wait(90) == 0, head.said()
+    assert (states(head), states(head, "add")) == (["DONE"], ["DONE"]), head.said()
+
+
 def test_jobs_that_nobody_needs_any_more_are_named(head: Head) -> None:
     """A scene is removed from the table while its job waits for a machine."""
     head.platform.fault(when="QUEUED", match="scene=old", action="stuck")

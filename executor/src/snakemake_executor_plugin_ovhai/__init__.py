@@ -60,7 +60,7 @@ from .first_words import FOUND
 from .flavors import check_resources
 from .job_spec import SubmissionError
 from .labels import get_workflow_label
-from .leaving import Leaving, take_over_sigterm
+from .leaving import Leaving, end_local_commands, take_over_sigterm
 from .logs import LogFollower
 from .notices import Notices
 from .patience import make_patient
@@ -147,7 +147,9 @@ class Executor(RemoteExecutor):
         check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
         self.source_volumes = self.upload_sources(bucket)
         self.watcher = self.make_watcher(client, bucket, workflow, signatures, get_storage_secrets(provider.settings))
-        self.leaving = Leaving(self.workflow.persistence.unlock, self.watcher.get_job_ids)
+        self.leaving = Leaving(
+            self.say_goodbye, self.workflow.persistence.unlock, self.watcher.get_job_ids, self.logger
+        )
         self.leaving.install()
         take_over_sigterm(self.leaving, self.logger)
 
@@ -273,10 +275,7 @@ class Executor(RemoteExecutor):
         self.watcher.stop_submitting()
         checked = self.check_lock.acquire(timeout=LONGEST_CHECK)
         try:
-            if self.leaving.reason:
-                self.logger.info(f"{self.leaving.reason}. Jobs keep running and cost money.")
-                self.watcher.detach()
-            elif is_failing():
+            if is_failing():
                 self.logger.error("Snakemake ends because of an error. It is no reason to stop jobs that are good.")
                 self.watcher.detach()
             elif self.settings.detach:
@@ -296,6 +295,18 @@ class Executor(RemoteExecutor):
         self.reporter.shutdown(wait=not self.wait_thread.is_alive())
         if self.watcher:
             self.watcher.close()
+
+    # The thread of leaving.py calls this ----------------------------------------------------------------------------
+
+    def say_goodbye(self, reason: str) -> None:
+        """Leave the jobs to the next run, and end this one as Snakemake ends when its executor cannot go on."""
+        assert self.watcher
+        self.watcher.stop_submitting()
+        self.logger.info(f"{reason}. Jobs that run cost money. They keep running.")
+        with self.check_lock:
+            self.watcher.detach()
+        self.workflow.scheduler.executor_error_callback(WorkflowError(reason))
+        end_local_commands()
 
     # The watching thread calls these --------------------------------------------------------------------------------
 

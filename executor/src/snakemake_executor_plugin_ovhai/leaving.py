@@ -3,14 +3,14 @@
 Ctrl-C (SIGINT)                    Snakemake stops all jobs. A second one ends the wait for the platform's confirmation.
 SIGTERM, SIGHUP (closed terminal)  the head ends within seconds and leaves the jobs to the next run.
 
-Snakemake's own handler of SIGTERM waits for all running jobs. It also takes a lock that the interrupted thread may
-hold, and then it waits for ever. The handlers here take no lock and write no log, since a log has locks too.
+Python runs a handler between any two instructions of the main thread, which may hold any lock. Snakemake's own handler
+of SIGTERM takes such a lock, and then it waits for ever. So the handlers here only write a byte into a pipe. A thread
+reads it and does the rest.
 """
 
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,51 +20,77 @@ import psutil
 
 from .notices import Logger
 
-GRACE = 20.0  # seconds to end in; a call of the program that hangs takes longer
+GRACE = 15.0  # seconds to end in; a call of the program that hangs, or a bucket that is silent, takes longer
 BOUNCE = 2.0  # seconds in which a second Ctrl-C does not count: it is easily pressed twice
 REASONS = {
     signal.SIGTERM: "The run was told to end (SIGTERM)",
     signal.SIGHUP: "The terminal was closed (SIGHUP)",
 }
+LEAVE, END = b"l", b"e"
 
 
 class Leaving:
     """The signal handlers of one head.
 
-    unlock: removes Snakemake's lock. get_job_ids: of jobs that may be live.
+    say_goodbye: ends the run in good order; it is called in a thread of its own. unlock: removes Snakemake's lock.
+    get_job_ids: of jobs that may be live.
     """
 
-    def __init__(self, unlock: Callable[[], None], get_job_ids: Callable[[], list[str]]) -> None:
-        self.unlock, self.get_job_ids = unlock, get_job_ids
+    def __init__(
+        self,
+        say_goodbye: Callable[[str], None],
+        unlock: Callable[[], None],
+        get_job_ids: Callable[[], list[str]],
+        logger: Logger,
+    ) -> None:
+        self.say_goodbye, self.unlock, self.get_job_ids, self.logger = say_goodbye, unlock, get_job_ids, logger
         self.reason = ""  # why the jobs are left, once they are
-        self.interrupted: float | None = None  # when Ctrl-C was pressed, by time.monotonic()
+        self.interrupted: float | None = None  # when Ctrl-C was pressed first, by time.monotonic()
+        self.reader, self.writer = os.pipe()
+        threading.Thread(target=self.obey, daemon=True).start()
 
     def install(self) -> None:
         """A signal that whoever started the head has made it ignore, as `nohup` does, stays ignored."""
         if threading.current_thread() is not threading.main_thread():
             return  # Python handles signals only there
-        for number in REASONS:
+        for number, handler in {**dict.fromkeys(REASONS, self.leave), signal.SIGINT: self.interrupt}.items():
             if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self.leave)
-        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-            signal.signal(signal.SIGINT, self.interrupt)
+                signal.signal(number, handler)
+
+    # The handlers ----------------------------------------------------------------------------------------------------
 
     def leave(self, number: int, frame: FrameType | None = None) -> None:
-        if self.reason or self.interrupted is not None:
-            if self.interrupted is not None:
-                self.end_now()
-            return
-        self.reason = REASONS[signal.Signals(number)]
-        self.end_in_time()
-        end_local_commands()
-        raise SystemExit(1)
+        if self.interrupted is not None:
+            os.write(self.writer, END)
+        elif not self.reason:
+            self.reason = REASONS[signal.Signals(number)]
+            os.write(self.writer, LEAVE)
 
     def interrupt(self, number: int, frame: FrameType | None = None) -> None:
         if self.interrupted is None and not self.reason:
             self.interrupted = time.monotonic()
             raise KeyboardInterrupt
         if self.reason or time.monotonic() - (self.interrupted or 0.0) > BOUNCE:
-            self.end_now()
+            os.write(self.writer, END)
+
+    # The thread ------------------------------------------------------------------------------------------------------
+
+    def obey(self) -> None:
+        while order := os.read(self.reader, 1):
+            if order == END:
+                self.end_now()
+            threading.Thread(target=self.say_goodbye, args=(self.reason,), daemon=True).start()
+            start_timer(GRACE, self.end_now)
+
+    def end_now(self) -> None:
+        """Without the ends of threads, of which one may wait for a program that hangs."""
+        start_timer(3, lambda: os._exit(1))  # should the log hang too
+        self.logger.warning(self.describe_jobs())
+        try:
+            self.unlock()
+            time.sleep(0.5)  # another thread writes the log
+        finally:
+            os._exit(1)
 
     def describe_jobs(self) -> str:
         """What the user has to know if the head ends now."""
@@ -82,19 +108,11 @@ class Leaving:
             f"still cost money. To stop them: snakemake-ovhai stop {names}"
         )
 
-    def end_in_time(self) -> None:
-        timer = threading.Timer(GRACE, self.end_now)
-        timer.daemon = True
-        timer.start()
 
-    def end_now(self) -> None:
-        """Without the ends of threads, of which one may wait for a program that hangs."""
-        with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
-            os.write(sys.stderr.fileno(), f"\n{self.describe_jobs()}\n".encode())
-        try:
-            self.unlock()
-        finally:
-            os._exit(1)
+def start_timer(seconds: float, function: Callable[[], None]) -> None:
+    timer = threading.Timer(seconds, function)
+    timer.daemon = True
+    timer.start()
 
 
 def take_over_sigterm(leaving: Leaving, logger: Logger) -> None:
@@ -117,8 +135,6 @@ def end_local_commands() -> None:
     """
     session = os.getsid(0)
     for process in psutil.Process().children(recursive=True):
-        try:
+        with contextlib.suppress(psutil.Error, OSError):  # it may have ended
             if os.getsid(process.pid) == session:
                 process.terminate()
-        except (psutil.Error, OSError):  # it has ended
-            continue
