@@ -3,16 +3,26 @@
 The table in docs/further.md has a row for each of them.
 """
 
+import ast
 import hashlib
+import inspect
 import json
 import os
 import re
 import textwrap
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import snakemake.cli  # first: the modules import each other
+import snakemake.io
+import snakemake.ioflags
+import snakemake.ioutils
+import snakemake.workflow
 from heads import Head, strip_colours
+from snakemake import parser
 from snakemake.benchmark import BenchmarkRecord
+from snakemake.io.flags import access_patterns
 from snakemake.jobs import Job
 
 import s3_server
@@ -52,6 +62,7 @@ CASES = {
         log: "results/NAME/a.log"
         shell: "true" """,
     "touched_and_written": """
+        singularity: "docker://example/tools:1"
         output: touch("results/NAME/a.done"), "results/NAME/b.txt"
         shell: "echo content | tee {output}" """,
     "protected_file": """
@@ -61,14 +72,16 @@ CASES = {
         output: report(multiext("results/NAME/a", ".x", ".y"), category="x")
         shell: "echo good | tee {output}" """,
     "named_ends": """
+        containerized: "docker://example/tools:1"
         output: multiext("results/NAME/a", x=".x", y=".y")
         shell: "echo x > {output.x}; echo y > {output.y}" """,
     "flagged_inputs": """
-        input: ancient("results/several_ends/a.x"), access.sequential("results/several_ends/a.y"), unpack(get_ends)
+        input: ancient("results/several_ends/a.x"), access.sequential("results/several_ends/a.y"), unpack(get_ends),
+            access.multi("results/several_ends/a.x")
         output: access.random("results/NAME/a.txt")
         shell: "cat {input} {input.x} > {output}" """,
     "temporary_file": """
-        output: temp("results/NAME/a.txt"), "results/NAME/b.txt"
+        output: temp("results/NAME/a.txt"), temporary("results/NAME/c.txt"), "results/NAME/b.txt"
         shell: "echo good | tee {output}" """,
     "reader_of_temporary": """
         input: "results/temporary_file/a.txt"
@@ -122,6 +135,21 @@ CASES = {
         output: touch("results/NAME/a.txt")
         log: "results/NAME/a.log"
         shell: "false" """,
+    "first_member": """
+        output: touch("results/NAME/a.done"), temp("results/NAME/b.txt")
+        benchmark: "results/NAME/a.tsv"
+        group: "members"
+        shell: "echo good > {output[1]}" """,
+    "second_member": """
+        input: "results/first_member/a.done", "results/first_member/b.txt"
+        output: "results/NAME/a.txt"
+        benchmark: "results/NAME/a.tsv"
+        shadow: "minimal"
+        group: "members"
+        shell: "cat {input} > {output}" """,
+    "variable": """
+        output: "results/NAME/a.txt"
+        shell: "echo $A_WORD $PREFIX > {output}" """,
     "tried_again": """
         output: "results/NAME/a.txt"
         retries: 1
@@ -158,6 +186,10 @@ CASES = {
         run: open(output[0], "w").write("good") """,
 }
 FIRST = """
+envvars: "A_WORD"
+shell.prefix("set -euo pipefail; export PREFIX=prefix; ")
+shell.suffix(" ; true")
+
 pathvars:
     part="here"
 
@@ -193,8 +225,11 @@ TARGETS = {
     "touched": ["results/touched/a.done"],
     "touched_and_written": ["results/touched_and_written/a.done"],
     "temporary_file": [],
+    "first_member": [],
     "many_keywords": ["results/many_keywords/tea-here.txt"],
 }
+
+HAS_OWN = re.compile(r"\b(handover|localrule|singularity|containerized):")
 
 
 def write_snakefile(cases: dict[str, str], rest: str = "") -> str:
@@ -205,7 +240,7 @@ def write_snakefile(cases: dict[str, str], rest: str = "") -> str:
         for word, meaning in {"NAME": name, **CHECKSUMS}.items():
             text = text.replace(word, meaning)
         body = textwrap.indent(textwrap.dedent(text).strip(), "    ")
-        container = "" if "handover" in text or "localrule" in text else '    container: "docker://example/tools:1"\n'
+        container = "" if HAS_OWN.search(text) else '    container: "docker://example/tools:1"\n'
         rules.append(f"rule {name}:\n{container}{body}\n")
     first = f"rule all:\n    input: {targets!r}\n    default_target: True\n\n"
     return FIRST + first + "\n".join(rules) + rest
@@ -226,7 +261,7 @@ class Pair:
 
     def run(self, *arguments: str) -> tuple[str, str]:
         """Returns what the two say."""
-        common = ["--keep-going", "--config", "end=0", *arguments]
+        common = ["--keep-going", "--envvars", "A_WORD", "--config", "end=0", *arguments]
         # Without --force-use-threads, Snakemake starts another Snakemake for each rule with `shadow:`.
         local = ["-c1", "--force-use-threads", "--latency-wait", "0"]
         here = run_snakemake([*local, *common], self.folder, dict(os.environ))
@@ -246,7 +281,8 @@ class Pair:
 
 
 @pytest.fixture
-def pair(head: Head, tmp_path: Path) -> Pair:
+def pair(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    monkeypatch.setenv("A_WORD", "a word")
     return Pair(head, tmp_path / "here")
 
 
@@ -378,6 +414,47 @@ def test_what_a_job_cannot_do_is_named_with_the_way_out(head: Head, monkeypatch:
     for words in ("`envvars:` names A_TOKEN, .*--envvars A_TOKEN", "--precommand: "):
         assert re.search(words, said), said
     assert head.platform.jobs() == []
+
+
+# The table -----------------------------------------------------------------------------------------------------------
+
+
+def read_table(heading: str) -> dict[str, str]:
+    """Name -> done, refused or planning."""
+    page = (Path(__file__).parents[1] / "docs" / "further.md").read_text()
+    section = page.split(f"### {heading}\n")[1].split("\n#")[0]
+    rows = re.findall(r"^\| (`.*?) \| (done|refused|planning) \|", section, re.MULTILINE)
+    return {name: state for names, state in rows for name in re.findall(r"`(\w+(?:\.\w+)?)`", names)}
+
+
+def find_flags() -> set[str]:
+    """All flags and helpers of the installed Snakemake: what calls flag() in its sources, and what Snakefiles know."""
+    helpers: dict[str, object] = {}
+    snakemake.ioflags.register_in_globals(helpers)
+    snakemake.ioutils.register_in_globals(helpers)
+    known = vars(snakemake.workflow).items()
+    given = {name for name, value in known if inspect.isfunction(value) and value.__module__.startswith("snakemake.io")}
+    made = {name for module in (snakemake.io, snakemake.ioflags) for name in find_callers_of_flag(module)}
+    given.discard("IOFile")  # Snakemake's own way to make a file of a name
+    return {*helpers, *given, *made, *(f"access.{name}" for name in find_callers_of_flag(access_patterns))}
+
+
+def find_callers_of_flag(module: ModuleType) -> set[str]:
+    functions = [node for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.FunctionDef)]
+    return {function.name for function in functions if re.search(r"\bflag\(", ast.unparse(function))}
+
+
+def test_the_table_has_a_row_for_each_flag_and_keyword_of_the_installed_snakemake() -> None:
+    assert find_flags() - set(read_table("Flags of files")) == set()
+    assert set(parser.Rule.subautomata) == set(read_table("Keywords of a rule"))
+    assert set(parser.Python.subautomata) == set(read_table("Keywords of a workflow"))
+
+
+def test_each_row_has_a_case() -> None:
+    tried = "\n".join([FIRST, REST, *CASES.values(), *AGAIN.values(), *(str(lines) for lines, _ in REFUSED.values())])
+    tables = [read_table(heading) for heading in ("Flags of files", "Keywords of a rule", "Keywords of a workflow")]
+    rows = {name for table in tables for name, state in table.items() if state != "planning"}
+    assert [name for name in sorted(rows) if not re.search(rf"\b{re.escape(name)}[(:]", tried)] == []
 
 
 def test_a_snakemake_that_removes_outputs_in_another_way_is_told_of() -> None:
