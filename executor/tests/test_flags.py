@@ -150,7 +150,9 @@ CASES = {
     "variable": """
         output: "results/NAME/a.txt"
         shell: "echo $A_WORD $PREFIX > {output}" """,
+    # After the checkpoint: Snakemake 9.27.1 forgets jobs that wait for another try when a checkpoint ends.
     "tried_again": """
+        input: "results/a_checkpoint/a.txt"
         output: "results/NAME/a.txt"
         retries: 1
         resources: try_number=lambda wildcards, attempt: attempt
@@ -208,7 +210,7 @@ AGAIN = {
         shell: "cat {input} > {output}" """,
     "stopped_halfway": """
         output: "results/NAME/a.txt"
-        shell: "echo half > {output}; exit {config[end]}" """,
+        shell: "echo half > {output}; exit 3" """,
     "protected_file": """
         output: protected("results/NAME/a.txt")
         shell: "echo good > {output}" """,
@@ -324,26 +326,26 @@ def compare_tables(here: str, there: str) -> None:
 def test_what_exists_already_has_the_same_outcome_as_on_one_machine(pair: Pair) -> None:
     """update() that fails, --keep-incomplete, and protected()."""
     pair.write(write_snakefile(AGAIN))
-    pair.run("--", "updated", "protected_file")
+    pair.run("--keep-incomplete", "--", "updated", "protected_file", "stopped_halfway")
     here, there = pair.files()
-    assert here == there == {"updated/a.txt": "more\n", "protected_file/a.txt": "good\n"}
+    assert here == there
+    assert there == {
+        "updated/a.txt": "more\n",
+        "protected_file/a.txt": "good\n",
+        "stopped_halfway/a.txt": "half\n",
+    }
 
-    again = ["--config", "end=3", "--forcerun", "updated", "--keep-incomplete"]
-    said = pair.run(*again)
+    said = pair.run("--config", "end=3", "--forcerun", "updated", "stopped_halfway")
     assert failed_rules(said[0]) == failed_rules(said[1]) == {"updated", "stopped_halfway"}
     here, there = pair.files()
     assert here == there
-    assert (there["updated/a.txt"], there["stopped_halfway/a.txt"]) == ("more\n", "half\n")
-
-    pair.run("--config", "end=3", "--forcerun", "updated", "stopped_halfway")
-    here, there = pair.files()
-    assert here == there
-    assert there["updated/a.txt"] == "more\n" and "stopped_halfway/a.txt" not in there
+    assert there["updated/a.txt"] == there["before_updated/a.txt"] == "more\n"
+    assert "stopped_halfway/a.txt" not in there
 
     jobs = len(pair.head.platform.jobs())
     # Snakemake protects the file here by its mode, which does not stop root, so only the executor is asked.
     assert not (pair.folder / "results/protected_file/a.txt").stat().st_mode & 0o222
-    refused = pair.head.run("--config", "end=0", "--forcerun", "protected_file")
+    refused = pair.head.run("--envvars", "A_WORD", "--config", "end=0", "--forcerun", "protected_file")
     assert refused.returncode == 1
     words = r"rule protected_file: .*protected_file/a.txt is protected\(\) and exists"
     assert re.search(words, strip_colours(refused.stdout)), refused.stdout
@@ -369,7 +371,10 @@ REFUSED = {
         ['input: storage("s3://BUCKET/work/there/a.txt", retrieve=False)', OUTPUT, SHELL],
         "retrieve=False",
     ),
-    "source_file": (['input: workflow.source_path("programs/add.py")', OUTPUT, SHELL], "is not in the S3 storage"),
+    "source_file": (
+        ['input: sourcecache_entry(workflow.source_path("Snakefile"), "Snakefile")', OUTPUT, SHELL],
+        "is not in the S3 storage",
+    ),
     "with_conda": ([OUTPUT, 'conda: "environment.yaml"', SHELL], "it has `conda:`.*container"),
     "with_modules": ([OUTPUT, 'envmodules: "a/module"', SHELL], "it has `envmodules:`.*container"),
     "cached": ([OUTPUT, "cache: True", SHELL], "it has `cache:`.*leave the rule out of --cache"),
@@ -454,7 +459,7 @@ def test_each_row_has_a_case() -> None:
     tried = "\n".join([FIRST, REST, *CASES.values(), *AGAIN.values(), *(str(lines) for lines, _ in REFUSED.values())])
     tables = [read_table(heading) for heading in ("Flags of files", "Keywords of a rule", "Keywords of a workflow")]
     rows = {name for table in tables for name, state in table.items() if state != "planning"}
-    assert [name for name in sorted(rows) if not re.search(rf"\b{re.escape(name)}[(:]", tried)] == []
+    assert [name for name in sorted(rows) if not re.search(rf"\b{re.escape(name)}[(: ]", tried)] == []
 
 
 def test_a_snakemake_that_removes_outputs_in_another_way_is_told_of() -> None:

@@ -180,7 +180,7 @@ class Executor(RemoteExecutor):
             self.retries[job] = "no"
             self.report_job_error(info, msg=f"{job.name} cannot be submitted: {error}\n")
             return
-        if job.attempt > 1 or is_marked_incomplete(self.workflow.persistence, job):
+        if job.attempt > 1 or job in self.free_retries or is_marked_incomplete(self.workflow.persistence, job):
             spec = replace(spec, protected=())  # what this work has left behind is not finished
         records = list(self.workflow.persistence.external_jobids(job)) if not job.is_group() else []
         task = Task(spec, job, unfinished=records)
