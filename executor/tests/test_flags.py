@@ -10,8 +10,12 @@ import json
 import os
 import re
 import textwrap
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 import pytest
 import snakemake.cli  # first: the modules import each other
@@ -19,14 +23,19 @@ import snakemake.io
 import snakemake.ioflags
 import snakemake.ioutils
 import snakemake.workflow
-from heads import Head, strip_colours
+from heads import SNAKEFILE, Head, finish, start_and_kill, states, strip_colours
 from snakemake import parser
 from snakemake.benchmark import BenchmarkRecord
 from snakemake.io.flags import access_patterns
 from snakemake.jobs import Job
 
 import s3_server
+from snakemake_executor_plugin_ovhai import flags
+from snakemake_executor_plugin_ovhai.bucket import Bucket, BucketError, ObjectInfo
+from snakemake_executor_plugin_ovhai.flags import Verifier, get_ensured
+from snakemake_executor_plugin_ovhai.job_spec import EnsuredFile, SubmissionError
 from snakemake_executor_plugin_ovhai.updates import keep_updated_outputs
+from snakemake_executor_plugin_ovhai.volumes import StoredFile
 from snakemake_process import run_snakemake
 
 GOOD = b"good\n"
@@ -472,3 +481,72 @@ def test_a_snakemake_that_removes_outputs_in_another_way_is_told_of() -> None:
     assert "cleanup() has no" in keep_updated_outputs(Other)
     assert Other.cleanup is before
     assert keep_updated_outputs(Job) == "" and keep_updated_outputs(Job) == ""
+
+
+# ensure() ------------------------------------------------------------------------------------------------------------
+
+
+class SlowBucket:
+    """A bucket of one object that comes in pieces, of which any may fail."""
+
+    def __init__(self, *pieces: bytes | BucketError) -> None:
+        self.pieces, self.reads, self.go_on = pieces, 0, threading.Event()
+
+    def get_info(self, file: StoredFile) -> ObjectInfo:
+        return ObjectInfo("", datetime.now(UTC), 5)
+
+    def read(self, file: StoredFile) -> Iterator[bytes]:
+        self.reads += 1
+        for piece in self.pieces:
+            if isinstance(piece, BucketError) and self.reads == 1:
+                raise piece
+            if isinstance(piece, bytes):
+                yield piece
+            self.go_on.wait(20)
+
+
+FILE = EnsuredFile(StoredFile("b", "k/a", "k/a"), True, "sha256", CHECKSUMS["SHA256"])
+
+
+def test_jobs_are_watched_while_a_large_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flags, "SMALL_FILE", 0.05)
+    bucket = SlowBucket(b"go", b"od\n")
+    verifier = Verifier(cast(Bucket, bucket))
+    assert verifier.find_problem("job", [FILE]) is None
+    assert verifier.find_problem("job", [FILE]) is None
+    bucket.go_on.set()
+    monkeypatch.setattr(flags, "SMALL_FILE", 20)
+    assert verifier.find_problem("job", [FILE]) == ""
+    assert bucket.reads == 1
+
+
+def test_an_outage_while_a_file_is_read_is_no_verdict() -> None:
+    bucket = SlowBucket(b"go", BucketError("503"), b"od\n")
+    bucket.go_on.set()
+    verifier = Verifier(cast(Bucket, bucket))
+    with pytest.raises(BucketError):
+        verifier.find_problem("job", [FILE])
+    assert verifier.find_problem("job", [FILE]) == ""
+    assert bucket.reads == 2
+
+
+def test_a_function_for_a_checksum_that_fails_is_told_before_the_job_is_paid() -> None:
+    flag = {"non_empty": False, "checksum": lambda wildcards: wildcards["no"], "checksum_algorithm": "md5"}
+    with pytest.raises(SubmissionError, match=r"checksum of its output s3://b/k/a failed: KeyError\('no'\)"):
+        get_ensured(FILE.file, flag, {})
+
+
+# protected() ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_protected_output_of_a_run_that_was_killed_is_taken_over(head: Head) -> None:
+    head.write("sleep 4;", snakefile=SNAKEFILE.replace('"results/{scene}/make/numbers.txt",', PROTECTED, 1))
+    start_and_kill(head)
+    (job,) = head.platform.jobs()
+    head.platform.wait(job["id"])
+    assert head.stored("results/a/make/numbers.txt") == "1\n2\n3\n"
+    finish(head)
+    assert states(head) == ["DONE"]
+
+
+PROTECTED = 'protected("results/{scene}/make/numbers.txt"),'
