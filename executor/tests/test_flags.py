@@ -276,7 +276,7 @@ class Pair:
         # Without --force-use-threads, Snakemake starts another Snakemake for each rule with `shadow:`.
         local = ["-c1", "--force-use-threads", "--latency-wait", "0"]
         here = run_snakemake([*local, *common], self.folder, dict(os.environ))
-        there = self.head.run(*common)
+        there = self.head.run(*common, timeout=600)  # many jobs, on a machine that may be busy
         assert here.returncode == there.returncode, there.stdout
         assert "Traceback" not in there.stdout, there.stdout
         return strip_colours(here.stdout), strip_colours(there.stdout)
