@@ -3,20 +3,39 @@
 The table in docs/further.md has a row for each of them.
 """
 
+import ast
 import hashlib
+import inspect
 import json
 import os
 import re
 import textwrap
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 import pytest
-from heads import Head, strip_colours
+import snakemake.cli  # first: the modules import each other
+import snakemake.io
+import snakemake.ioflags
+import snakemake.ioutils
+import snakemake.workflow
+from heads import SNAKEFILE, Head, finish, start_and_kill, states, strip_colours
+from snakemake import parser
 from snakemake.benchmark import BenchmarkRecord
+from snakemake.io.flags import access_patterns
 from snakemake.jobs import Job
 
 import s3_server
+from snakemake_executor_plugin_ovhai import flags
+from snakemake_executor_plugin_ovhai.bucket import Bucket, BucketError, ObjectInfo
+from snakemake_executor_plugin_ovhai.flags import Verifier, get_ensured
+from snakemake_executor_plugin_ovhai.job_spec import EnsuredFile, SubmissionError
 from snakemake_executor_plugin_ovhai.updates import keep_updated_outputs
+from snakemake_executor_plugin_ovhai.volumes import StoredFile
 from snakemake_process import run_snakemake
 
 GOOD = b"good\n"
@@ -52,6 +71,7 @@ CASES = {
         log: "results/NAME/a.log"
         shell: "true" """,
     "touched_and_written": """
+        singularity: "docker://example/tools:1"
         output: touch("results/NAME/a.done"), "results/NAME/b.txt"
         shell: "echo content | tee {output}" """,
     "protected_file": """
@@ -61,14 +81,16 @@ CASES = {
         output: report(multiext("results/NAME/a", ".x", ".y"), category="x")
         shell: "echo good | tee {output}" """,
     "named_ends": """
+        containerized: "docker://example/tools:1"
         output: multiext("results/NAME/a", x=".x", y=".y")
         shell: "echo x > {output.x}; echo y > {output.y}" """,
     "flagged_inputs": """
-        input: ancient("results/several_ends/a.x"), access.sequential("results/several_ends/a.y"), unpack(get_ends)
+        input: ancient("results/several_ends/a.x"), access.sequential("results/several_ends/a.y"), unpack(get_ends),
+            access.multi("results/several_ends/a.x")
         output: access.random("results/NAME/a.txt")
         shell: "cat {input} {input.x} > {output}" """,
     "temporary_file": """
-        output: temp("results/NAME/a.txt"), "results/NAME/b.txt"
+        output: temp("results/NAME/a.txt"), temporary("results/NAME/c.txt"), "results/NAME/b.txt"
         shell: "echo good | tee {output}" """,
     "reader_of_temporary": """
         input: "results/temporary_file/a.txt"
@@ -122,7 +144,24 @@ CASES = {
         output: touch("results/NAME/a.txt")
         log: "results/NAME/a.log"
         shell: "false" """,
+    "first_member": """
+        output: touch("results/NAME/a.done"), temp("results/NAME/b.txt")
+        benchmark: "results/NAME/a.tsv"
+        group: "members"
+        shell: "echo good > {output[1]}" """,
+    "second_member": """
+        input: "results/first_member/a.done", "results/first_member/b.txt"
+        output: "results/NAME/a.txt"
+        benchmark: "results/NAME/a.tsv"
+        shadow: "minimal"
+        group: "members"
+        shell: "cat {input} > {output}" """,
+    "variable": """
+        output: "results/NAME/a.txt"
+        shell: "echo $A_WORD $PREFIX > {output}" """,
+    # After the checkpoint: Snakemake 9.27.1 forgets jobs that wait for another try when a checkpoint ends.
     "tried_again": """
+        input: "results/a_checkpoint/a.txt"
         output: "results/NAME/a.txt"
         retries: 1
         resources: try_number=lambda wildcards, attempt: attempt
@@ -158,6 +197,10 @@ CASES = {
         run: open(output[0], "w").write("good") """,
 }
 FIRST = """
+envvars: "A_WORD"
+shell.prefix("set -euo pipefail; export PREFIX=prefix; ")
+shell.suffix(" ; true")
+
 pathvars:
     part="here"
 
@@ -176,7 +219,7 @@ AGAIN = {
         shell: "cat {input} > {output}" """,
     "stopped_halfway": """
         output: "results/NAME/a.txt"
-        shell: "echo half > {output}; exit {config[end]}" """,
+        shell: "echo half > {output}; exit 3" """,
     "protected_file": """
         output: protected("results/NAME/a.txt")
         shell: "echo good > {output}" """,
@@ -193,8 +236,11 @@ TARGETS = {
     "touched": ["results/touched/a.done"],
     "touched_and_written": ["results/touched_and_written/a.done"],
     "temporary_file": [],
+    "first_member": [],
     "many_keywords": ["results/many_keywords/tea-here.txt"],
 }
+
+HAS_OWN = re.compile(r"\b(handover|localrule|singularity|containerized):")
 
 
 def write_snakefile(cases: dict[str, str], rest: str = "") -> str:
@@ -205,7 +251,7 @@ def write_snakefile(cases: dict[str, str], rest: str = "") -> str:
         for word, meaning in {"NAME": name, **CHECKSUMS}.items():
             text = text.replace(word, meaning)
         body = textwrap.indent(textwrap.dedent(text).strip(), "    ")
-        container = "" if "handover" in text or "localrule" in text else '    container: "docker://example/tools:1"\n'
+        container = "" if HAS_OWN.search(text) else '    container: "docker://example/tools:1"\n'
         rules.append(f"rule {name}:\n{container}{body}\n")
     first = f"rule all:\n    input: {targets!r}\n    default_target: True\n\n"
     return FIRST + first + "\n".join(rules) + rest
@@ -226,11 +272,11 @@ class Pair:
 
     def run(self, *arguments: str) -> tuple[str, str]:
         """Returns what the two say."""
-        common = ["--keep-going", "--config", "end=0", *arguments]
+        common = ["--keep-going", "--envvars", "A_WORD", "--config", "end=0", *arguments]
         # Without --force-use-threads, Snakemake starts another Snakemake for each rule with `shadow:`.
         local = ["-c1", "--force-use-threads", "--latency-wait", "0"]
         here = run_snakemake([*local, *common], self.folder, dict(os.environ))
-        there = self.head.run(*common)
+        there = self.head.run(*common, timeout=600)  # many jobs, on a machine that may be busy
         assert here.returncode == there.returncode, there.stdout
         assert "Traceback" not in there.stdout, there.stdout
         return strip_colours(here.stdout), strip_colours(there.stdout)
@@ -246,7 +292,8 @@ class Pair:
 
 
 @pytest.fixture
-def pair(head: Head, tmp_path: Path) -> Pair:
+def pair(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    monkeypatch.setenv("A_WORD", "a word")
     return Pair(head, tmp_path / "here")
 
 
@@ -288,26 +335,26 @@ def compare_tables(here: str, there: str) -> None:
 def test_what_exists_already_has_the_same_outcome_as_on_one_machine(pair: Pair) -> None:
     """update() that fails, --keep-incomplete, and protected()."""
     pair.write(write_snakefile(AGAIN))
-    pair.run("--", "updated", "protected_file")
+    pair.run("--keep-incomplete", "--", "updated", "protected_file", "stopped_halfway")
     here, there = pair.files()
-    assert here == there == {"updated/a.txt": "more\n", "protected_file/a.txt": "good\n"}
+    assert here == there
+    assert there == {
+        "updated/a.txt": "more\n",
+        "protected_file/a.txt": "good\n",
+        "stopped_halfway/a.txt": "half\n",
+    }
 
-    again = ["--config", "end=3", "--forcerun", "updated", "--keep-incomplete"]
-    said = pair.run(*again)
+    said = pair.run("--config", "end=3", "--forcerun", "updated", "stopped_halfway")
     assert failed_rules(said[0]) == failed_rules(said[1]) == {"updated", "stopped_halfway"}
     here, there = pair.files()
     assert here == there
-    assert (there["updated/a.txt"], there["stopped_halfway/a.txt"]) == ("more\n", "half\n")
-
-    pair.run("--config", "end=3", "--forcerun", "updated", "stopped_halfway")
-    here, there = pair.files()
-    assert here == there
-    assert there["updated/a.txt"] == "more\n" and "stopped_halfway/a.txt" not in there
+    assert there["updated/a.txt"] == there["before_updated/a.txt"] == "more\n"
+    assert "stopped_halfway/a.txt" not in there
 
     jobs = len(pair.head.platform.jobs())
     # Snakemake protects the file here by its mode, which does not stop root, so only the executor is asked.
     assert not (pair.folder / "results/protected_file/a.txt").stat().st_mode & 0o222
-    refused = pair.head.run("--config", "end=0", "--forcerun", "protected_file")
+    refused = pair.head.run("--envvars", "A_WORD", "--config", "end=0", "--forcerun", "protected_file")
     assert refused.returncode == 1
     words = r"rule protected_file: .*protected_file/a.txt is protected\(\) and exists"
     assert re.search(words, strip_colours(refused.stdout)), refused.stdout
@@ -333,7 +380,10 @@ REFUSED = {
         ['input: storage("s3://BUCKET/work/there/a.txt", retrieve=False)', OUTPUT, SHELL],
         "retrieve=False",
     ),
-    "source_file": (['input: workflow.source_path("programs/add.py")', OUTPUT, SHELL], "is not in the S3 storage"),
+    "source_file": (
+        ['input: sourcecache_entry(workflow.source_path("Snakefile"), "Snakefile")', OUTPUT, SHELL],
+        "is not in the S3 storage",
+    ),
     "with_conda": ([OUTPUT, 'conda: "environment.yaml"', SHELL], "it has `conda:`.*container"),
     "with_modules": ([OUTPUT, 'envmodules: "a/module"', SHELL], "it has `envmodules:`.*container"),
     "cached": ([OUTPUT, "cache: True", SHELL], "it has `cache:`.*leave the rule out of --cache"),
@@ -380,6 +430,47 @@ def test_what_a_job_cannot_do_is_named_with_the_way_out(head: Head, monkeypatch:
     assert head.platform.jobs() == []
 
 
+# The table -----------------------------------------------------------------------------------------------------------
+
+
+def read_table(heading: str) -> dict[str, str]:
+    """Name -> done, refused or planning."""
+    page = (Path(__file__).parents[1] / "docs" / "further.md").read_text()
+    section = page.split(f"### {heading}\n")[1].split("\n#")[0]
+    rows = re.findall(r"^\| (`.*?) \| (done|refused|planning) \|", section, re.MULTILINE)
+    return {name: state for names, state in rows for name in re.findall(r"`(\w+(?:\.\w+)?)`", names)}
+
+
+def find_flags() -> set[str]:
+    """All flags and helpers of the installed Snakemake: what calls flag() in its sources, and what Snakefiles know."""
+    helpers: dict[str, object] = {}
+    snakemake.ioflags.register_in_globals(helpers)
+    snakemake.ioutils.register_in_globals(helpers)
+    known = vars(snakemake.workflow).items()
+    given = {name for name, value in known if inspect.isfunction(value) and value.__module__.startswith("snakemake.io")}
+    made = {name for module in (snakemake.io, snakemake.ioflags) for name in find_callers_of_flag(module)}
+    given.discard("IOFile")  # Snakemake's own way to make a file of a name
+    return {*helpers, *given, *made, *(f"access.{name}" for name in find_callers_of_flag(access_patterns))}
+
+
+def find_callers_of_flag(module: ModuleType) -> set[str]:
+    functions = [node for node in ast.walk(ast.parse(inspect.getsource(module))) if isinstance(node, ast.FunctionDef)]
+    return {function.name for function in functions if re.search(r"\bflag\(", ast.unparse(function))}
+
+
+def test_the_table_has_a_row_for_each_flag_and_keyword_of_the_installed_snakemake() -> None:
+    assert find_flags() - set(read_table("Flags of files")) == set()
+    assert set(parser.Rule.subautomata) == set(read_table("Keywords of a rule"))
+    assert set(parser.Python.subautomata) == set(read_table("Keywords of a workflow"))
+
+
+def test_each_row_has_a_case() -> None:
+    tried = "\n".join([FIRST, REST, *CASES.values(), *AGAIN.values(), *(str(lines) for lines, _ in REFUSED.values())])
+    tables = [read_table(heading) for heading in ("Flags of files", "Keywords of a rule", "Keywords of a workflow")]
+    rows = {name for table in tables for name, state in table.items() if state != "planning"}
+    assert [name for name in sorted(rows) if not re.search(rf"\b{re.escape(name)}[(: ]", tried)] == []
+
+
 def test_a_snakemake_that_removes_outputs_in_another_way_is_told_of() -> None:
     class Other:
         async def cleanup(self, skip: object) -> None: ...
@@ -390,3 +481,72 @@ def test_a_snakemake_that_removes_outputs_in_another_way_is_told_of() -> None:
     assert "cleanup() has no" in keep_updated_outputs(Other)
     assert Other.cleanup is before
     assert keep_updated_outputs(Job) == "" and keep_updated_outputs(Job) == ""
+
+
+# ensure() ------------------------------------------------------------------------------------------------------------
+
+
+class SlowBucket:
+    """A bucket of one object that comes in pieces, of which any may fail."""
+
+    def __init__(self, *pieces: bytes | BucketError) -> None:
+        self.pieces, self.reads, self.go_on = pieces, 0, threading.Event()
+
+    def get_info(self, file: StoredFile) -> ObjectInfo:
+        return ObjectInfo("", datetime.now(UTC), 5)
+
+    def read(self, file: StoredFile) -> Iterator[bytes]:
+        self.reads += 1
+        for piece in self.pieces:
+            if isinstance(piece, BucketError) and self.reads == 1:
+                raise piece
+            if isinstance(piece, bytes):
+                yield piece
+            self.go_on.wait(20)
+
+
+FILE = EnsuredFile(StoredFile("b", "k/a", "k/a"), True, "sha256", CHECKSUMS["SHA256"])
+
+
+def test_jobs_are_watched_while_a_large_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flags, "SMALL_FILE", 0.05)
+    bucket = SlowBucket(b"go", b"od\n")
+    verifier = Verifier(cast(Bucket, bucket))
+    assert verifier.find_problem("job", [FILE]) is None
+    assert verifier.find_problem("job", [FILE]) is None
+    bucket.go_on.set()
+    monkeypatch.setattr(flags, "SMALL_FILE", 20)
+    assert verifier.find_problem("job", [FILE]) == ""
+    assert bucket.reads == 1
+
+
+def test_an_outage_while_a_file_is_read_is_no_verdict() -> None:
+    bucket = SlowBucket(b"go", BucketError("503"), b"od\n")
+    bucket.go_on.set()
+    verifier = Verifier(cast(Bucket, bucket))
+    with pytest.raises(BucketError):
+        verifier.find_problem("job", [FILE])
+    assert verifier.find_problem("job", [FILE]) == ""
+    assert bucket.reads == 2
+
+
+def test_a_function_for_a_checksum_that_fails_is_told_before_the_job_is_paid() -> None:
+    flag = {"non_empty": False, "checksum": lambda wildcards: wildcards["no"], "checksum_algorithm": "md5"}
+    with pytest.raises(SubmissionError, match=r"checksum of its output s3://b/k/a failed: KeyError\('no'\)"):
+        get_ensured(FILE.file, flag, {})
+
+
+# protected() ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_protected_output_of_a_run_that_was_killed_is_taken_over(head: Head) -> None:
+    head.write("sleep 4;", snakefile=SNAKEFILE.replace('"results/{scene}/make/numbers.txt",', PROTECTED, 1))
+    start_and_kill(head)
+    (job,) = head.platform.jobs()
+    head.platform.wait(job["id"])
+    assert head.stored("results/a/make/numbers.txt") == "1\n2\n3\n"
+    finish(head)
+    assert states(head) == ["DONE"]
+
+
+PROTECTED = 'protected("results/{scene}/make/numbers.txt"),'

@@ -64,7 +64,7 @@ rule end:
     localrule: True
     input:
         "results/run/f.txt", "results/script/f.txt", "results/shell/f.txt",
-        "results/folder/d", "results/bench/f.txt", "results/flavor/f.txt"
+        "results/folder/d", "results/flavor/f.txt"
     output: local("end.txt")
     shell: "touch {output}"
 rule with_run:
@@ -81,11 +81,6 @@ rule with_folder:
     output: directory("results/folder/d")
     container: "docker://example/tools:1"
     shell: "mkdir {output}"
-rule with_benchmark:
-    output: "results/bench/f.txt"
-    benchmark: "results/bench/b.tsv"
-    container: "docker://example/tools:1"
-    shell: "touch {output}"
 rule with_flavor:
     output: "results/flavor/f.txt"
     container: "docker://example/tools:1"
@@ -102,7 +97,6 @@ rule with_flavor:
         r"rule with_script: it has `script:`",
         r"rule without_image: it has no `container:`.*--ovhai-image",
         r"rule with_folder: .*directory\(\).*tar",
-        r"rule with_benchmark: it has `benchmark:`",
         r"rule with_flavor: runtime is 20000 minutes; allowed are 1 to 10,080",
         r"rule with_flavor: flavor 'ai1-1-gqu' is unknown; .*did you mean 'ai1-1-gpu'",
     ):

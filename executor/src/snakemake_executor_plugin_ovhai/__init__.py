@@ -220,7 +220,7 @@ class Executor(RemoteExecutor):
             self.retries[job] = "no"
             self.report_job_error(info, msg=f"{job.name} cannot be submitted: {error}\n")
             return
-        if job.attempt > 1 or is_marked_incomplete(self.workflow.persistence, job):
+        if job.attempt > 1 or job in self.free_retries or is_marked_incomplete(self.workflow.persistence, job):
             spec = replace(spec, protected=())  # what this work has left behind is not finished
         records = get_recorded_jobs(self.workflow.persistence, job)
         task = Task(spec, job, unfinished=records)

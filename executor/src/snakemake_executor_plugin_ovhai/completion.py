@@ -63,7 +63,7 @@ class Completion:
         And it must be as ensure() asks.
         """
         missing = self.find_problem(task, job)
-        problem = missing or self.verifier.find_problem(id(task), task.spec.ensured)
+        problem = missing or self.verifier.find_problem(job.id, task.spec.ensured)
         if problem is None:
             return None
         if problem:

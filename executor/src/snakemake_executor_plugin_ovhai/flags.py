@@ -130,12 +130,12 @@ class Verifier:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.readers = threading.Semaphore(READERS)
-        self.reading: dict[int, Future[str]] = {}
+        self.reading: dict[str, Future[str]] = {}
 
-    def find_problem(self, key: int, files: Sequence[EnsuredFile]) -> str | None:
+    def find_problem(self, key: str, files: Sequence[EnsuredFile]) -> str | None:
         """What is wrong with the files. Empty if all is well, None while they are read. Raises BucketError.
 
-        key: the same for each question about the same files.
+        key: the same for each question about the same files, such as the id of the job that wrote them.
         """
         if not files:
             return ""

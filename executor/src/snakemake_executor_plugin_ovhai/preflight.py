@@ -112,7 +112,11 @@ def refuse_to_replace_protected(
             continue
         # What is made meanwhile by another head is no reason to refuse. The run takes it.
         seen = [file for file in get_protected(step) if file not in dag.reason(step).missing_output]
-        if problem := find_protected(bucket, map(get_stored, seen)):
+        try:
+            problem = find_protected(bucket, map(get_stored, seen))
+        except BucketError as error:
+            raise WorkflowError(f"{error}\nCheck everything with `snakemake-ovhai doctor`.") from None
+        if problem:
             lines.append(f"  rule {step.rule.name}: {problem}\n")
     if lines:
         raise WorkflowError(f"Nothing was submitted, because the run would replace protected files:\n{''.join(lines)}")
