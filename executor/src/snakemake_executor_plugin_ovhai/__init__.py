@@ -3,6 +3,7 @@
 A map for newcomers, in the order in which data flows:
 
     settings.py         the options --ovhai-...
+    snakemake_records.py   Snakemake reads its records from the bucket, and writes them there (provenance.py)
     environment.py      variables that tell a profile where bucket and data store are; credentials.py knows about keys
     __init__.py         Executor: everything that Snakemake calls
     preflight.py        checks before the first submission, with leftovers.py (files of failed jobs)
@@ -52,19 +53,19 @@ from .logs import LogFollower
 from .notices import Notices
 from .polling import Limits
 from .preflight import check_earlier_jobs, load_flavors, refuse_impossible_jobs
+from .provenance import Provenance
 from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
 from .signatures import OWN_FILE, Retry, Signature, load_signatures
 from .snakemake_jobs import get_job_spec, get_resources
+from .snakemake_records import is_forced
 from .sources import SourceError, find_file, find_folder, upload_folder
 from .stopper import Stopper
 from .submitter import Submitter
-from .task import Result, Task
+from .task import Result, Task, describe
 from .volumes import Volume
 from .watcher import Watcher
 
 FREE_RETRIES = 5  # a job may be taken away so many times without this being counted as an attempt
-# Snakemake's reasons to run a job only because a job before it runs, or because outputs do not exist (yet).
-ONLY_TO_HAVE_OUTPUTS = {"input files updated by another job", "output files have to be generated"}
 
 common_settings = CommonSettings(
     non_local_exec=True,
@@ -109,6 +110,7 @@ class Executor(RemoteExecutor):
         self.bucket_name, _, self.root = prefix.removeprefix("s3://").strip("/").partition("/")
         bucket = Bucket(provider.s3c.meta.client)
         signatures = self.load_signatures()
+        self.provenance: Provenance | None = getattr(self.workflow.persistence, "provenance", None)
         self.flavors = load_flavors(client, self.logger)
         refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors)
         workflow = sanitise(f"{self.bucket_name}-{self.root}")
@@ -156,7 +158,7 @@ class Executor(RemoteExecutor):
             followers,
             Submitter(client, bucket, notices, limits, workflow, datastore, secrets, record_job),
             Stopper(client, notices, limits.min_interval),
-            Completion(bucket, notices, followers, signatures),
+            Completion(bucket, notices, followers, signatures, self.provenance),
             record_job,
         )
 
@@ -181,9 +183,9 @@ class Executor(RemoteExecutor):
             # The head may have died while a submission was under way.
             task.orphaned = not records
             task.not_before = time.monotonic() + 2 * settings.min_interval
-        elif get_reasons(self.dag, job) <= ONLY_TO_HAVE_OUTPUTS:
-            # Another head may have continued where this one died. Or the job ended after Snakemake looked for its
-            # outputs. An earlier result for the same inputs is as good as a new one.
+        elif not is_forced(self.dag, get_members(job)):
+            # Whatever made Snakemake plan the job: a result of the same work for the same inputs is as good as a new
+            # one. Another head may have made it, or an input has a newer date and the same content.
             task.orphaned = True
         info.aux = {"task": task}
         self.report_job_submission(info, register_job=False)
@@ -221,6 +223,8 @@ class Executor(RemoteExecutor):
         super().shutdown()
         if self.watcher:
             self.watcher.close()
+            if self.provenance:
+                self.workflow.persistence.save()
 
     # The watching thread calls these --------------------------------------------------------------------------------
 
@@ -231,6 +235,8 @@ class Executor(RemoteExecutor):
             if result is None:
                 yield info
             elif result.failure is None:
+                if self.provenance:
+                    self.provenance.note(describe(result.task))
                 self.report_job_success(info)
             else:
                 self.retries[info.job] = result.failure.retry
@@ -274,11 +280,6 @@ def record_job(task: Task, job_id: str | None) -> None:
 def is_marked_incomplete(persistence: Any, job: JobExecutorInterface) -> bool:
     """Whether Snakemake's records say that an earlier run started this job and never finished it."""
     return any(asyncio.run(persistence.incomplete(member)) for member in get_members(job))
-
-
-def get_reasons(dag: Any, job: JobExecutorInterface) -> set[str]:
-    """Why Snakemake runs the job, in its own words."""
-    return {name for member in get_members(job) for name in dag.reason(member).get_names()}
 
 
 def get_members(job: JobExecutorInterface) -> list[JobExecutorInterface]:

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 
-from .bucket import Bucket, BucketError
+from .bucket import Bucket, BucketError, ObjectInfo
 from .diagnosis import RETRIED, Failure, diagnose, format_failure
 from .job import LONG_AGO, Job
 from .labels import get_submission_time
+from .leftovers import find_failed_writer, may_have_written
 from .logs import LogFollower
 from .notices import Notices
+from .provenance import Provenance
 from .signatures import Signature
 from .task import Result, Task
+from .volumes import StoredFile
 
 CHECKS_FOR_OUTPUTS = 5  # a bucket may show a new object a little late
 RULE_LOG = 100  # lines of a rule's own log that are searched and kept
@@ -18,14 +21,23 @@ TEED = 3  # last lines of a rule's log that are also in the job's log if the rul
 
 class Completion:
     def __init__(
-        self, bucket: Bucket, notices: Notices, followers: LogFollower, signatures: Sequence[Signature]
+        self,
+        bucket: Bucket,
+        notices: Notices,
+        followers: LogFollower,
+        signatures: Sequence[Signature],
+        provenance: Provenance | None = None,
     ) -> None:
         self.bucket, self.notices, self.followers, self.signatures = bucket, notices, followers, signatures
+        self.provenance = provenance
 
-    def complete(self, task: Task, job: Job) -> Result | None:
-        """The result of a task whose job has ended. None if its outputs may still appear, or if it starts over."""
+    def complete(self, task: Task, job: Job, rivals: Sequence[Job] = ()) -> Result | None:
+        """The result of a task whose job has ended. None if its outputs may still appear, or if it starts over.
+
+        rivals: jobs that write the same files, among them this one.
+        """
         if job.succeeded:
-            return self.verify(task, job)
+            return self.verify(task, job, rivals)
         if task.given_up:
             return self.fail(task, task.given_up)
         path = task.log_path
@@ -36,9 +48,23 @@ class Completion:
             path.write_text(log)
         return self.fail(task, diagnose(job, log, self.signatures, task.spec.resources.runtime), log)
 
-    def verify(self, task: Task, job: Job) -> Result | None:
+    def find_result(self, task: Task) -> Result | None:
+        """The records may show that the outputs are there, made by this very work. Then no job is needed."""
+        if self.provenance is None or not task.orphaned:
+            return None
+        made = {}
+        for file in task.spec.outputs:
+            info = self.bucket.get_info(file)
+            if info is None or not self.provenance.is_made_by(file.uri, info.version, task.fingerprint):
+                return None
+            made[file] = info
+        task.made = made
+        self.notices.info(f"{task.name}: its outputs are in the bucket, made by the same work. No job is needed.")
+        return Result(task)
+
+    def verify(self, task: Task, job: Job, rivals: Sequence[Job]) -> Result | None:
         """The platform's DONE is not enough. Each output must be in the bucket, written since the submission."""
-        problem = self.find_problem(task, job)
+        problem = self.find_problem(task, job, rivals)
         if problem:
             task.checks_without_outputs += 1
             if task.checks_without_outputs < CHECKS_FOR_OUTPUTS and not task.orphaned:
@@ -51,17 +77,28 @@ class Completion:
         self.followers.finish(job.id, task.log_path)
         return Result(task)
 
-    def find_problem(self, task: Task, job: Job) -> str:
+    def find_problem(self, task: Task, job: Job, rivals: Sequence[Job]) -> str:
         since = get_submission_time(job) or LONG_AGO
-        if task.orphaned:  # an earlier job's result, which is stale for Snakemake if an input is newer
-            since = max(since, task.newest_input)
         for file in task.spec.outputs:
             info = self.bucket.get_info(file)
             if info is None:
                 return f"its output {file.uri} is not in the bucket"
             if info.modified < since:
                 return f"its output {file.uri} is older than the job"
+            if task.orphaned and not self.is_result(task, job, rivals, file, info):
+                return f"its output {file.uri} may have been replaced"
+            task.made[file] = info
         return ""
+
+    def is_result(self, task: Task, job: Job, rivals: Sequence[Job], file: StoredFile, info: ObjectInfo) -> bool:
+        """Whether an output is what an earlier job made, although its head may not have seen the end of it."""
+        if self.provenance:
+            known = self.provenance.is_made_by(file.uri, info.version, task.fingerprint)
+            if known is not None:
+                return known
+            if self.provenance.has_other_version(file.uri, info.version, task.fingerprint):
+                return may_have_written(info.modified, job)
+        return find_failed_writer(info.modified, rivals) is None
 
     def fail(self, task: Task, failure: Failure, log: str | None = None) -> Result:
         """log: the job's log, which is fetched if it is None."""

@@ -69,6 +69,12 @@ def decide(claim: Claim, jobs: Sequence[Job]) -> Decision:
     return Decision("submit")
 
 
+def is_contested(claim: Claim, job: Job, jobs: Sequence[Job]) -> bool:
+    """Whether a later job for other work may have replaced the outputs of this one, before anybody looked at them."""
+    ours = [other for other in jobs if get_label(other, "target") == claim.target]
+    return any(other.age_key > job.age_key and get_label(other, "fingerprint") != claim.fingerprint for other in ours)
+
+
 def find_mine(claim: Claim, jobs: Sequence[Job], same: Sequence[Job]) -> Job | None:
     for job in jobs:
         if job.id == claim.job_id:

@@ -6,6 +6,8 @@ from typing import Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
+from . import snakemake_records
+
 
 @dataclass
 class ExecutorSettings(ExecutorSettingsBase):
@@ -66,3 +68,7 @@ class ExecutorSettings(ExecutorSettingsBase):
         default=False,
         metadata={"help": "Ctrl-C leaves the jobs running, and the next run takes them over"},
     )
+
+    def __post_init__(self) -> None:
+        """Snakemake makes the settings before it plans, also for a dry run."""
+        snakemake_records.attach()

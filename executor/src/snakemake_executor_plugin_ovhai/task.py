@@ -2,15 +2,17 @@
 
 import time
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .bucket import ObjectInfo
 from .decision import Claim
 from .diagnosis import Failure
-from .job import LONG_AGO, Job
+from .job import Job
 from .job_spec import JobSpec
 from .logs import get_log_path
+from .provenance import Made
+from .volumes import StoredFile
 
 
 @dataclass
@@ -25,7 +27,7 @@ class Task:
     # The identity of the work. It is empty until the checksums of the inputs are known.
     target: str = ""
     fingerprint: str = ""
-    newest_input: datetime = LONG_AGO
+    inputs: dict[StoredFile, ObjectInfo] = field(default_factory=dict)
     # The job that does the work.
     job_id: str | None = None
     submission: str | None = None  # mark of a submission whose reply is missing
@@ -38,6 +40,9 @@ class Task:
     # Checks that missed something.
     lists_without_job: int = 0
     checks_without_outputs: int = 0
+    # The outputs as they were verified, and whether another job may have written them since.
+    made: dict[StoredFile, ObjectInfo] = field(default_factory=dict)
+    contested: bool = False
 
     @property
     def claim(self) -> Claim:
@@ -81,3 +86,13 @@ def refuse(task: Task, error: Exception) -> Result:
     """The result of a task whose submission cannot succeed, now or later."""
     failure = Failure("cannot be submitted", str(error), retry="no")
     return Result(task, failure, f"{task.name} cannot be submitted: {error}")
+
+
+def describe(task: Task) -> dict[str, Made]:
+    """What a task that succeeded made, by URI: for the records that travel with the results."""
+    present = {**task.inputs, **task.made}
+    inputs = {file.path: present[file].version for file in task.spec.inputs if file in present}
+    return {
+        file.uri: Made(None if task.contested else info, (task.fingerprint,), inputs)
+        for file, info in task.made.items()
+    }

@@ -12,7 +12,7 @@ from dataclasses import replace
 from .bucket import Bucket, BucketError
 from .client import Client, NotFoundError, OvhaiError
 from .completion import Completion
-from .decision import Decision, decide
+from .decision import Decision, decide, is_contested
 from .diagnosis import RETRIED, Failure
 from .fingerprint import get_fingerprint, get_target
 from .job import KNOWN, Job
@@ -87,13 +87,14 @@ class Watcher:
         return results
 
     def identify(self, task: Task) -> None:
-        spec, checksums = task.spec, {}
+        spec, inputs = task.spec, {}
         for file in spec.outer_inputs:
             info = self.bucket.get_info(file)
             if info is None:
                 raise SubmissionError(f"its input {file.uri} is not in the bucket")
-            checksums[file] = info.checksum
-            task.newest_input = max(task.newest_input, info.modified)
+            inputs[file] = info
+        task.inputs = inputs
+        checksums = {file: info.checksum for file, info in inputs.items()}
         task.target = get_target(spec.outputs)
         task.fingerprint = get_fingerprint(spec.command, spec.image, spec.params, spec.outputs, checksums)
 
@@ -110,8 +111,8 @@ class Watcher:
         for task in tasks:
             try:
                 decision = self.decide(task, by_target[task.target], by_id)
-                result = self.advance(task, decision)
-                if decision.action == "submit" and time.monotonic() >= task.not_before:
+                result = self.advance(task, decision, by_target[task.target])
+                if decision.action == "submit" and not result and time.monotonic() >= task.not_before:
                     ready.append(task)
             except (OvhaiError, BucketError) as error:
                 self.notices.remind(f"check {task.name}", f"{task.name}: {error}. The executor checks again later.")
@@ -147,14 +148,15 @@ class Watcher:
                 task.unfinished.remove(job_id)
         return found
 
-    def advance(self, task: Task, decision: Decision) -> Result | None:
+    def advance(self, task: Task, decision: Decision, rivals: list[Job]) -> Result | None:
+        """rivals: jobs that write the same files."""
         if decision.action != "ended":
             self.stop_others(task, decision)
         if decision.action == "missing":
             return self.find_missing(task)
         task.lists_without_job = 0
         if decision.action == "submit":
-            return None
+            return self.completion.find_result(task)
         assert decision.job
         if decision.action == "wait":
             self.notices.remind(f"wait {task.target}", f"{task.name} waits for job {decision.job.id} to end.")
@@ -162,9 +164,10 @@ class Watcher:
         self.take_over(task, decision.job)
         if decision.action == "watch":
             return self.watch(task, decision.job)
-        result = self.completion.complete(task, decision.job)
+        result = self.completion.complete(task, decision.job, rivals)
         if result and not result.failure:
             self.stop_others(task, decision)
+            task.contested = is_contested(task.claim, decision.job, rivals)
         elif decision.stop:
             # Another head removed the outputs before it started its own job. That job makes them again.
             task.job_id = decision.stop[0].id
