@@ -6,7 +6,7 @@ from .bucket import Bucket, BucketError, ObjectInfo
 from .diagnosis import RETRIED, Failure, diagnose, format_failure
 from .job import LONG_AGO, Job
 from .labels import get_submission_time
-from .leftovers import find_failed_writer, may_have_written
+from .leftovers import find_failed_writer
 from .logs import LogFollower
 from .notices import Notices
 from .provenance import Provenance
@@ -96,8 +96,8 @@ class Completion:
             known = self.provenance.is_made_by(file.uri, info.version, task.fingerprint)
             if known is not None:
                 return known
-            if self.provenance.has_other_version(file.uri, info.version, task.fingerprint):
-                return may_have_written(info.modified, job)
+            if self.provenance.has_other_version(file.uri, info.version, job.id):
+                return False
         return find_failed_writer(info.modified, rivals) is None
 
     def fail(self, task: Task, failure: Failure, log: str | None = None) -> Result:

@@ -32,7 +32,7 @@ SETTLED = 7200.0  # seconds since a pack was written, after which no head writes
 MANY = 20  # packs
 CALLS = 8  # at a time
 LISTS = 5  # a pack may vanish between the list and the call, since another head has put it together with others
-WORKS = 20  # fingerprints that are kept for one object
+WORKS = 40  # fingerprints and ids of jobs that are kept for one version
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Entry:
     """One of Snakemake's records, and what it describes.
 
     version   of the object (ObjectInfo.version); empty if it is not known which one the job made
-    work      fingerprints of jobs that make exactly this version; none if it was made on the head
+    work      fingerprints and ids of the jobs that made exactly this version; none if it was made on the head
     time      when the record was written, in seconds since 1970 by the clock of its head
     """
 
@@ -56,7 +56,7 @@ class Made:
     """What a job of the platform made.
 
     info     the object; None if another job may have replaced it
-    work     fingerprints of the job
+    work     fingerprint and id of the job
     inputs   their versions by path
     """
 
@@ -144,7 +144,7 @@ class Provenance:
         return work in entry.work if entry and entry.work else None
 
     def has_other_version(self, uri: str, version: str, work: str) -> bool:
-        """Whether the job with this fingerprint has made another version of an object."""
+        """Whether the job with this id has made another version of an object."""
         return any(work in entry.work for entry in self.entries.get(uri, {}).values() if entry.version != version)
 
     def look_up(self, uri: str) -> ObjectInfo | None:

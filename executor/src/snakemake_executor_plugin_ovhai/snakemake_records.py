@@ -117,7 +117,9 @@ class BucketRecords:
         super().__init__(*arguments, **keywords)
         dag: Any = keywords.get("dag")
         self.provenance = open_provenance(dag.workflow) if dag is not None else None
-        self.forced_files = frozenset(dag.forcefiles if dag is not None else ())  # without those that a crash left behind
+        self.forced_files = frozenset(
+            dag.forcefiles if dag is not None else ()
+        )  # without those that a crash left behind
         self.unsaved: dict[str, Any] = {}  # records of this folder that the bucket lacks, by key
         self.warned = False
         self.patient = False  # whether a record that cannot be written is kept for later

@@ -93,6 +93,6 @@ def describe(task: Task) -> dict[str, Made]:
     present = {**task.inputs, **task.made}
     inputs = {file.path: present[file].version for file in task.spec.inputs if file in present}
     return {
-        file.uri: Made(None if task.contested else info, (task.fingerprint,), inputs)
+        file.uri: Made(None if task.contested else info, tuple(filter(None, (task.fingerprint, task.job_id))), inputs)
         for file, info in task.made.items()
     }
