@@ -251,3 +251,16 @@ def test_a_forced_step_runs_again(chain: Chain) -> None:
     chain.say("results/a/mesh/mesh.txt", "--force")
     assert chain.jobs()[3:] == ["mesh DONE"]
     assert chain.plan() == {}
+
+
+def test_a_database_of_records_and_a_report(chain: Chain, tmp_path: Path) -> None:
+    """Snakemake may keep its own records in a database. A report, of another folder, has all of them."""
+    database = ("--persistence-backend", "db")
+    chain.say(*database)
+    assert "Nothing to be done" in chain.say(*database)
+    other = chain.make_fresh(tmp_path / "other")
+    other.say(*database)
+    said = other.say("--report", "report.html")
+    assert "Missing metadata" not in said and (other.folder / "report.html").exists()
+    (other.folder / "programs" / "a.sh").write_text("cat $* $*\n")
+    assert other.plan(*database) == {"a": ["mesh", "deliver"]}

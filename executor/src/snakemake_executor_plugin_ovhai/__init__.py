@@ -178,12 +178,12 @@ class Executor(RemoteExecutor):
             self.report_job_error(info, msg=f"{job.name} cannot be submitted: {error}\n")
             return
         records = list(self.workflow.persistence.external_jobids(job)) if not job.is_group() else []
-        task = Task(spec, job, unfinished=records)
+        task = Task(spec, job, unfinished=records, forced=is_forced(self.dag, get_members(job)))
         if is_marked_incomplete(self.workflow.persistence, job):
             # The head may have died while a submission was under way.
             task.orphaned = not records
             task.not_before = time.monotonic() + 2 * settings.min_interval
-        elif not is_forced(self.dag, get_members(job)):
+        elif not task.forced:
             # Whatever made Snakemake plan the job: a result of the same work for the same inputs is as good as a new
             # one. Another head may have made it, or an input has a newer date and the same content.
             task.orphaned = True

@@ -50,7 +50,7 @@ class Completion:
 
     def find_result(self, task: Task) -> Result | None:
         """The records may show that the outputs are there, made by this very work. Then no job is needed."""
-        if self.provenance is None or not task.orphaned:
+        if self.provenance is None or task.forced or not self.provenance.knows(task.fingerprint):
             return None
         made = {}
         for file in task.spec.outputs:

@@ -80,6 +80,7 @@ class Provenance:
         self.loaded = False
         self.objects: dict[str, ObjectInfo] = {}  # by URI, as they were when this run was planned, or as it made them
         self.entries: dict[str, dict[str, Entry]] = {}  # by URI and version
+        self.works: set[str] = set()  # fingerprints, and ids of jobs
         self.packs: dict[str, ObjectInfo] = {}  # those that have been read
         self.made: dict[str, Made] = {}  # by URI: what Snakemake is about to record
         self.own: list[Entry] = []  # content of the pack that this head writes
@@ -121,6 +122,7 @@ class Provenance:
             work = tuple(dict.fromkeys([*old.work, *entry.work]))[-WORKS:]
             entry = replace(max(old, entry, key=lambda either: either.time), work=work)
         known[entry.version] = entry
+        self.works |= set(entry.work)
 
     def covers(self, query: str) -> bool:
         return get_uri(query).startswith(f"s3://{self.name}/{self.prefix}")
@@ -142,6 +144,10 @@ class Provenance:
         """Whether the job with this fingerprint makes this version of an object. None if no record tells."""
         entry = self.entries.get(uri, {}).get(version)
         return work in entry.work if entry and entry.work else None
+
+    def knows(self, work: str) -> bool:
+        """Whether any object was made by the job with this fingerprint. This asks nobody."""
+        return work in self.works
 
     def has_other_version(self, uri: str, version: str, work: str) -> bool:
         """Whether the job with this id has made another version of an object."""

@@ -12,7 +12,7 @@ This reaches into Snakemake's own classes, in three places:
 
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .bucket import Bucket, BucketError
@@ -31,10 +31,13 @@ READS = {
     ),
     "snakemake.persistence.PersistenceBase.metadata": ("self._read_record(self._get_key(target))",),
     "snakemake.persistence.PersistenceBase.input_changed": ("_bool_or_gen(self._input_changed, job, file=file)",),
+    "snakemake.persistence.PersistenceBase.code_changed": ("_bool_or_gen(self._code_changed, job, file=file)",),
     "snakemake.io._IOFile.checksum": ("await self.storage_object.managed_checksum()",),
     "snakemake.dag.DAG.update_needrun": (
         "await f.is_checksum_eligible(self.max_checksum_file_size)",
         "self.workflow.persistence.input_checksums(job, f)",
+        "if not self.workflow.persistence.has_metadata(job):",
+        "self.workflow.persistence.params_changed(job)",
     ),
     "snakemake.workflow.Workflow.execute": ("self.persistence.deactivate_cache()",),
 }
@@ -42,6 +45,7 @@ READS = {
 
 def attach() -> None:
     """Before Snakemake plans. If this Snakemake is another one, say what is lost."""
+    import snakemake.api  # noqa: F401 - before snakemake.workflow, which imports it too
     from snakemake import io, workflow
 
     if hasattr(workflow.FilePersistence, "provenance"):
@@ -69,8 +73,6 @@ def attach() -> None:
 
 def fits() -> bool:
     """Whether Snakemake and its S3 plugin are as this module needs them."""
-    import snakemake.workflow  # noqa: F401
-
     try:
         for name, lines in READS.items():
             module, owner, function = name.rsplit(".", 2)
@@ -112,14 +114,17 @@ class BucketRecords:
     """A layer over Snakemake's FilePersistence or DbPersistence."""
 
     provenance: Provenance | None = None
+    # Snakemake's own.
+    metadata: Callable[[Any], Any]
+    _get_key: Callable[[Any], str]
+    _params: Callable[[Any], list[Any]]
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         dag: Any = keywords.get("dag")
         self.provenance = open_provenance(dag.workflow) if dag is not None else None
-        self.forced_files = frozenset(
-            dag.forcefiles if dag is not None else ()
-        )  # without those that a crash left behind
+        # What a user forces. Snakemake adds the outputs that a crash left behind.
+        self.forced_files = frozenset(dag.forcefiles if dag is not None else ())
         self.unsaved: dict[str, Any] = {}  # records of this folder that the bucket lacks, by key
         self.warned = False
         self.patient = False  # whether a record that cannot be written is kept for later
@@ -156,8 +161,31 @@ class BucketRecords:
         if own is not None and own.endtime is not None and abs(own.endtime - info.modified.timestamp()) < 1:
             self.unsaved[key] = own
             return own
+        return None
+
+    def is_unknown(self, file: Any) -> bool:
+        """Whether a file is in the bucket and nobody knows how it was made. Snakemake alone would not make it again."""
+        key = self._get_key(file)
+        provenance = self.covering(key)
+        if provenance is None or get_uri(key) not in provenance.objects or self._read_record(key) is not None:
+            return False
         self.warn(key)
-        return make_record(record_format_version=get_format(), code=UNKNOWN, params=[UNKNOWN])
+        return True
+
+    def has_metadata(self, job: Any) -> bool:
+        return all(self.metadata(file) is not None or self.is_unknown(file) for file in job.output)
+
+    def params_changed(self, job: Any, file: Any = None) -> Any:
+        from snakemake.persistence import ParamsChange
+
+        changes = super().params_changed(job, file)  # type: ignore[misc]
+        for output in [file] if file is not None else job.output:
+            if self.is_unknown(output):
+                changes |= ParamsChange(only_old={UNKNOWN}, only_new=set(self._params(job)), files={output})
+        return changes
+
+    def _code_changed(self, job: Any, file: Any = None) -> bool:
+        return super()._code_changed(job, file) or self.is_unknown(file)  # type: ignore[misc]
 
     def warn(self, key: str) -> None:
         from snakemake.logging import logger
@@ -183,7 +211,7 @@ class BucketRecords:
         return super()._input_changed(job, file) or self.has_replaced_input(job, file)  # type: ignore[misc]
 
     def has_replaced_input(self, job: Any, file: Any) -> bool:
-        record = self.metadata(file)  # type: ignore[attr-defined]
+        record = self.metadata(file)
         recorded = record.input_checksums or {} if record else {}
         for path in job.input:
             then = recorded.get(str(path))
@@ -258,12 +286,6 @@ def make_record(**fields: Any) -> Any:
     from snakemake.persistence import MetadataRecord
 
     return MetadataRecord.model_validate({name: fields[name] for name in fields if name in MetadataRecord.model_fields})
-
-
-def get_format() -> int:
-    from snakemake.persistence import RECORD_FORMAT_VERSION
-
-    return int(RECORD_FORMAT_VERSION)
 
 
 def is_forced(dag: Any, jobs: Iterable[Any]) -> bool:

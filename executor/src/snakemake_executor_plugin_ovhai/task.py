@@ -24,6 +24,7 @@ class Task:
     # What a head that died may have left behind (see Claim).
     unfinished: list[str] = field(default_factory=list)
     orphaned: bool = False
+    forced: bool = False  # a user asked for it, so no earlier result counts
     # The identity of the work. It is empty until the checksums of the inputs are known.
     target: str = ""
     fingerprint: str = ""
