@@ -260,7 +260,7 @@ def test_a_database_of_records_and_a_report(chain: Chain, tmp_path: Path) -> Non
     assert "Nothing to be done" in chain.say(*database)
     other = chain.make_fresh(tmp_path / "other")
     other.say(*database)
-    said = other.say("--report", "report.html")
+    said = other.say("--report", "report.html", *database)
     assert "Missing metadata" not in said and (other.folder / "report.html").exists()
     (other.folder / "programs" / "a.sh").write_text("cat $* $*\n")
     assert other.plan(*database) == {"a": ["mesh", "deliver"]}

@@ -88,8 +88,9 @@ def fits() -> bool:
 def get_checksum(stored: Any) -> str | None:
     """Of a file in the bucket, for Snakemake. None if the file is not one of the workflow's, or not there."""
     provenance = getattr(stored.provider, "provenance", None)
-    if provenance is None or not provenance.loaded or not provenance.covers(stored.query):
+    if provenance is None or not provenance.covers(stored.query):
         return None
+    load(provenance)
     version = provenance.get_version(get_uri(stored.query))
     return None if version is None else CHECKSUM + version
 
@@ -108,6 +109,19 @@ def open_provenance(workflow: Any) -> Provenance | None:
     bucket, _, root = prefix.removeprefix("s3://").strip("/").partition("/")
     provider.provenance = Provenance(Bucket(provider.s3c.meta.client), bucket, root)
     return provider.provenance
+
+
+def load(provenance: Provenance) -> None:
+    """WorkflowError if the records cannot be read: a plan without them would make everything again."""
+    from snakemake_interface_common.exceptions import WorkflowError
+
+    try:
+        provenance.load()
+    except BucketError as error:
+        raise WorkflowError(
+            f"The records of the results in the bucket cannot be read, so nothing can be planned: {error}\n"
+            "Check everything with `snakemake-ovhai doctor`, and run the same command again."
+        ) from None
 
 
 class BucketRecords:
@@ -131,17 +145,9 @@ class BucketRecords:
 
     def covering(self, key: str) -> Provenance | None:
         """The records that are responsible for a file. WorkflowError if they cannot be read."""
-        from snakemake_interface_common.exceptions import WorkflowError
-
         if self.provenance is None or not self.provenance.covers(key):
             return None
-        try:
-            self.provenance.load()
-        except BucketError as error:
-            raise WorkflowError(
-                f"The records of the results in the bucket cannot be read, so nothing can be planned: {error}\n"
-                "Check everything with `snakemake-ovhai doctor`, and run the same command again."
-            ) from None
+        load(self.provenance)
         return self.provenance
 
     # Reading ---------------------------------------------------------------------------------------------------------
@@ -267,9 +273,10 @@ class BucketRecords:
         from snakemake.logging import logger
 
         super().deactivate_cache()  # type: ignore[misc]
-        self.patient = True
-        if self.provenance is None or not self.provenance.loaded:
+        if self.provenance is None:
             return
+        load(self.provenance)
+        self.patient = True
         for key, record in self.unsaved.items():
             uri = get_uri(key)
             self.provenance.add(uri, self.provenance.objects[uri], (), dict(record.items()))
