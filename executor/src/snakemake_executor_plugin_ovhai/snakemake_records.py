@@ -66,7 +66,7 @@ def attach() -> None:
     is_eligible = io._IOFile.is_checksum_eligible
 
     async def is_checksum_eligible(file: Any, threshold: int) -> bool:
-        return bool(file.is_storage and file.storage_object.checksum()) or await is_eligible(file, threshold)
+        return bool(file.is_storage and get_checksum(file.storage_object)) or await is_eligible(file, threshold)
 
     io._IOFile.is_checksum_eligible = is_checksum_eligible
 
@@ -209,7 +209,7 @@ class BucketRecords:
 
     def input_checksums(self, job: Any, input_path: Any) -> set[Any]:
         found: set[Any] = super().input_checksums(job, input_path)  # type: ignore[misc]
-        if not (getattr(input_path, "is_storage", False) and input_path.storage_object.checksum()):
+        if not (getattr(input_path, "is_storage", False) and get_checksum(input_path.storage_object)):
             return found
         return {checksum if checksum and checksum.startswith(CHECKSUM) else None for checksum in found}
 
@@ -222,7 +222,7 @@ class BucketRecords:
         for path in job.input:
             then = recorded.get(str(path))
             if path.is_storage and not path.is_ancient and then and then.startswith(CHECKSUM):
-                now = path.storage_object.checksum()
+                now = get_checksum(path.storage_object)
                 if now and now != then:
                     return True
         return False
