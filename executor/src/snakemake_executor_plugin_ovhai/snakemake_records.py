@@ -58,11 +58,9 @@ def attach() -> None:
             file=sys.stderr,
         )
         return
-    from snakemake_storage_plugin_s3 import StorageObject
 
     for name in ("FilePersistence", "DbPersistence"):
         setattr(workflow, name, type(name, (BucketRecords, getattr(workflow, name)), {}))
-    StorageObject.checksum = get_checksum
     is_eligible = io._IOFile.is_checksum_eligible
 
     async def is_checksum_eligible(file: Any, threshold: int) -> bool:
@@ -72,17 +70,16 @@ def attach() -> None:
 
 
 def fits() -> bool:
-    """Whether Snakemake and its S3 plugin are as this module needs them."""
+    """Whether Snakemake is as this module needs it."""
     try:
         for name, lines in READS.items():
             module, owner, function = name.rsplit(".", 2)
             source = inspect.getsource(getattr(getattr(sys.modules[module], owner), function))
             if not all(line in source for line in lines):
                 return False
-        from snakemake_storage_plugin_s3 import StorageObject
-    except (AttributeError, KeyError, OSError, ImportError):
+    except (AttributeError, KeyError, OSError):
         return False
-    return "checksum" not in vars(StorageObject) or StorageObject.checksum is get_checksum
+    return True
 
 
 def get_checksum(stored: Any) -> str | None:
@@ -107,6 +104,7 @@ def open_provenance(workflow: Any) -> Provenance | None:
     if provider is None or not hasattr(provider, "s3c") or not prefix.startswith("s3://"):
         return None
     bucket, _, root = prefix.removeprefix("s3://").strip("/").partition("/")
+    provider.get_storage_object_cls().checksum = get_checksum
     provider.provenance = Provenance(Bucket(provider.s3c.meta.client), bucket, root)
     return provider.provenance
 
