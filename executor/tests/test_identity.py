@@ -70,7 +70,7 @@ def test_a_rule_whose_input_the_same_group_made_has_been_done() -> None:
     outputs = get_output_fingerprints(spec, {FRAMES: "content"})
 
     def find(modified: datetime, job: Job = job, spec: JobSpec = spec) -> set[str]:
-        return find_equal_jobs(spec, outputs, {FRAMES: ObjectInfo("content", modified)}, [job])
+        return find_equal_jobs(spec, outputs, {FRAMES: ObjectInfo("content", modified, 7)}, [job])
 
     assert find(end) == {"g"}
     assert find(end + timedelta(hours=1)) == set()  # somebody has written the input since

@@ -98,7 +98,7 @@ async def record(workflow: Any, results: Sequence[Any], chosen: Sequence[Any]) -
     for job in results:
         missing = [str(file) for file in job.output if not await file.exists()]
         reasons = [] if missing else await find_reasons(persistence, job)
-        newer = not missing and await has_newer_input(job)
+        newer = not missing and await has_newer_input(persistence, job)
         if job in chosen and missing:
             print(f"{describe(job)}: there is nothing to accept, since {missing[0]} does not exist")
         elif job in chosen and await persistence.incomplete(job):
@@ -111,6 +111,7 @@ async def record(workflow: Any, results: Sequence[Any], chosen: Sequence[Any]) -
             print(f"{describe(job)}: accepted ({', '.join([*reasons, *(['newer input'] if newer else [])])})")
         elif newer and not reasons and touched & set(map(str, job.input)):
             touched |= await touch(job)  # only since the date of its input has just changed
+            await persistence.finished(job)  # a copy in a bucket may get another checksum
     print(f"Accepted: {accepted}. `snakemake -n` with the same options shows what is left to do.")
 
 
@@ -142,9 +143,24 @@ async def has_other_inputs(persistence: Any, job: Any) -> bool:
     return False
 
 
-async def has_newer_input(job: Any) -> bool:
+async def has_newer_input(persistence: Any, job: Any) -> bool:
+    """Whether the date of an input makes Snakemake run the job. It does not if the content is known to be the same."""
     oldest = min([(await file.mtime()).local_or_storage() for file in job.output])
-    return any([await file.exists() and await file.is_newer(oldest) for file in job.input])
+    return any(
+        [
+            await file.exists() and await file.is_newer(oldest) and not await is_same(persistence, job, file)
+            for file in job.input
+        ]
+    )
+
+
+async def is_same(persistence: Any, job: Any, file: Any) -> bool:
+    """Whether an input has the checksum that is in the records of all outputs."""
+    limit = persistence.max_checksum_file_size
+    if not await file.is_checksum_eligible(limit):
+        return False
+    then = persistence.input_checksums(job, file)
+    return len(then) == 1 and await file.is_same_checksum(then.pop(), limit)
 
 
 async def touch(job: Any) -> set[str]:

@@ -146,6 +146,12 @@ def test_results_in_the_bucket_are_accepted(remote: Remote) -> None:
     run = checkout.accept_with([*profile, "--scenes", "lego"], **remote.environment)
     assert run.returncode == 0, run.stdout
     assert "Nothing to be done" in fresh.run("--dry-run").stdout
+    # Another laptop with the same settings sees that they were accepted.
+    other = checkout.copy(checkout.folder.parent / "other")
+    for folder in (".snakemake", "deliver"):
+        shutil.rmtree(other.folder / folder)
+    said = Remote(other, remote.platform, remote.environment, remote.bucket, remote.s3).run("--dry-run").stdout
+    assert set(re.findall(r"^(?:local)?rule (\w+):", said, re.MULTILINE)) == {"deliver", "all"}, said
 
 
 def test_a_capture_that_fails_the_gate_costs_no_gpu(remote: Remote) -> None:

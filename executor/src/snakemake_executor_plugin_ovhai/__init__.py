@@ -3,6 +3,7 @@
 A map for newcomers, in the order in which data flows:
 
     settings.py         the options --ovhai-...
+    snakemake_records.py   Snakemake reads its records from the bucket, and writes them there (provenance.py)
     environment.py      variables that tell a profile where bucket and data store are; credentials.py knows about keys
     first_words.py      what is wrong, before Snakemake plans: bucket (probe.py, place.py), platform (datastore.py)
     __init__.py         Executor: everything that Snakemake calls
@@ -73,22 +74,21 @@ from .preflight import (
     refuse_impossible_jobs,
     refuse_to_replace_protected,
 )
+from .provenance import Provenance
 from .rescue import Rescuer
 from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
 from .signatures import OWN_FILE, Retry, Signature, load_signatures
 from .snakemake_jobs import get_job_spec, get_members, get_resources
+from .snakemake_records import is_forced
 from .sources import SourceError, find_file, find_folder, upload_folder
 from .stopper import Stopper
 from .submitter import Submitter
-from .task import Result, Task
+from .task import Result, Task, describe
 from .volumes import Volume
 from .watcher import Watcher
 
 LONGEST_CHECK = 10.0  # seconds; Ctrl-C waits no longer for a check, which may wait for the bucket
 FREE_RETRIES = 5  # a job may be taken away so many times without this being counted as an attempt
-UNWILLED = {"forced", "incomplete output files"}  # reasons that Snakemake's records give, see get_unwilled_reasons()
-# Snakemake's reasons to run a job only because a job before it runs, or because outputs do not exist (yet).
-ONLY_TO_HAVE_OUTPUTS = {"input files updated by another job", "output files have to be generated"}
 
 common_settings = CommonSettings(
     non_local_exec=True,
@@ -139,6 +139,7 @@ class Executor(RemoteExecutor):
         make_patient(s3_client)
         bucket = Bucket(s3_client)
         signatures = self.load_signatures()
+        self.provenance: Provenance | None = getattr(self.workflow.persistence, "provenance", None)
         self.flavors = load_flavors(client, self.logger)
         self.quota = load_quota(client, FOUND.account)
         refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors, self.quota)
@@ -197,7 +198,7 @@ class Executor(RemoteExecutor):
             followers,
             Submitter(client, bucket, notices, limits, workflow, datastore, secrets, record_job),
             Stopper(client, notices, limits.min_interval),
-            Completion(bucket, notices, followers, signatures, Rescuer(client, notices)),
+            Completion(bucket, notices, followers, signatures, Rescuer(client, notices), self.provenance),
             record_job,
         )
 
@@ -223,33 +224,19 @@ class Executor(RemoteExecutor):
         if job.attempt > 1 or job in self.free_retries or is_marked_incomplete(self.workflow.persistence, job):
             spec = replace(spec, protected=())  # what this work has left behind is not finished
         records = get_recorded_jobs(self.workflow.persistence, job)
-        task = Task(spec, job, unfinished=records)
+        task = Task(spec, job, unfinished=records, forced=is_forced(self.dag, get_members(job)))
         if is_marked_incomplete(self.workflow.persistence, job):
             # The head may have died while a submission was under way.
             task.orphaned = not records
             task.not_before = time.monotonic() + 2 * settings.min_interval
-        elif get_reasons(self.dag, job) <= ONLY_TO_HAVE_OUTPUTS | self.get_unwilled_reasons(job):
-            # Another head may have continued where this one died. Or the job ended after Snakemake looked for its
-            # outputs. An earlier result for the same inputs is as good as a new one.
+        elif not task.forced:
+            # Whatever made Snakemake plan the job: a result of the same work for the same inputs is as good as a new
+            # one. Another head may have made it, or an input has a newer date and the same content.
             task.orphaned = True
         task.not_before = max(task.not_before, time.monotonic() + self.waits.pop(job, 0.0))
         info.aux = {"task": task}
         self.report_job_submission(info, register_job=False)
         self.new_jobs.set()
-
-    def get_unwilled_reasons(self, job: JobExecutorInterface) -> set[str]:
-        """Snakemake also says "forced" of outputs that its records called incomplete when it planned.
-
-        Another head in the same folder may have completed them since, so the records do not tell any more.
-        """
-        settings = self.workflow.dag_settings
-        rules = {member.rule.name for member in get_members(job)}
-        # A target given with --forcerun may be a file, whose rule is not looked for here.
-        by_user = settings.forceall or settings.forcetargets or (set(settings.forcerun) - self.get_other_rules(rules))
-        return set() if by_user else UNWILLED
-
-    def get_other_rules(self, rules: set[str]) -> set[str]:
-        return {rule.name for rule in self.workflow.rules} - rules
 
     def handle_job_error(self, job: JobExecutorInterface) -> None:
         """Snakemake compares the attempt with `retries` right after this call, so the attempt is set here."""
@@ -295,6 +282,8 @@ class Executor(RemoteExecutor):
         self.reporter.shutdown(wait=not self.wait_thread.is_alive())
         if self.watcher:
             self.watcher.close()
+            if self.provenance:
+                self.workflow.persistence.save()
 
     # The thread of leaving.py calls this ----------------------------------------------------------------------------
 
@@ -317,6 +306,8 @@ class Executor(RemoteExecutor):
             if result is None:
                 yield info
             elif result.failure is None:
+                if self.provenance:
+                    self.provenance.note(describe(result.task))
                 self.report(self.report_job_success, info)
             else:
                 self.retries[info.job] = result.failure.retry
@@ -387,11 +378,6 @@ def is_marked_incomplete(persistence: Any, job: JobExecutorInterface) -> bool:
 def get_recorded_jobs(persistence: Any, job: JobExecutorInterface) -> list[str]:
     """Ids of the platform's jobs that Snakemake's records name, also those of a group's members that ran alone."""
     return list(dict.fromkeys(job_id for member in get_members(job) for job_id in persistence.external_jobids(member)))
-
-
-def get_reasons(dag: Any, job: JobExecutorInterface) -> set[str]:
-    """Why Snakemake runs the job, in its own words."""
-    return {name for member in get_members(job) for name in dag.reason(member).get_names()}
 
 
 def get_storage_secrets(settings: Any) -> list[str]:

@@ -1,6 +1,6 @@
 """The bucket, and the one function that makes its clients."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -38,6 +38,11 @@ class ObjectInfo:
     checksum: str
     modified: datetime
     size: int  # bytes
+
+    @property
+    def version(self) -> str:
+        """What tells two contents of an object apart: "ETAG SIZE"."""
+        return self.checksum.replace('"', "")
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,26 @@ class Bucket:
         with translate_errors(file.uri):
             yield from self.client.get_object(Bucket=file.bucket, Key=file.key)["Body"].iter_chunks(PIECE)
 
+    def get(self, bucket: str, key: str) -> bytes | None:
+        """A whole object. None if there is none."""
+        with translate_errors(f"s3://{bucket}/{key}"):
+            try:
+                return bytes(self.client.get_object(Bucket=bucket, Key=key)["Body"].read())
+            except botocore.exceptions.ClientError as error:
+                if get_code(error) in NOT_FOUND:
+                    return None
+                raise
+
+    def list_objects(self, bucket: str, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
+        """Key and properties of each object whose key begins with the prefix. One request lists a thousand."""
+        with translate_errors(f"s3://{bucket}/{prefix}"):
+            for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+                for entry in page.get("Contents", []):
+                    yield (
+                        entry["Key"],
+                        ObjectInfo(f"{entry['ETag']} {entry['Size']}", entry["LastModified"], entry["Size"]),
+                    )
+
     def get_time(self, bucket: str) -> datetime:
         """The bucket's own clock in whole seconds. The dates of objects come from the same clock."""
         with translate_errors(f"s3://{bucket}"):
@@ -136,6 +161,11 @@ class Bucket:
     def remove(self, file: StoredFile) -> None:
         with translate_errors(file.uri):
             self.client.delete_object(Bucket=file.bucket, Key=file.key)
+
+    def remove_all(self, bucket: str, keys: Sequence[str]) -> None:
+        with translate_errors(f"s3://{bucket}"):
+            for key in keys:
+                self.client.delete_object(Bucket=bucket, Key=key)
 
     def put(self, bucket: str, key: str, content: bytes) -> None:
         with translate_errors(f"s3://{bucket}/{key} could not be written"):

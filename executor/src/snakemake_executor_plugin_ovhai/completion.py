@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 
-from .bucket import Bucket, BucketError, SilenceError
+from .bucket import Bucket, BucketError, ObjectInfo, SilenceError
 from .diagnosis import RETRIED, Failure, diagnose, format_failure
 from .flags import Verifier
 from .identity import get_output_id, read_outputs
 from .job import LONG_AGO, Job
 from .labels import get_submission_time
+from .leftovers import find_failed_writer
 from .logs import LogFollower
 from .notices import Notices
+from .provenance import Provenance
 from .rescue import Rescuer
 from .signatures import Signature
-from .task import Result, Task
+from .task import Result, Task, get_works
+from .volumes import StoredFile
 
 CHECKS_FOR_OUTPUTS = 5  # a bucket may show a new object a little late
 RULE_LOG = 100  # lines of a rule's own log that are searched and kept
@@ -27,20 +30,23 @@ class Completion:
         followers: LogFollower,
         signatures: Sequence[Signature],
         rescuer: Rescuer | None = None,
+        provenance: Provenance | None = None,
     ) -> None:
         self.rescuer = rescuer
         self.bucket, self.notices, self.followers, self.signatures = bucket, notices, followers, signatures
         self.verifier = Verifier(bucket)
+        self.provenance = provenance
 
-    def complete(self, task: Task, job: Job) -> Result | None:
+    def complete(self, task: Task, job: Job, rivals: Sequence[Job] = ()) -> Result | None:
         """The result of a task whose job has ended. None if its outputs may still appear, or if it starts over.
 
+        rivals: jobs that write some of the same files, among them this one.
         OvhaiError if the platform has to copy the outputs again and does not answer. SilenceError if the bucket does
         not answer. Then nothing is decided: the log of a rule may hold the cause, and outputs of a failed job must not
         stay.
         """
         if job.succeeded:
-            return self.verify(task, job)
+            return self.verify(task, job, rivals)
         if job.rescuable and self.rescuer:
             if self.rescuer.rescue(task, job):
                 return None
@@ -57,12 +63,32 @@ class Completion:
             path.write_text(log)
         return self.fail(task, diagnose(job, log, self.signatures, task.spec.resources.runtime), log)
 
-    def verify(self, task: Task, job: Job) -> Result | None:
+    def find_result(self, task: Task) -> Result | None:
+        """The records may show that the outputs are there, made by this very work. Then no job is needed."""
+        if (
+            self.provenance is None
+            or task.forced
+            or not self.provenance.knows(task.fingerprint, *task.outputs.values())
+        ):
+            return None
+        made = {}
+        for file in task.spec.outputs:
+            info = self.bucket.get_info(file)
+            if info is None or not self.provenance.is_made_by(file.uri, info.version, *get_works(task, file)):
+                return None
+            made[file] = info
+        if any(self.bucket.get_info(file) is None for file in task.spec.benchmarks):
+            return None
+        task.made = made
+        self.notices.info(f"{task.name}: its outputs are in the bucket, made by the same work. No job is needed.")
+        return Result(task)
+
+    def verify(self, task: Task, job: Job, rivals: Sequence[Job]) -> Result | None:
         """The platform's DONE is not enough. Each output must be in the bucket, written since the submission.
 
         And it must be as ensure() asks.
         """
-        missing = self.find_problem(task, job)
+        missing = self.find_problem(task, job, rivals)
         problem = missing or self.verifier.find_problem(job.id, task.spec.ensured)
         if problem is None:
             return None
@@ -78,9 +104,9 @@ class Completion:
         self.followers.finish(job.id, task.log_path)
         return Result(task)
 
-    def find_problem(self, task: Task, job: Job) -> str:
+    def find_problem(self, task: Task, job: Job, rivals: Sequence[Job]) -> str:
         since = get_submission_time(job) or LONG_AGO
-        if task.orphaned:  # an earlier job's result, which is stale for Snakemake if an input is newer
+        if task.orphaned and self.provenance is None:  # without its records, Snakemake takes a newer input's date
             own = read_outputs(job)  # of which some may be inputs of the task, if the job runs a group
             inputs = [info.modified for file, info in task.inputs.items() if get_output_id(file) not in own]
             since = max([since, *inputs])
@@ -90,7 +116,26 @@ class Completion:
                 return f"its output {file.uri} is not in the bucket"
             if info.modified < since:
                 return f"its output {file.uri} is older than the job"
+            if file in task.spec.benchmarks:
+                continue
+            if task.orphaned and not self.is_result(task, job, rivals, file, info):
+                return f"its output {file.uri} may have been replaced"
+            task.made[file] = info
         return ""
+
+    def is_result(self, task: Task, job: Job, rivals: Sequence[Job], file: StoredFile, info: ObjectInfo) -> bool:
+        """Whether an output is what an earlier job made, although its head may not have seen the end of it."""
+        if self.provenance:
+            known = self.provenance.is_made_by(file.uri, info.version, job.id, *get_works(task, file))
+            if known is not None:
+                return known
+            if self.provenance.has_other_version(file.uri, info.version, job.id):
+                return False
+        # Jobs that share other files only, such as a group with other members, have not written this one.
+        writers = [
+            rival for rival in rivals if get_output_id(file) in (read_outputs(rival) or {get_output_id(file): ""})
+        ]
+        return find_failed_writer(info.modified, writers) is None
 
     def fail(self, task: Task, failure: Failure, log: str | None = None) -> Result:
         """log: the job's log, which is fetched if it is None."""

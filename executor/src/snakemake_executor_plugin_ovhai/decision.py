@@ -81,6 +81,12 @@ def decide(claim: Claim, jobs: Sequence[Job]) -> Decision:
     return Decision("submit")
 
 
+def is_contested(claim: Claim, job: Job, jobs: Sequence[Job]) -> bool:
+    """Whether a later job for other work may have replaced the outputs of this one, before anybody looked at them."""
+    others = [other for other in jobs if shares_files(other, claim) and not does_all(other, claim)]
+    return any(other.age_key > job.age_key for other in others)
+
+
 def find_mine(claim: Claim, jobs: Sequence[Job], same: Sequence[Job]) -> Job | None:
     for job in jobs:
         if job.id == claim.job_id:

@@ -28,4 +28,8 @@ def find_failed_writer(modified: datetime, jobs: Iterable[Job]) -> Job | None:
 def may_have_written(modified: datetime, job: Job) -> bool:
     begin = get_submission_time(job) or job.created_at
     # If the platform does not say when a job was finalized, nothing is proven, and the file stays.
-    return begin is not None and job.finalized_at is not None and begin <= modified <= job.finalized_at + TOLERANCE
+    if begin is None or job.finalized_at is None:
+        return False
+    # The clocks of bucket and platform may be hours apart, so only the job's duration is taken from the platform.
+    end = begin + (job.finalized_at - job.created_at) if job.created_at else job.finalized_at
+    return begin <= modified <= end + TOLERANCE

@@ -6,7 +6,7 @@ from typing import Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
-from . import first_words, patience, updates
+from . import first_words, patience, snakemake_records, updates
 
 
 @dataclass
@@ -81,3 +81,4 @@ class ExecutorSettings(ExecutorSettingsBase):
         first_words.attach(self.datastore or "")
         patience.attach()
         updates.attach()
+        snakemake_records.attach()

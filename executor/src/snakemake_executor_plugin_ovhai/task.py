@@ -8,9 +8,11 @@ from typing import Any
 from .bucket import ObjectInfo
 from .decision import Claim
 from .diagnosis import Failure
+from .identity import get_output_id
 from .job import Job
 from .job_spec import JobSpec
 from .logs import get_log_path
+from .provenance import Made
 from .volumes import StoredFile
 
 
@@ -23,6 +25,7 @@ class Task:
     # What a head that died may have left behind (see Claim).
     unfinished: list[str] = field(default_factory=list)
     orphaned: bool = False
+    forced: bool = False  # a user asked for it, so no earlier result counts
     # The identity of the work. It is empty until the checksums of the inputs are known.
     target: str = ""
     fingerprint: str = ""
@@ -45,6 +48,9 @@ class Task:
     # Checks that missed something.
     lists_without_job: int = 0
     checks_without_outputs: int = 0
+    # The outputs as they were verified, and whether another job may have written them since.
+    made: dict[StoredFile, ObjectInfo] = field(default_factory=dict)
+    contested: bool = False
 
     @property
     def claim(self) -> Claim:
@@ -101,3 +107,18 @@ def refuse(task: Task, error: Exception) -> Result:
     """The result of a task whose submission cannot succeed, now or later."""
     failure = Failure("cannot be submitted", str(error), retry="no")
     return Result(task, failure, f"{task.name} cannot be submitted: {error}")
+
+
+def describe(task: Task) -> dict[str, Made]:
+    """What a task that succeeded made, by URI: for the records that travel with the results."""
+    present = {**task.inputs, **task.made}
+    inputs = {file.path: present[file].version for file in task.spec.inputs if file in present}
+    return {
+        file.uri: Made(None if task.contested else info, (*get_works(task, file), *filter(None, [task.job_id])), inputs)
+        for file, info in task.made.items()
+    }
+
+
+def get_works(task: Task, file: StoredFile) -> tuple[str, ...]:
+    """Fingerprints of the work that makes an output: that of the whole job, and that of the one rule in a group."""
+    return tuple(dict.fromkeys([task.fingerprint, task.outputs.get(get_output_id(file), task.fingerprint)]))

@@ -11,7 +11,7 @@ from dataclasses import replace
 from .bucket import Bucket, BucketError, SilenceError
 from .client import Client, NotFoundError, OvhaiError
 from .completion import Completion
-from .decision import Claim, Decision, decide
+from .decision import Claim, Decision, decide, is_contested
 from .diagnosis import RETRIED, Failure, diagnose_image
 from .fingerprint import get_fingerprint, get_target
 from .identity import JobIndex, find_equal_jobs, get_output_fingerprints, read_outputs
@@ -87,13 +87,14 @@ class Watcher:
         return results
 
     def identify(self, task: Task) -> None:
-        spec, checksums = task.spec, {}
+        spec, inputs = task.spec, {}
         for file in spec.outer_inputs:
             info = self.bucket.get_info(file)
             if info is None:
                 raise SubmissionError(f"its input {file.uri} is not in the bucket")
-            checksums[file] = info.checksum
-            task.inputs[file] = info
+            inputs[file] = info
+        task.inputs = inputs
+        checksums = {file: info.checksum for file, info in inputs.items()}
         task.target = get_target(spec.outputs)
         task.outputs = get_output_fingerprints(spec, checksums)
         task.fingerprint = get_fingerprint(spec.command, spec.image, spec.params, spec.outputs, checksums)
@@ -108,8 +109,8 @@ class Watcher:
         for task in tasks:
             try:
                 decision = self.decide(task, index)
-                result = self.advance(task, decision)
-                if decision.action == "submit" and time.monotonic() >= task.not_before:
+                result = self.advance(task, decision, index.find(task.outputs, task.target))
+                if decision.action == "submit" and not result and time.monotonic() >= task.not_before:
                     ready.append(task)
             except SilenceError as error:
                 self.notices.report_bucket_outage(error)
@@ -153,14 +154,15 @@ class Watcher:
                 task.unfinished.remove(job_id)
         return found
 
-    def advance(self, task: Task, decision: Decision) -> Result | None:
+    def advance(self, task: Task, decision: Decision, rivals: list[Job]) -> Result | None:
+        """rivals: jobs that write the same files."""
         if decision.action != "ended":
             self.stop_others(task, decision)
         if decision.action == "missing":
             return self.find_missing(task)
         task.lists_without_job = 0
         if decision.action == "submit":
-            return None
+            return self.completion.find_result(task)
         assert decision.job
         if decision.action == "wait":
             if task.job_id in [job.id for job in decision.stop]:
@@ -170,9 +172,10 @@ class Watcher:
         self.take_over(task, decision.job)
         if decision.action == "watch":
             return self.watch(task, decision.job)
-        result = self.completion.complete(task, decision.job)
+        result = self.completion.complete(task, decision.job, rivals)
         if result and not result.failure:
             self.stop_others(task, decision)
+            task.contested = is_contested(task.claim, decision.job, rivals)
         elif result and read_outputs(decision.job).keys() > task.outputs.keys():
             # The job does other work too, which may be what failed.
             self.notices.warn(
