@@ -65,7 +65,7 @@ from .task import Result, Task
 from .volumes import Volume
 from .watcher import Watcher
 
-LONGEST_CHECK = 10.0  # seconds; Ctrl-C waits no longer for a check, which may wait for the bucket
+LONGEST_CHECK = 5.0  # seconds; Ctrl-C waits no longer for a check, which may wait for the bucket
 FREE_RETRIES = 5  # a job may be taken away so many times without this being counted as an attempt
 # Snakemake's reasons to run a job only because a job before it runs, or because outputs do not exist (yet).
 ONLY_TO_HAVE_OUTPUTS = {"input files updated by another job", "output files have to be generated"}
