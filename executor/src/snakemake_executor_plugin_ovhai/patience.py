@@ -42,7 +42,10 @@ T = TypeVar("T")
 
 def attach() -> None:
     """Make the clients of the S3 storage plugin patient. A second call does nothing."""
-    from snakemake_storage_plugin_s3 import StorageObject, StorageProvider
+    try:
+        from snakemake_storage_plugin_s3 import StorageObject, StorageProvider
+    except ImportError:
+        return  # the executor says what it needs
 
     prepare = StorageProvider.__post_init__
     if getattr(prepare, "makes_patient", False):
