@@ -222,6 +222,17 @@ def test_a_server_that_never_answered_is_not_waited_for(proxy: Proxy, bucket: st
     assert outage.answered
 
 
+@pytest.mark.parametrize("status", ["403", "404"])
+def test_an_answer_of_any_web_server_proves_nothing(proxy: Proxy, bucket: str, said: list[str], status: str) -> None:
+    outage = Outage()
+    client = make_client(proxy, outage, answered=False)
+    proxy.inject_now(status, count=1)
+    for answered in (False, True):
+        with pytest.raises(botocore.exceptions.ClientError):
+            client.head_object(Bucket=bucket, Key="k")
+        assert outage.answered is answered  # the server itself says that there is no such object
+
+
 def test_a_moment_of_trouble_is_not_worth_a_line(proxy: Proxy, bucket: str, said: list[str]) -> None:
     proxy.inject_now("503", count=2)
     make_client(proxy).head_bucket(Bucket=bucket)
@@ -272,7 +283,8 @@ def test_ctrl_c_ends_a_request_that_waits(proxy: Proxy, bucket: str, kind: str) 
 
     async def ask() -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(wait())
+            for _ in range(3):
+                group.create_task(wait())
 
     async def wait() -> None:
         client.head_bucket(Bucket=bucket)

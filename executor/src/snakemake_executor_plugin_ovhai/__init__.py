@@ -87,7 +87,7 @@ from .task import Result, Task, describe
 from .volumes import Volume
 from .watcher import Watcher
 
-LONGEST_CHECK = 10.0  # seconds; Ctrl-C waits no longer for a check, which may wait for the bucket
+LONGEST_CHECK = 5.0  # seconds; Ctrl-C waits no longer for a check, which may wait for the bucket
 FREE_RETRIES = 5  # a job may be taken away so many times without this being counted as an attempt
 
 common_settings = CommonSettings(

@@ -42,7 +42,10 @@ T = TypeVar("T")
 
 def attach() -> None:
     """Make the clients of the S3 storage plugin patient. A second call does nothing."""
-    from snakemake_storage_plugin_s3 import StorageObject, StorageProvider
+    try:
+        from snakemake_storage_plugin_s3 import StorageObject, StorageProvider
+    except ImportError:
+        return  # the executor says what it needs
 
     prepare = StorageProvider.__post_init__
     if getattr(prepare, "makes_patient", False):
@@ -123,9 +126,8 @@ class Patience:
         """Whether to make a request again. attempts: how many there were."""
         reason = find_outage(response, operation, caught_exception)
         if not reason:
-            if response and 200 <= response[0].status_code < 300:
-                self.outage.answered = True
             if response:
+                self.outage.answered |= is_of_s3(response[0])
                 self.outage.report_answer()
             return None
         if not self.outage.answered:
@@ -136,6 +138,11 @@ class Patience:
         if is_main_thread():
             return get_pause(attempts)
         return False if self.outage.silent else None
+
+
+def is_of_s3(answer: Any) -> bool:
+    """Whether an answer shows that there is an S3 server, and that the keys are right. Any web server can say 404."""
+    return 200 <= answer.status_code < 300 or (answer.status_code == 404 and "x-amz-request-id" in answer.headers)
 
 
 def get_pause(attempts: int) -> float:
@@ -208,21 +215,30 @@ def is_broken(error: Exception) -> bool:
     return isinstance(error, RetriesExceededError) or is_outage(error)
 
 
+ended: Any = None  # asyncio's handler of Ctrl-C during the run of its loop that Ctrl-C has ended
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Let Ctrl-C end a request that waits.
 
     asyncio only notes the first Ctrl-C, and cancels its task at the next pause. A request blocks asyncio's loop, so
-    there is no pause until the bucket answers.
+    there is no pause until the bucket answers. Other tasks of the loop may have requests too: none is made any more.
     """
     noted = signal.getsignal(signal.SIGINT) if is_main_thread() else None
     if not callable(noted) or noted is signal.default_int_handler:
         yield
         return
+    if noted is ended:
+        raise asyncio.CancelledError
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        global ended
         noted(number, frame)
-        raise asyncio.CancelledError if asyncio._get_running_loop() else KeyboardInterrupt
+        if asyncio._get_running_loop() is None:
+            raise KeyboardInterrupt
+        ended = noted
+        raise asyncio.CancelledError
 
     signal.signal(signal.SIGINT, interrupt)
     try:
