@@ -128,9 +128,12 @@ def test_a_finished_job_is_not_taken_once_other_work_has_written_there() -> None
 
 
 def test_a_job_whose_files_were_not_copied_back_is_second_best() -> None:
-    done, lost = make("a", "DONE", second=1), replace(make("b", "SYNC_FAILED", second=2), push_failed=True)
+    done, lost = make("a", "DONE", second=2), replace(make("b", "SYNC_FAILED", second=1), push_failed=True)
+    later = replace(make("c", "SYNC_FAILED", second=3), push_failed=True)
     for claim in (replace(CLAIM, orphaned=True), replace(CLAIM, unfinished=["a"])):
         assert decide(claim, [done, lost]) == Decision("ended", done)
+        # It may have replaced some files of the other. A copy of all of its files mends that.
+        assert decide(claim, [done, later]) == Decision("ended", later)
     assert decide(replace(CLAIM, orphaned=True), [lost]) == Decision("ended", lost)
     assert decide(replace(CLAIM, orphaned=True), [replace(lost, timed_out=True)]) == Decision("submit")
 

@@ -23,6 +23,7 @@ FILE = StoredFile("bucket", "work/results/mesh.ply", "results/mesh.ply")
 
 class FakeTask:
     fingerprint = "print"
+    outputs: dict[str, str] = {}
 
 
 def make_job(name: str, state: str, begin: int, end: int, skew: int = 0) -> Job:

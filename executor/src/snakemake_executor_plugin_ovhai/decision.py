@@ -58,7 +58,7 @@ def decide(claim: Claim, jobs: Sequence[Job]) -> Decision:
     same = [job for job in ours if does_all(job, claim)]
     mine = find_mine(claim, jobs, same)
     live = sorted((job for job in same if job.live), key=get_rank)
-    rivals = sorted((job for job in ours if job.live and job not in same and job is not mine), key=get_rank)
+    rivals = sorted((job for job in ours if job.live and job not in same), key=get_rank)
 
     if mine and mine.state == "DONE":
         return Decision("ended", mine, stop=tuple(job for job in live if job is not mine))
@@ -130,10 +130,10 @@ def find_finished(claim: Claim, ours: Sequence[Job], same: Sequence[Job]) -> Job
     begun = min((job.age_key[0] for job in ours if job.id in claim.unfinished), default=None)
     kept = [job for job in same if job.succeeded or job.rescuable]
     done = [job for job in kept if claim.orphaned or (begun is not None and get_end(job) >= begun)]
-    last = max(done, key=lambda job: (job.succeeded, job.age_key), default=None)
-    if last and any(may_have_spoiled(job, last, job in same) for job in ours if job is not last):
-        return None
-    return last
+    for last in sorted(done, key=lambda job: (job.succeeded, job.age_key), reverse=True):
+        if not any(may_have_spoiled(job, last, job in same) for job in ours if job is not last):
+            return last
+    return None
 
 
 def may_have_spoiled(job: Job, last: Job, same: bool) -> bool:
