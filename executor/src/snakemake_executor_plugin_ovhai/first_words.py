@@ -22,6 +22,7 @@ from .client import INSTALL, Client, NotAuthenticatedError, OvhaiError
 from .credentials import hide_secrets
 from .datastore import find_datastore_problem
 from .errors import WorkflowError
+from .outage import OUTAGE
 from .place import PlaceError, Problem, split_storage_prefix
 from .probe import Names, probe_bucket
 
@@ -88,6 +89,7 @@ def check_before_planning(workflow_api: Any, **_: Any) -> None:
     lasting = [problem for problem in in_bucket if not problem.passing]
     if lasting:
         raise stop([*lasting, *in_platform])
+    OUTAGE.answered = True  # address and keys are right, so whatever fails from now on is worth waiting for
     for problem in in_bucket:
         warn(problem.line)
 
