@@ -1,5 +1,6 @@
 """Settings for all tests, and fixtures of the stand-in platform."""
 
+import os
 import signal
 import sys
 import uuid
@@ -12,6 +13,9 @@ from ovhai_standin.platform import Platform
 
 import s3_server
 import snakemake_process
+
+# Several tests run at once. Threads of OpenMP that wait for a core burn a fifth of the time of all tests.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A test run in the background of a shell inherits an ignored SIGINT, and so would every program that it starts: the
 # tests that press Ctrl-C could not.
