@@ -5,6 +5,8 @@ from pathlib import Path
 
 import yaml
 
+import render
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -30,6 +32,13 @@ def test_the_page_of_captures_has_the_evidence_for_each_limit_of_the_gate() -> N
         name for name, _, fail, _, near in rows if fail != "null" and not near
     ]  # nothing near it was seen to work
     assert without == []
+
+
+def test_the_page_of_benchmarks_has_each_rendered_capture_and_each_flaw() -> None:
+    page = (ROOT / "docs" / "benchmarks.md").read_text()
+    missing = [scene for scene in render.CAPTURES if f"| `{scene}` |" not in page]
+    missing += [flaw for flaw in render.USUAL if f"| `--{flaw.replace('_', '-')}` |" not in page]
+    assert missing == []
 
 
 def test_links_between_pages_lead_somewhere() -> None:

@@ -91,7 +91,7 @@ class Head:
     def environment(self) -> dict[str, str]:
         return {**os.environ, **self.s3.environment, **self.platform.environment}
 
-    def command(self, *arguments: str) -> list[str]:
+    def arguments(self, *arguments: str) -> list[str]:
         """Arguments of snakemake. Those that are given come last, so that they win."""
         return [
             *("--executor", "ovhai", "--ovhai-datastore", "S3GRA", "--ovhai-sources", "programs"),
@@ -103,12 +103,12 @@ class Head:
         ]
 
     def run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return run_snakemake(self.command(*arguments), self.folder, self.environment, timeout)
+        return run_snakemake(self.arguments(*arguments), self.folder, self.environment, timeout)
 
     def start(self, *arguments: str) -> SnakemakeProcess:
         """In the background; what it says goes to a new file head-*.log."""
         log = self.folder / f"head-{uuid.uuid4().hex[:6]}.log"
-        return SnakemakeProcess(self.command(*arguments), self.folder, self.environment, log)
+        return SnakemakeProcess(self.arguments(*arguments), self.folder, self.environment, log)
 
     def said(self) -> str:
         return "".join(path.read_text() for path in sorted(self.folder.glob("head-*.log")))
@@ -141,8 +141,8 @@ def finish(head: Head, *arguments: str) -> str:
     return strip_colours(run.stdout)
 
 
-def run_side_by_side(head: Head, faults: dict[str, list[dict[str, Any]]], *arguments: str) -> str:
-    """One run of a scene for each entry: name -> what goes wrong with the jobs of its rule make. Returns what is said.
+def run_side_by_side(head: Head, faults: dict[str, list[dict[str, Any]]]) -> subprocess.CompletedProcess[str]:
+    """One run of a scene for each entry: name -> what goes wrong with the jobs of its rule make.
 
     A run for each case would take a hundred times as long as the case itself.
     """
@@ -150,9 +150,10 @@ def run_side_by_side(head: Head, faults: dict[str, list[dict[str, Any]]], *argum
     for scene, rules in faults.items():
         for rule in rules:
             head.platform.fault(**rule, match=rf"\bmake-{scene}\b")
-    run = head.run("--config", f"scenes={','.join(faults)}", *arguments)
+    run = head.run("--config", f"scenes={','.join(faults)}")
+    run.stdout = strip_colours(run.stdout)
     assert "Traceback" not in run.stdout, run.stdout
-    return strip_colours(run.stdout)
+    return run
 
 
 def kill(process: SnakemakeProcess) -> None:

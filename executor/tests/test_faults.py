@@ -132,16 +132,19 @@ def test_a_job_stopped_by_somebody_is_not_started_again(head: Head) -> None:
 def test_a_job_that_runs_out_of_time(head: Head) -> None:
     """The platform may give this end any of these names. A minute is a second here."""
     head.platform.set(time_scale=60)
-    ends = {
+    ends: dict[str, list[dict[str, Any]]] = {
         f"{state.lower()}{code}": [{"when": "TIMEOUT", "action": "end", "state": state, "exit_code": code}]
         for state in ("TIMEOUT", "INTERRUPTED", "FAILED")
         for code in (None, 143, 0)
     }
     head.write(make="sleep 60;", snakefile=SNAKEFILE.replace("runtime=10", "runtime=1"))
-    said = run_side_by_side(head, ends)
-    assert said.count("reached its time limit of 1 minute") == len(ends), said
-    assert said.count("Raise the rule's resource runtime") == len(ends), said
-    assert len(head.platform.jobs()) == len(ends)
+    run = run_side_by_side(head, ends)
+    assert run.returncode == 1, run.stdout
+    for words in ("reached its time limit of 1 minute", "Raise the rule's resource runtime"):
+        assert run.stdout.count(words) == len(ends), run.stdout
+    expected = sorted((scene, end["state"]) for scene, (end,) in ends.items())
+    jobs = [(labels(job, "wildcard-scene"), job["status"]["state"]) for job in head.platform.jobs()]
+    assert sorted(jobs) == expected, run.stdout
     assert [head.stored(f"results/{scene}/make/numbers.txt") for scene in ends] == [None] * len(ends)
 
 

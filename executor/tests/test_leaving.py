@@ -63,7 +63,7 @@ def test_sigterm_ends_a_head_whose_jobs_fail_and_are_tried_again(head: Head) -> 
 
 def test_a_platform_that_hangs_does_not_keep_the_head_and_the_lock_goes(head: Head) -> None:
     head.write(make="sleep 60;")
-    arguments = [word for word in head.command() if word != "--nolock"]
+    arguments = [word for word in head.arguments() if word != "--nolock"]
     head.command = lambda *more: [*arguments, *more]  # type: ignore[method-assign]
     process = head.start()
     wait_until(lambda: states(head) == ["RUNNING"])
@@ -90,7 +90,7 @@ def test_a_closed_terminal_is_told_in_the_log(head: Head) -> None:
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(head.folder)
-        os.execvpe(COMMAND, ["snakemake", *head.command()], head.environment)
+        os.execvpe(COMMAND, ["snakemake", *head.arguments()], head.environment)
     while states(head) != ["RUNNING"]:
         if select.select([terminal], [], [], 0.1)[0]:
             os.read(terminal, 10_000)

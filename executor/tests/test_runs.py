@@ -153,7 +153,7 @@ def test_a_command_that_holds_a_key_is_refused(head: Head) -> None:
 
 def test_a_missing_program_is_one_clear_message(head: Head) -> None:
     environment = {**head.environment, "PATH": "/usr/bin:/bin"}
-    run = run_snakemake(head.command(), head.folder, environment)
+    run = run_snakemake(head.arguments(), head.folder, environment)
     assert run.returncode == 1 and "not on PATH" in run.stdout and "Traceback" not in run.stdout
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import yaml
 
-from snakemake_process import COMMAND, run_snakemake
+from snakemake_process import run_snakemake
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINES = sorted(file.parent.name for file in (ROOT / "src").glob("*/__main__.py"))  # the packages
@@ -59,25 +59,16 @@ class Checkout:
         (self.folder / "table.tsv").write_text("\n".join(lines) + "\n")
         (self.folder / "settings.yaml").write_text(yaml.safe_dump({"scenes": "table.tsv", **settings}))
 
-    def command(self, *arguments: str) -> list[str]:
-        return [str(COMMAND), *arguments, "--profile", "profiles/local", "--configfile", "settings.yaml"]
+    def arguments(self, *arguments: str) -> list[str]:
+        """Those that are given, and those that every run on this machine needs."""
+        return [*arguments, "--profile", "profiles/local", "--configfile", "settings.yaml"]
 
     def snakemake(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return self.run(self.command(*arguments), **environment)
+        return self.run(self.arguments(*arguments), **environment)
 
-    def run(self, command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the checkout; its output and messages come together in stdout."""
-        if command[0] == str(COMMAND):
-            return run_snakemake(command[1:], self.folder, {**os.environ, **environment})
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=900,
-        )
+    def run(self, arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run snakemake with these arguments only; its output and messages come together in stdout."""
+        return run_snakemake(arguments, self.folder, {**os.environ, **environment})
 
     def planned(self, *arguments: str, **environment: str) -> dict[str, int]:
         """What a dry run would do: rule -> number of jobs, the target rule left out."""
@@ -100,7 +91,7 @@ class Checkout:
 
     def accept(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """videomesh-accept, of this checkout."""
-        return self.accept_with([*arguments, *self.command()[1:]], **environment)
+        return self.accept_with(self.arguments(*arguments), **environment)
 
     def accept_with(self, arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
         variables = {**os.environ, "PYTHONPATH": str(self.folder / "src"), **environment}

@@ -23,9 +23,8 @@ class Remote:
     s3: s3_server.S3Server
 
     def run(self, *arguments: str, **environment: str) -> Any:
-        snakemake = self.checkout.command()[0]
-        command = [snakemake, "--profile", "ovhai", "--configfile", "settings.yaml", "--ovhai-min-interval", "0.5"]
-        return self.checkout.run([*command, *arguments], **{**self.environment, **environment})
+        profile = ["--profile", "ovhai", "--configfile", "settings.yaml", "--ovhai-min-interval", "0.5"]
+        return self.checkout.run([*profile, *arguments], **{**self.environment, **environment})
 
     def jobs(self) -> dict[str, dict[str, Any]]:
         return {labels(job, "rule"): job for job in self.platform.jobs()}

@@ -76,14 +76,16 @@ def run_snakemake(
 def kill_all() -> None:
     """Kill what is left of all calls, and what they have started."""
     for process in multiprocessing.active_children():
-        kill_session(process.pid or 0)
+        assert process.pid
+        kill_session(process.pid)
         process.join()
 
 
 def kill_session(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
-        os.killpg(pid, signal.SIGKILL)
+    """Kill a process and its session, which may outlive it, or may not have begun."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError):
+            kill(pid, signal.SIGKILL)
 
 
 @functools.cache

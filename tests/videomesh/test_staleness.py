@@ -107,6 +107,20 @@ def test_imports_count_through_packages_and_only_those(code: Callable[..., str])
     assert code() == code("scripts/train.py", "src/engine/run.py", "double(1)", "double(2)")
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "try:\n    pass\nexcept ValueError:\n    from tools.other import OTHER\n",
+        "match 1:\n    case 1:\n        from tools.other import OTHER\n",
+        "with open('a'):\n    for _ in ():\n        from tools.other import OTHER\n",
+        "if value:\n    pass\nelse:\n    from tools.other import OTHER\n",
+    ],
+)
+def test_imports_count_wherever_they_stand(code: Callable[..., str], lines: str) -> None:
+    before = code("scripts/train.py", "scripts/train.py", "import argparse\n", f"import argparse\n{lines}")
+    assert before != code("scripts/train.py", "src/tools/other.py", "OTHER = 1", "OTHER = 2")
+
+
 def test_imports_for_type_checkers_do_not_count(code: Callable[..., str]) -> None:
     lines = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    from tools.other import OTHER\n"
     before = code("scripts/train.py", "scripts/train.py", "import argparse\n", f"import argparse\n{lines}")

@@ -103,9 +103,9 @@ def test_the_profile_for_a_workstation_runs_one_gpu_job_at_a_time(finished: Chec
     """What Apptainer itself does was never tried: this is a dry run."""
     (tmp_path / "apptainer").write_text("#!/bin/sh\necho apptainer version 1.3.0\n")
     (tmp_path / "apptainer").chmod(0o755)
-    command = finished.command("--dry-run", "--forceall")
-    command[command.index("profiles/local")] = "profiles/gpu"
-    run = finished.run(command, PATH=f"{tmp_path}:/usr/bin:/bin")
+    arguments = finished.arguments("--dry-run", "--forceall")
+    arguments[arguments.index("profiles/local")] = "profiles/gpu"
+    run = finished.run(arguments, PATH=f"{tmp_path}:/usr/bin:/bin")
     assert run.returncode == 0, run.stdout
     (job,) = [part for part in run.stdout.split("\n\n") if "rule neuralangelo_train:" in part and "train/120/" in part]
     assert "gpu=1" in job

@@ -116,14 +116,14 @@ def test_missing_settings_are_all_named_before_anything_happens(remote: Remote, 
     checkout = Checkout.make(tmp_path / "checkout")
     names = ["OVHAI_DATASTORE", "OVHAI_BUCKET", "OVHAI_REGION"]
     keys = ["SNAKEMAKE_STORAGE_S3_ACCESS_KEY", "SNAKEMAKE_STORAGE_S3_SECRET_KEY"]
-    command = [checkout.command()[0], "--profile", "ovhai"]
+    profile = ["--profile", "ovhai"]
     empty = dict.fromkeys([*names, *keys], "") | {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
-    run = checkout.run(command, **{**remote.environment, **empty})
+    run = checkout.run(profile, **{**remote.environment, **empty})
     assert run.returncode == 1 and "Traceback" not in run.stdout
     assert all(f"{name} is not set" in run.stdout for name in [*names, *keys])
     assert not (checkout.folder / ".snakemake").exists()
     wrong = {"OVHAI_BUCKET": "Not_A_Bucket", "OVHAI_GPU": "many"}
-    run = checkout.run(command, **{**remote.environment, **wrong})
+    run = checkout.run(profile, **{**remote.environment, **wrong})
     assert (
         run.returncode == 1 and "OVHAI_BUCKET is 'Not_A_Bucket'" in run.stdout and "OVHAI_GPU is 'many'" in run.stdout
     )

@@ -12,7 +12,7 @@ import numpy as np
 import trimesh
 
 from checkout import ROOT, SMALL, Checkout
-from snakemake_process import SnakemakeProcess, kill_all
+from snakemake_process import SnakemakeProcess, kill_session
 
 STAGES = {
     "frames/frames.tar",
@@ -193,11 +193,11 @@ def test_killed_while_training_it_goes_on_and_nothing_is_half_written(
         copy.configure([film], **SMALL)
         log = copy.folder / "results/film/train/100000/train.log"
         log.unlink(missing_ok=True)
-        workflow = SnakemakeProcess(copy.command()[1:], copy.folder, os.environ, copy.folder / "said.log")
+        workflow = SnakemakeProcess(copy.arguments(), copy.folder, os.environ, copy.folder / "said.log")
         wait_for(lambda log=log: log.exists() and "iteration" in log.read_text(), workflow)
         os.killpg(workflow.pid, stop)
         assert workflow.wait(timeout=60) != 0
-        kill_all()
+        kill_session(workflow.pid)
         left = {Path(file).name for file in copy.files() if file.startswith("results/film/train/100000/")}
         assert {name for name in left if not name.startswith(".")} <= {"train.log"}
         assert "checkpoint.pt" not in left

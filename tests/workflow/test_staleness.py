@@ -426,8 +426,8 @@ def test_the_workflow_runs_from_any_folder_and_the_checkout_may_lie_anywhere(two
     (project.folder / "films/tractor.mp4").write_bytes(DEMO.read_bytes())
     target = "results/film/frames/frames.json"
     for folder in (two.folder, ROOT):
-        command = [*two.command()[:1], "-s", f"{folder}/Snakefile", "-d", str(project.folder)]
-        run = two.run([*command, "--profile", f"{folder}/profiles/local", target])
+        places = ["-s", f"{folder}/Snakefile", "-d", str(project.folder), "--profile", f"{folder}/profiles/local"]
+        run = two.run([*places, target])
         assert run.returncode == 0, run.stdout
         assert (project.folder / target).exists()
         assert ("Nothing to be done" in run.stdout) == (folder == ROOT), run.stdout
@@ -460,15 +460,14 @@ def test_the_workflow_is_a_module_of_another(tmp_path: Path) -> None:
     (tmp_path / "table.tsv").write_text(f"scene\tvideo\nfilm\t{DEMO}\n")
     settings = {"meshes": {"scenes": "table.tsv", "frames": {"target": 20, "max_size": 200}}}
     (tmp_path / "settings.yaml").write_text(yaml.safe_dump(settings))
-    command = [project.command()[0], "--cores", "2", "--configfile", "settings.yaml"]
-    run = project.run(command)
+    arguments = ["--cores", "2", "--configfile", "settings.yaml"]
+    run = project.run(arguments)
     assert run.returncode == 0, run.stdout
     assert (tmp_path / "count.txt").read_text().strip() == "20"
-    assert "Nothing to be done" in project.run([*command, "--dry-run"]).stdout
+    assert "Nothing to be done" in project.run([*arguments, "--dry-run"]).stdout
 
 
 def test_a_folder_without_a_configuration_says_what_to_do(two: Checkout, tmp_path: Path) -> None:
-    command = [two.command()[0], "-s", f"{ROOT}/Snakefile", "-d", str(tmp_path / "new"), "--cores", "1", "-n"]
-    run = two.run(command)
+    run = two.run(["-s", f"{ROOT}/Snakefile", "-d", str(tmp_path / "new"), "--cores", "1", "-n"])
     assert run.returncode == 1 and "Traceback" not in run.stdout
     assert "config/config.yaml: there is no such file" in run.stdout
