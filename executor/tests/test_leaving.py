@@ -64,7 +64,7 @@ def test_sigterm_ends_a_head_whose_jobs_fail_and_are_tried_again(head: Head) -> 
 def test_a_platform_that_hangs_does_not_keep_the_head_and_the_lock_goes(head: Head) -> None:
     head.write(make="sleep 60;")
     arguments = [word for word in head.arguments() if word != "--nolock"]
-    head.command = lambda *more: [*arguments, *more]  # type: ignore[method-assign]
+    head.arguments = lambda *more: [*arguments, *more]  # type: ignore[method-assign]
     process = head.start()
     wait_until(lambda: states(head) == ["RUNNING"])
     fault = head.platform.fault(when="job list", action="hang")
