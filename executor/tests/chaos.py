@@ -1,14 +1,16 @@
-"""Is anything lost when the platform has random faults and heads are killed at random times?
+"""Is anything lost when platform and bucket have random faults, and heads are ended at random times?
 
-    python executor/tests/chaos.py --seeds 0-199 --jobs 5
+    python executor/tests/chaos.py --seeds 0-299 --jobs 5
 
-Each seed is one run of a small workflow. Its plan of faults and kills is drawn from the seed. At the end comes a last
-head that nothing disturbs. These violations make the exit code 1:
+Each seed is one run of a small workflow. Its plan is drawn from the seed: faults of the platform, outages of the
+bucket, and several rounds of heads. A head ends by itself or by a signal. The next one may have other groups, a fresh
+folder, or an input that has changed. At the end comes a last head that nothing disturbs. These violations make the
+exit code 1:
 
 * Two live jobs write the same files. Either one head submitted both, or one of two heads listed the platform's jobs
   twice without stopping the later job.
-* The last head fails or hangs.
-* A file is missing, or it differs from what an undisturbed run makes.
+* The last head fails or hangs, or a head goes on after SIGTERM or SIGHUP.
+* A file is missing, or it differs from what an undisturbed run makes of the inputs as they are at the end.
 * Work succeeded twice although there was never more than one head at a time. With two heads this is only counted. They
   may start at the same time, and a head that comes back does not know what the other one has done since.
 """
@@ -17,10 +19,12 @@ import argparse
 import hashlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,22 +37,31 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / folder) for folder in ("executor/tests", "tests/ovhai", "tests/helpers")]
 
-from heads import Head, kill, labels  # noqa: E402
+from heads import Head, get_written_files, kill, labels  # noqa: E402
 from ovhai_standin.platform import Platform  # noqa: E402
 
 import s3_server  # noqa: E402
+from s3_proxy import Proxy, s3_proxy  # noqa: E402
 from snakemake_process import SnakemakeProcess  # noqa: E402
 
 BUCKET = "chaos"
 SCENES = ("a", "b", "c")
 LAST_HEAD = 150  # seconds; undisturbed it needs about ten
+LEAVING = 40  # seconds after a signal
 ENDS_OF_LIFE = {"INTERRUPTING", "TIMEOUT", "DONE", "FAILED", "ERROR", "INTERRUPTED", "SYNC_FAILED"}
 ARGUMENTS = (
     *("--ovhai-min-interval", "0.3", "--ovhai-max-interval", "1", "--retries", "3"),
     *("--ovhai-queued-limit", "0.1", "--ovhai-pending-limit", "0.1"),  # 6 s
     *("--quiet", "rules"),
 )
-GROUP = ("--groups", "two=pair", "three=pair")  # of every other seed
+# How rules are put into one job, from run to run.
+GROUPINGS = (
+    (),
+    ("--groups", "two=pair", "three=pair"),
+    ("--groups", "one=all", "two=all", "three=all"),
+    ("--groups", "one=scenes", "--group-components", "scenes=2"),
+    ("--groups", "two=pair", "three=pair", "--group-components", "pair=3"),
+)
 # Each output begins as something that must never be taken for a result.
 SNAKEFILE = """\
 SECONDS = {seconds}
@@ -147,13 +160,37 @@ FAULTS: list[dict[str, Any]] = [
 LIE = {"when": "job list", "action": "hide", "probability": 0.2}
 
 
+# Of the bucket, as the heads see it. The platform's own copies go on.
+OUTAGES: list[dict[str, Any]] = [
+    {"kind": "503", "seconds": 4.0},
+    {"kind": "500", "count": 6},
+    {"kind": "refuse", "seconds": 4.0},
+    {"kind": "reset", "count": 6},
+    {"kind": "hang", "seconds": 4.0},
+    {"kind": "truncate", "count": 4},
+]
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start of a head. seconds: from its first list to its end by the signal; None: it is left alone."""
+
+    seconds: float | None
+    signal: signal.Signals
+    grouping: tuple[str, ...]
+    fresh: bool  # in a folder of its own, with nothing but the workflow
+
+
 @dataclass
 class Plan:
-    """What happens in a seed: faults, settings, and rounds of heads that start together."""
+    """What happens in a seed."""
 
     faults: list[dict[str, Any]]
+    outages: list[dict[str, Any]]
     settings: dict[str, Any]
-    rounds: list[list[float | None]]  # seconds from the first list to the kill; None: the head is left alone
+    rounds: list[list[Start]]  # heads that start together
+    changes: list[str]  # the scene whose input is replaced after each round; empty: none
+    last: Start
     seconds: dict[str, float]
     inputs: dict[str, bytes]
 
@@ -165,6 +202,7 @@ class Outcome:
     heads: int
     jobs: int
     fired: int
+    outages: int
     repeated: int
     left: int
     longest: float
@@ -174,13 +212,14 @@ class Outcome:
         what = "; ".join(self.violations) or "ok"
         return (
             f"seed {self.seed}: {what} ({self.seconds:.0f} s, {self.heads} heads, {self.jobs} jobs, "
-            f"{self.fired} faults, {self.repeated} done again, {self.left} left, overlap {self.longest:.1f} s)"
+            f"{self.fired} faults, {self.outages} outages, {self.repeated} done again, {self.left} left, "
+            f"overlap {self.longest:.1f} s)"
         )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seeds", default="0-199", help="first and last one (%(default)s)")
+    parser.add_argument("--seeds", default="0-299", help="first and last one (%(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time (%(default)s)")
     parser.add_argument("--keep", type=Path, help="leave the files of each seed in this folder")
     arguments = parser.parse_args()
@@ -192,7 +231,8 @@ def main() -> None:
     broken = [outcome for outcome in outcomes if outcome.violations]
     print(
         f"{len(outcomes)} seeds, {sum(outcome.heads for outcome in outcomes)} heads, "
-        f"{sum(outcome.jobs for outcome in outcomes)} jobs, {sum(outcome.fired for outcome in outcomes)} faults: "
+        f"{sum(outcome.jobs for outcome in outcomes)} jobs, {sum(outcome.fired for outcome in outcomes)} faults, "
+        f"{sum(outcome.outages for outcome in outcomes)} outages: "
         f"{len(broken)} with violations; work done again: {sum(outcome.repeated for outcome in outcomes)}, "
         f"jobs left: {sum(outcome.left for outcome in outcomes)}, "
         f"longest undisturbed overlap of two heads' jobs: {max(outcome.longest for outcome in outcomes):.1f} s"
@@ -220,11 +260,12 @@ def make_folder(folder: Path) -> Path:
 
 def run_seed(seed: int, folder: Path, s3: s3_server.S3Server, keep: Path | None = None) -> Outcome:
     """folder: for what the seed writes while it runs."""
-    chaos = Chaos(seed, make_folder(folder / f"seed-{seed}"), s3)
-    try:
-        outcome = chaos.run()
-    finally:
-        chaos.clean_up()
+    with s3_proxy(s3) as proxy:
+        chaos = Chaos(seed, make_folder(folder / f"seed-{seed}"), s3, proxy)
+        try:
+            outcome = chaos.run()
+        finally:
+            chaos.clean_up()
     if keep:
         shutil.copytree(chaos.folder, keep / f"seed-{seed}", symlinks=True, dirs_exist_ok=True)
     shutil.rmtree(chaos.folder, ignore_errors=True)
@@ -242,21 +283,33 @@ def make_plan(seed: int) -> Plan:
         "stop_grace": 3,
         "seed": seed,
     }
-    rounds: list[list[float | None]] = []
-    for _ in range(draw.randint(1, 4)):
-        heads = 2 if draw.random() < 0.35 else 1
-        rounds.append([None if lies or draw.random() < 0.2 else draw.uniform(0, 6) for _ in range(heads)])
+    rounds = [
+        [draw_start(draw, left_alone=lies) for _ in range(2 if draw.random() < 0.35 else 1)]
+        for _ in range(1 if lies else draw.randint(1, 4))
+    ]
     return Plan(
         faults,
+        [{**outage, "first": draw.randint(1, 200)} for outage in OUTAGES if draw.random() < 0.2],
         settings,
-        rounds[:1] if lies else rounds,
+        rounds,
+        [draw.choice(SCENES) if draw.random() < 0.2 else "" for _ in rounds],
+        draw_start(draw, left_alone=True),
         {f"{scene}{rule}": round(draw.uniform(0, 2), 2) for scene in SCENES for rule in (1, 2, 3)},
         {scene: draw.randbytes(100) for scene in SCENES},
     )
 
 
+def draw_start(draw: random.Random, left_alone: bool) -> Start:
+    return Start(
+        None if left_alone or draw.random() < 0.2 else draw.uniform(0, 6),
+        draw.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGHUP]),
+        draw.choice(GROUPINGS) if draw.random() < 0.6 else (),
+        draw.random() < 0.3,
+    )
+
+
 def get_expected(plan: Plan) -> dict[str, str]:
-    """What an undisturbed run makes, by its name in the bucket."""
+    """What an undisturbed run makes of the inputs as they are, by its name in the bucket."""
     expected: dict[str, str] = {}
     for scene, content in plan.inputs.items():
         one = hash_as_sha256sum(content)
@@ -273,32 +326,42 @@ def hash_as_sha256sum(content: bytes) -> str:
 class Chaos:
     """One seed."""
 
-    def __init__(self, seed: int, folder: Path, s3: s3_server.S3Server) -> None:
-        self.seed, self.folder, self.s3 = seed, folder, s3
+    def __init__(self, seed: int, folder: Path, s3: s3_server.S3Server, proxy: Proxy) -> None:
+        """proxy: before the bucket, for the heads."""
+        self.seed, self.folder, self.s3, self.proxy = seed, folder, s3, proxy
         self.plan = make_plan(seed)
         self.platform = Platform.start(folder / "platform", s3, **self.plan.settings)
         self.prefix = f"seed-{seed}"
-        self.heads = [self.make_head(name) for name in ("first", "second")]
+        self.heads = [self.make_head(), self.make_head()]
         self.processes: list[SnakemakeProcess] = []
+        self.problems: list[str] = []
 
-    def make_head(self, name: str) -> Head:
-        head = Head(self.folder / name, self.platform, self.s3, BUCKET, self.prefix)
+    def make_head(self) -> Head:
+        head = Head(
+            make_folder(self.folder / f"head-{uuid.uuid4()}"), self.platform, self.proxy.server, BUCKET, self.prefix
+        )
         return head.write(snakefile=SNAKEFILE.format(seconds=self.plan.seconds))
 
     def run(self) -> Outcome:
         started = time.monotonic()
-        for scene, content in self.plan.inputs.items():
-            self.s3.client().put_object(Bucket=BUCKET, Key=f"{self.prefix}/inputs/{scene}/input.txt", Body=content)
+        for scene in SCENES:
+            self.store_input(scene)
         for fault in self.plan.faults:
             self.platform.fault(**fault)
-        for kills in self.plan.rounds:
-            self.run_round(kills)
+        for outage in self.plan.outages:
+            self.proxy.inject(**outage)
+        for starts, change in zip(self.plan.rounds, self.plan.changes, strict=True):
+            self.run_round(starts)
+            if change:
+                self.plan.inputs[change] += b"changed"
+                self.store_input(change)
         self.platform.clear_faults()
+        outages = sum(fault.acted > 0 for fault in self.proxy.clear())
         problem = self.run_last_head()
-        violations = [problem] if problem else self.find_wrong_files()
+        violations = self.problems + ([problem] if problem else self.find_wrong_files())
         duplicates, longest = find_duplicates(self.platform)
         repeated = count_repeated(self.platform.jobs())
-        if repeated and all(len(kills) == 1 for kills in self.plan.rounds):
+        if repeated and all(len(starts) == 1 for starts in self.plan.rounds):
             violations.append(f"{repeated} jobs did again what was done")
         return Outcome(
             self.seed,
@@ -306,19 +369,29 @@ class Chaos:
             len(self.processes),
             len(self.platform.jobs()),
             len(self.platform.firings()),
+            outages,
             repeated,
             len(self.get_left()),
             longest,
             violations + duplicates,
         )
 
-    def run_round(self, kills: list[float | None]) -> None:
+    def store_input(self, scene: str) -> None:
+        key = f"{self.prefix}/inputs/{scene}/input.txt"
+        self.s3.client().put_object(Bucket=BUCKET, Key=key, Body=self.plan.inputs[scene])
+
+    def run_round(self, starts: list[Start]) -> None:
         """Heads that are left alone go on for 20 s, in which most of them end."""
-        running = [(self.start(head), seconds) for head, seconds in zip(self.heads, kills, strict=False)]
+        running = [(self.start(number, start), start) for number, start in enumerate(starts)]
         self.wait_for_lists([process for process, _ in running])
         begin = time.monotonic()
-        for process, seconds in sorted(running, key=lambda entry: entry[1] or 20):
-            wait(process, begin + (seconds or 20) - time.monotonic())
+        for process, start in sorted(running, key=lambda entry: entry[1].seconds or 20):
+            wait(process, begin + (start.seconds or 20) - time.monotonic())
+            if start.seconds is not None and start.signal != signal.SIGKILL and process.poll() is None:
+                process.send_signal(start.signal)
+                wait(process, LEAVING)
+                if process.poll() is None:
+                    self.problems.append(f"a head goes on for {LEAVING} s after {start.signal.name}")
             kill(process)
 
     def wait_for_lists(self, processes: list[SnakemakeProcess]) -> None:
@@ -330,18 +403,17 @@ class Chaos:
                 return
             time.sleep(0.2)
 
-    def start(self, head: Head) -> SnakemakeProcess:
-        process = head.start(*ARGUMENTS, *(GROUP if self.seed % 2 else ()))
+    def start(self, number: int, start: Start) -> SnakemakeProcess:
+        if start.fresh:
+            self.heads[number] = self.make_head()
+        process = self.heads[number].start(*ARGUMENTS, *start.grouping)
         self.processes.append(process)
         return process
 
     def run_last_head(self) -> str:
         """What is wrong with it, if anything is."""
-        process = self.start(self.heads[0])
+        process = self.start(0, self.plan.last)
         wait(process, LAST_HEAD)
-        if process.poll() == 1 and "Run the same command again" in self.heads[0].said():
-            process = self.start(self.heads[0])
-            wait(process, LAST_HEAD)
         if process.poll() is None:
             return f"the last head hangs for {LAST_HEAD} s"
         return f"the last head ends with exit code {process.poll()}" if process.poll() else ""
@@ -355,7 +427,7 @@ class Chaos:
             found[f"deliver/{scene}.txt"] = delivered.read_text() if delivered.exists() else None
         wrong = [name for name in expected if found[name] != expected[name]]
         # The job of a head that was killed may still be on its way to a file that nobody needs any more.
-        coming = {f"results/{step}/out.txt" for job in self.get_left() for step in get_steps(job)}
+        coming = {file for job in self.get_left() for file in get_written_files(job)}
         return [f"{name} is {found[name]!r}" for name in wrong if found[name] is not None or name not in coming]
 
     def get_left(self) -> list[dict[str, Any]]:
@@ -383,10 +455,10 @@ def wait(process: SnakemakeProcess, seconds: float) -> None:
 
 @dataclass(frozen=True)
 class Life:
-    """When a job could write a step's file, and which process submitted it (1: that process has died meanwhile)."""
+    """When a job could write a file, and which process submitted it (1: that process has died meanwhile)."""
 
     job: str
-    step: str
+    file: str
     begin: float
     end: float
     head: int
@@ -397,14 +469,14 @@ def find_duplicates(platform: Platform) -> tuple[list[str], float]:
 
     The time counts only if no list and no order to stop failed meanwhile, since a head then needs one more list.
     """
-    by_step: dict[str, list[Life]] = defaultdict(list)
+    by_file: dict[str, list[Life]] = defaultdict(list)
     for life in get_lives(platform):
-        by_step[life.step].append(life)
+        by_file[life.file].append(life)
     lists = [(call["time"], call["caller"]) for call in platform.calls("job", "list")]
     orders = [(call["time"], call["argv"]) for call in platform.calls("job", "stop")]
     disturbed = [firing["time"] for firing in platform.firings() if firing["when"] in ("job list", "job stop")]
     violations, longest = [], 0.0
-    for lives in by_step.values():
+    for lives in by_file.values():
         for one, other in combinations(lives, 2):
             begin, end = max(one.begin, other.begin), min(one.end, other.end)
             if begin >= end:
@@ -439,13 +511,8 @@ def get_lives(platform: Platform) -> Iterator[Life]:
         moments = [entry["date"] for entry in job["status"]["history"] if entry["state"] in ENDS_OF_LIFE]
         end = get_seconds(moments[0]) if moments else time.time()
         head = callers[labels(job, "submission")]
-        for step in get_steps(job):
-            yield Life(job["id"], step, get_seconds(job["createdAt"]), end, head)
-
-
-def get_steps(job: dict[str, Any]) -> list[str]:
-    """SCENE/RULE of each file that it writes; a group has several."""
-    return [f"{labels(job, 'wildcard-scene')}/{rule}" for rule in labels(job, "rule").split("-")]
+        for file in get_written_files(job):
+            yield Life(job["id"], file, get_seconds(job["createdAt"]), end, head)
 
 
 def get_submission(argv: list[str]) -> str:

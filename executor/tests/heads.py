@@ -133,6 +133,11 @@ def states(head: Head, rule: str = "make") -> list[str]:
     return [job["status"]["state"] for job in jobs_of(head.platform, rule)]
 
 
+def get_written_files(job: dict[str, Any]) -> set[str]:
+    """The files that a job's command checks at its end."""
+    return set(re.findall(r"\[ -e '?(\S+?)'? \] \|\|", job["spec"]["command"][-1]))
+
+
 def finish(head: Head, *arguments: str) -> str:
     """Run a head that must succeed. Returns what it prints, without colours."""
     run = head.run(*arguments)

@@ -8,6 +8,7 @@ from chaos import Life, find_duplicates
 from ovhai_standin.platform import Platform
 
 import s3_server
+from s3_proxy import Proxy
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def test_nothing_is_lost(tmp_path: Path, s3: s3_server.S3Server, chaos_bucket: N
 
 
 def test_a_wrong_and_a_missing_file_are_seen(tmp_path: Path, s3: s3_server.S3Server, chaos_bucket: None) -> None:
-    seed = chaos.Chaos(0, tmp_path, s3)
+    seed = chaos.Chaos(0, tmp_path, s3, Proxy(""))
     expected = chaos.get_expected(seed.plan)
     (seed.heads[0].folder / "deliver").mkdir()
     for scene in chaos.SCENES:

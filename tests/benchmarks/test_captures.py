@@ -10,8 +10,10 @@ import pytest
 import trimesh
 from PIL import Image
 
+import evaluate_mesh
 import render
 from paths import look_at
+from programs import call_main
 from scenes import CAPTURES, TURNTABLE
 from shapes import Part, Scene, Thing, subject_mask, to_shapes
 from tracing import BALL, BOX, FAR, depth_map, distances
@@ -136,11 +138,14 @@ def evaluate(capture, tmp_path, shift, *words):
     )
     frames = [{"transform_matrix": c.tolist(), "video_frame": k} for k, c in enumerate(truth["camera_to_world"])]
     (tmp_path / "transforms.json").write_text(json.dumps({"frames": frames, "w": 64, "h": 48}))
-    command = [sys.executable, BENCHMARKS / "evaluate_mesh.py", "--mesh", tmp_path / "mesh.ply", *words]
-    command += ["--transforms", tmp_path / "transforms.json", "--truth", folder / "truth.npz"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    files = {"mesh": tmp_path / "mesh.ply", "transforms": tmp_path / "transforms.json", "truth": folder / "truth.npz"}
+    done = measure(*(word for name, file in files.items() for word in (f"--{name}", file)), *words)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def measure(*words):
+    return call_main(evaluate_mesh, ["evaluate_mesh.py", *map(str, words)])
 
 
 def test_the_true_surface_has_no_error(capture, tmp_path):
@@ -176,8 +181,7 @@ def test_a_region_that_cuts(capture, tmp_path):
 
 def test_a_truth_that_is_none(capture, tmp_path):
     (tmp_path / "truth.npz").write_text("no archive")
-    words = ["--mesh", "mesh.ply", "--transforms", "transforms.json", "--truth", tmp_path / "truth.npz"]
-    done = subprocess.run([sys.executable, BENCHMARKS / "evaluate_mesh.py", *words], capture_output=True, text=True)
+    done = measure("--mesh", "mesh.ply", "--transforms", "transforms.json", "--truth", tmp_path / "truth.npz")
     assert done.returncode == 1
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1 and "render.py" in done.stderr
 

@@ -1,15 +1,14 @@
 """The benchmark's measure: nothing for a mesh of the truth itself in any frame, the known distance for a moved one."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "evaluate_mesh.py"
+import evaluate_mesh
+from programs import call_main
+
 LENGTH, SCALE = 2.0, 10_000
 
 
@@ -55,7 +54,7 @@ def evaluate(folder, truth, mesh, **frame_keys):
     np.savez(folder / "truth.npz", **truth)
     names = {"--mesh": "mesh.ply", "--transforms": "transforms.json", "--truth": "truth.npz"}
     words = [str(word) for flag, name in names.items() for word in (flag, folder / name)]
-    return subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True)
+    return call_main(evaluate_mesh, ["evaluate_mesh.py", *words])
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,14 @@ class Proxy:
         """From the next request on."""
         return self.inject(kind, first=len(self.requests) + 1, **how)
 
+    def clear(self) -> list[Fault]:
+        """No more faults, once somebody listens again. Returns those that there were."""
+        while self.listener is None:
+            time.sleep(0.1)
+        with self.lock:
+            faults, self.faults = self.faults, []
+        return faults
+
     def register(self, method: str, path: str) -> tuple[Request, Fault | None]:
         with self.lock:
             request = Request(len(self.requests) + 1, method, path)

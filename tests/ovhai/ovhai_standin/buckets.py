@@ -2,11 +2,10 @@
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ovhai_standin import sync
 from ovhai_standin.answers import Refusal, table
 from ovhai_standin.folder import PlatformFolder
 
@@ -43,7 +42,7 @@ def bucket_list(folder: PlatformFolder, arguments: argparse.Namespace) -> str:
     names = [name for name in names if name.startswith(arguments.prefix)]
     rows = []
     for name in names:
-        sizes = [entry["Size"] for entry in sync.list_objects(client, name, "")]
+        sizes = [entry["Size"] for entry in list_objects(client, name, "")]
         rows.append({"name": name, "count": len(sizes), "bytes": sum(sizes)})
     if arguments.output == "json":
         return json.dumps(rows, indent=2) + "\n"
@@ -57,7 +56,7 @@ def bucket_create(folder: PlatformFolder, arguments: argparse.Namespace) -> str:
 
 def object_list(folder: PlatformFolder, arguments: argparse.Namespace) -> str:
     client, bucket = bucket_of(folder, arguments.bucket)
-    entries = called(lambda: list(sync.list_objects(client, bucket, arguments.prefix)))
+    entries = called(lambda: list(list_objects(client, bucket, arguments.prefix)))
     rows = [(entry["LastModified"].strftime("%Y-%m-%dT%H:%M:%SZ"), entry["Size"], entry["Key"]) for entry in entries]
     if arguments.output == "json":
         items = [{"key": key, "size": size, "last_modified": date} for date, size, key in rows]
@@ -68,7 +67,8 @@ def object_list(folder: PlatformFolder, arguments: argparse.Namespace) -> str:
 def object_upload(folder: PlatformFolder, arguments: argparse.Namespace) -> str:
     """Objects are named by the paths as they were typed."""
     client, bucket = bucket_of(folder, arguments.bucket)
-    called(sync.BucketFolder(store_of(folder, arguments.bucket), bucket, None).check, create=False)
+    if bucket not in [entry["Name"] for entry in called(client.list_buckets)["Buckets"]]:
+        raise Refusal(f"error: container {bucket} does not exist")
     for file in typed_files(arguments.paths):
         key = arguments.add_prefix + str(file).removeprefix(arguments.remove_prefix)
         called(client.upload_file, str(file), bucket, key)
@@ -106,7 +106,7 @@ def chosen_keys(client: Any, bucket: str, arguments: argparse.Namespace) -> list
         return list(arguments.objects)
     if not (arguments.prefix or arguments.all):
         raise Refusal("error: name objects, a prefix or --all")
-    return [entry["Key"] for entry in called(lambda: list(sync.list_objects(client, bucket, arguments.prefix)))]
+    return [entry["Key"] for entry in called(lambda: list(list_objects(client, bucket, arguments.prefix)))]
 
 
 def store_of(folder: PlatformFolder, place: str) -> dict[str, str]:
@@ -118,7 +118,24 @@ def store_of(folder: PlatformFolder, place: str) -> dict[str, str]:
 
 
 def client_of(folder: PlatformFolder, alias: str) -> Any:
-    return sync.s3_client(store_of(folder, alias))
+    # Imported late: it takes longer than everything else that a call does.
+    import boto3
+    import botocore.config
+
+    store = store_of(folder, alias)
+    return boto3.client(
+        "s3",
+        endpoint_url=store["endpoint"],
+        region_name=store["region"],
+        aws_access_key_id=store["access_key"],
+        aws_secret_access_key=store["secret_key"],
+        config=botocore.config.Config(connect_timeout=5, retries={"max_attempts": 2}),
+    )
+
+
+def list_objects(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        yield from page.get("Contents", [])
 
 
 def bucket_of(folder: PlatformFolder, place: str) -> tuple[Any, str]:

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ovhai_standin import faults, processes, records, sync
+from ovhai_standin import faults, processes, records, s3, sync
 from ovhai_standin.command import Command, SandboxError, add_log_line, image_settings, job_user, volume_folder
 from ovhai_standin.folder import PlatformFolder
 
@@ -388,7 +388,7 @@ class Runner:
         store = self.settings["data_stores"].get(source["alias"])
         if store is None:
             raise sync.SyncError("DATASYNC_DATA_STORE_NOT_FOUND", f"data store {source['alias']} not found")
-        folder = sync.BucketFolder(store, source["container"], source["prefix"])
+        folder = sync.BucketFolder(s3.Store(**store), source["container"], source["prefix"])
         folder.check(create=self.settings["create_buckets"])
         return folder
 

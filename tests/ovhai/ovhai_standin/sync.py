@@ -3,12 +3,11 @@
 import contextlib
 import json
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from ovhai_standin import s3
 
 # Size and time of change of files when they were copied: what differs later was changed by the job.
 Snapshot = dict[str, tuple[int, int]]
@@ -37,51 +36,27 @@ class Counters:
 class BucketFolder:
     """Objects of a bucket under a prefix, which stands for a folder: `a` does not cover `ab/c`."""
 
-    store: dict[str, str]  # endpoint, region, access_key, secret_key
+    store: s3.Store
     bucket: str
     prefix: str | None
-    client: Any = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.client = s3_client(self.store)
 
     def check(self, create: bool) -> None:
         """Make a missing bucket, or refuse it: an S3 server of tests might make it at the first upload."""
-        if self.bucket in [bucket["Name"] for bucket in self.client.list_buckets()["Buckets"]]:
+        if self.bucket in self.store.get_bucket_names():
             return
         if not create:
             raise SyncError("DATASYNC_INVALID_CONTAINER", f"container {self.bucket} does not exist")
-        self.client.create_bucket(Bucket=self.bucket)
+        self.store.create_bucket(self.bucket)
 
-    def objects(self) -> "Iterator[tuple[str, int]]":
+    def objects(self) -> Iterator[tuple[str, int]]:
         """Names below the prefix, with sizes."""
         start = f"{self.prefix}/" if self.prefix else ""
-        for entry in list_objects(self.client, self.bucket, start):
-            if name := entry["Key"].removeprefix(start):
-                yield name, entry["Size"]
+        for key, size in self.store.list_objects(self.bucket, start):
+            if name := key.removeprefix(start):
+                yield name, size
 
     def key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name
-
-
-def s3_client(store: dict[str, str]) -> Any:
-    # Imported late: it takes longer than everything else that a call does.
-    import boto3
-    import botocore.config
-
-    return boto3.client(
-        "s3",
-        endpoint_url=store["endpoint"],
-        region_name=store["region"],
-        aws_access_key_id=store["access_key"],
-        aws_secret_access_key=store["secret_key"],
-        config=botocore.config.Config(connect_timeout=5, retries={"max_attempts": 2}),
-    )
-
-
-def list_objects(client: Any, bucket: str, prefix: str) -> "Iterator[dict[str, Any]]":
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        yield from page.get("Contents", [])
 
 
 def pull(source: BucketFolder, volume: Path, user: int | None) -> tuple[Counters, Snapshot]:
@@ -102,7 +77,7 @@ def pull(source: BucketFolder, volume: Path, user: int | None) -> tuple[Counters
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             part = target.with_name(f"{target.name}.part")
-            source.client.download_file(source.bucket, source.key(name), str(part))
+            source.store.download(source.bucket, source.key(name), part)
             if user is not None:
                 os.chown(part, user, user)
             part.replace(target)
@@ -137,7 +112,7 @@ def push(
             counters.skipped += 1
             continue
         try:
-            target.client.upload_file(str(volume / name), target.bucket, target.key(name))
+            target.store.upload(volume / name, target.bucket, target.key(name))
         except FileNotFoundError:  # a running job has deleted it meanwhile
             counters.failed += 1
             continue
@@ -147,7 +122,7 @@ def push(
     if delete:
         for name, _ in list(target.objects()):
             if name not in files:
-                target.client.delete_object(Bucket=target.bucket, Key=target.key(name))
+                target.store.delete(target.bucket, target.key(name))
                 counters.deleted += 1
     return counters, pushed
 
@@ -172,10 +147,10 @@ def as_sync_error(error: Exception) -> SyncError:
     """What the platform says about an error of the S3 client."""
     if isinstance(error, SyncError):
         return error
-    code = getattr(error, "response", {}).get("Error", {}).get("Code", "")
+    code = error.code if isinstance(error, s3.S3Error) else ""
     if code in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied", "403"):
         return SyncError("DATASYNC_AUTHENTICATE_FAILED", f"authentication failed: {error}")
-    if code in ("InvalidBucketName", "NoSuchBucket") or type(error).__name__ == "ParamValidationError":
+    if code in ("InvalidBucketName", "NoSuchBucket"):
         return SyncError("DATASYNC_INVALID_CONTAINER", f"invalid container: {error}")
     return SyncError("DATASYNC_FAILED", str(error))
 
