@@ -17,9 +17,10 @@ import snakemake_process
 # Several tests run at once. Threads of OpenMP that wait for a core burn a fifth of the time of all tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A test run in the background of a shell inherits an ignored SIGINT, and so would every program that it starts: the
-# tests that press Ctrl-C could not.
+# A test run in the background of a shell, or under nohup, inherits ignored signals, and so would every program that it
+# starts: the tests that press Ctrl-C or close a terminal could not.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 # A file is run by one worker, so the longest ones begin first: nobody waits for them at the end.

@@ -1,6 +1,7 @@
 """Settings and fixtures for the tests of the executor."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from cli_helpers import Run, Said
@@ -8,11 +9,18 @@ from hypothesis import settings
 from ovhai_standin.platform import Platform
 
 import s3_server
+from s3_proxy import Proxy, s3_proxy
 from snakemake_executor_plugin_ovhai.cli import main, stop, waiting
 
 # No time limit for an example: the machine may be busy with other tests.
 settings.register_profile("executor", deadline=None, max_examples=60)
 settings.load_profile("executor")
+
+
+@pytest.fixture
+def proxy(s3: s3_server.S3Server) -> Iterator[Proxy]:
+    with s3_proxy(s3) as proxy:
+        yield proxy
 
 
 @pytest.fixture

@@ -23,8 +23,10 @@ def test_nothing_is_lost(tmp_path: Path, s3: s3_server.S3Server, chaos_bucket: N
     assert outcome.fired > 0 and outcome.jobs >= 6 and outcome.heads >= 2
 
 
-def test_a_wrong_and_a_missing_file_are_seen(tmp_path: Path, s3: s3_server.S3Server, chaos_bucket: None) -> None:
-    seed = chaos.Chaos(0, tmp_path, s3, Proxy(""))
+def test_a_wrong_and_a_missing_file_are_seen(
+    tmp_path: Path, s3: s3_server.S3Server, proxy: Proxy, chaos_bucket: None
+) -> None:
+    seed = chaos.Chaos(0, tmp_path, s3, proxy)
     expected = chaos.get_expected(seed.plan)
     (seed.heads[0].folder / "deliver").mkdir()
     for scene in chaos.SCENES:

@@ -154,6 +154,13 @@ def test_doctor_with_a_data_store_elsewhere(examine: Run, platform: Platform) ->
     assert "https://s3.bhs.io.cloud.ovh.net/" in line and "jobs would read another bucket" in line
 
 
+def test_doctor_with_a_server_that_may_have_two_names(examine: Run) -> None:
+    code, out, _ = examine(
+        "--endpoint", os.environ["SNAKEMAKE_STORAGE_S3_ENDPOINT_URL"].replace("127.0.0.1", "localhost")
+    )
+    assert code == 0 and "unless it is one server" in out, out
+
+
 def test_two_addresses_of_the_same_buckets() -> None:
     assert datastore.get_host("https://s3.gra.io.cloud.ovh.net/") == datastore.get_host(
         "https://S3.gra.perf.cloud.ovh.net"

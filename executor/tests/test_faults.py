@@ -3,14 +3,17 @@
 import re
 import shutil
 import subprocess
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import impatient
 import pytest
 from heads import SNAKEFILE, Head, jobs_of, labels, run_side_by_side, states, strip_colours
 from submission import wait_until
 
 from snakemake_executor_plugin_ovhai.rescue import ATTEMPTS
+from snakemake_process import run_snakemake
 
 MADE = "1\n2\n3\n"
 ERROR = {"when": "RUNNING", "action": "end", "state": "ERROR", "message": "node lost"}
@@ -169,7 +172,12 @@ def test_an_image_that_cannot_be_pulled(head: Head) -> None:
 def test_a_registry_that_does_not_answer_may_do_so_later(head: Head) -> None:
     code = "JOB_REGISTRY_UNAVAILABLE"
     head.platform.fault(when="PENDING", match="rule=make", action="end", state="FAILED", code=code, count=1)
-    check_success(head, head.run("--retries", "1"), ["FAILED", "DONE"])
+    environment = {**head.environment, "PYTHONPATH": str(Path(impatient.__file__).parent)}
+    run = run_snakemake(head.arguments(), head.folder, environment, module="impatient")
+    check_success(head, run, ["FAILED", "DONE"])
+    failed, done = jobs_of(head.platform, "make")
+    end, begin = (datetime.fromisoformat(text) for text in (failed["status"]["finalizedAt"], done["createdAt"]))
+    assert (begin - end).total_seconds() >= impatient.PULL_WAIT
 
 
 def test_an_image_that_is_pulled_for_ever(head: Head) -> None:

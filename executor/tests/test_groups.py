@@ -1,6 +1,7 @@
 """Groups: what a group of rules gets from the platform, and whose work it does when other runs group in another way."""
 
 import re
+import shutil
 from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
@@ -182,23 +183,24 @@ def test_scenes_that_only_look_alike_in_labels_are_different_work(head: Head, tm
     scenes = ["Cat", "cat", "x" * 70 + "1", "x" * 70 + "2"]
     alike = ("--config", f"scenes={','.join(scenes)}")
     lost = rf"results/(Cat|{scenes[2]})/make"
-    head.platform.fault(when="RUNNING", match=lost, action="end", state="ERROR", seconds=5, push=True, count=2)
-    first = head.write(make="echo part > {output:q}; sleep 8;").start(*alike)
+    head.platform.fault(when="RUNNING", match=lost, action="end", state="ERROR", seconds=4, push=True, count=2)
+    first = head.write(make="echo part > {output:q}; sleep 6;").start(*alike)
     wait_until(lambda: len(states(head)) == 4)
     kill(first)
     wait_until(lambda: sorted(states(head)) == ["DONE", "DONE", "ERROR", "ERROR"])
-    fresh = Head(tmp_path / "fresh", head.platform, head.s3, head.bucket).write()
+    fresh = head.copy(tmp_path / "fresh")
+    shutil.rmtree(fresh.folder / ".snakemake")
     run = fresh.run(*alike)
     assert run.returncode == 0, run.stdout
     assert all((fresh.folder / "deliver" / f"{scene}.txt").read_text() == "6\n" for scene in scenes)
-    assert len(jobs_of(head.platform, "make")) == 6
+    assert len(jobs_of(head.platform, "make")) == 6, run.stdout
 
 
 def test_a_group_that_the_list_lacks_is_asked_for_by_its_id(head: Head) -> None:
     """The platform may show only its newest jobs. Snakemake's records know the job."""
     head.write(make="sleep 2;")
     first = head.start(*PAIR)
-    wait_until(lambda: states(head, "make-add") == ["RUNNING"])
+    wait_until(lambda: "was submitted" in head.said())
     kill(first)
     wait_until(lambda: states(head, "make-add") == ["DONE"])
     head.platform.fault(when="job list", match="rule=make", action="hide")

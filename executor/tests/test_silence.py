@@ -8,7 +8,6 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,19 +26,12 @@ from snakemake_interface_common.exceptions import WorkflowError
 from submission import wait_until
 
 import s3_server
-from s3_proxy import Proxy, s3_proxy
+from s3_proxy import Proxy
 from snakemake_executor_plugin_ovhai import outage as outages
 from snakemake_executor_plugin_ovhai import patience
 from snakemake_executor_plugin_ovhai.bucket import Bucket, BucketError, SilenceError
 from snakemake_executor_plugin_ovhai.outage import Outage, is_outage
 from snakemake_executor_plugin_ovhai.volumes import StoredFile
-
-
-@pytest.fixture
-def proxy(s3: s3_server.S3Server) -> Iterator[Proxy]:
-    with s3_proxy(s3) as proxy:
-        yield proxy
-
 
 # What is an outage? --------------------------------------------------------------------------------------------------
 

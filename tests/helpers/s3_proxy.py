@@ -134,7 +134,9 @@ class Proxy:
 
         def reopen() -> None:
             time.sleep(seconds)
-            self.listen()
+            with self.lock:  # several requests may have been refused at once
+                if self.listener is None:
+                    self.listen()
 
         threading.Thread(target=reopen, daemon=True).start()
 

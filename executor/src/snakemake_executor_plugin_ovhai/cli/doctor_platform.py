@@ -46,7 +46,7 @@ def check_datastore(client: Client, datastore: str | None, endpoint: str) -> Ite
         yield Finding("data store", str(error), "try again later")
         return
     yield (
-        Finding(problem.what, problem.text, problem.remedy)
+        Finding(problem.what, problem.text, "" if problem.passing else problem.remedy)
         if problem
         else Finding("data store", f"{datastore} is there")
     )
