@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from heads import Head, finish, get_written_files, jobs_of, kill, states
+from heads import SNAKEFILE, Head, finish, get_written_files, jobs_of, kill, states
 from submission import wait_until
 
 from snakemake_executor_plugin_ovhai.job import Job
@@ -224,3 +224,16 @@ def test_workflows_whose_names_look_alike_have_labels_of_their_own() -> None:
     names = [get_workflow_label("bucket", root) for root in roots] + [get_workflow_label("bucket-w", "ork")]
     assert len({name.lower()[:63] for name in names}) == len(names)
     assert all(sanitise(name) == name for name in names)
+
+
+def test_a_group_counts_for_nothing_whose_inputs_were_made_again(head: Head, tmp_path: Path) -> None:
+    """A moment after the group has ended, so that dates do not tell who wrote them."""
+    head.write()
+    finish(head, *PAIR)
+    head.write(snakefile=SNAKEFILE.replace("seq 3", "seq 4"))
+    fresh = Head(tmp_path / "fresh", head.platform, head.s3, head.bucket)
+    fresh.write(snakefile=SNAKEFILE.replace("seq 3", "seq 5"))
+    for changed, total in ((head, "10\n"), (fresh, "15\n")):
+        run = changed.run()
+        assert run.returncode == 0, run.stdout
+        assert (changed.folder / "deliver" / "a.txt").read_text() == total

@@ -19,6 +19,7 @@ from snakemake_executor_plugin_ovhai.identity import (
 )
 from snakemake_executor_plugin_ovhai.job import Job, read_job
 from snakemake_executor_plugin_ovhai.job_spec import JobSpec, Member, Resources, SubmissionError
+from snakemake_executor_plugin_ovhai.leftovers import may_have_written
 from snakemake_executor_plugin_ovhai.volumes import StoredFile
 
 FILM, FRAMES, POSES = (StoredFile("b", f"w/{name}/out", f"{name}/out") for name in ("film", "frames", "poses"))
@@ -70,7 +71,8 @@ def test_a_rule_whose_input_the_same_group_made_has_been_done() -> None:
     outputs = get_output_fingerprints(spec, {FRAMES: "content"})
 
     def find(modified: datetime, job: Job = job, spec: JobSpec = spec) -> set[str]:
-        return find_equal_jobs(spec, outputs, {FRAMES: ObjectInfo("content", modified, 7)}, [job])
+        inputs = {FRAMES: ObjectInfo("content", modified, 7)}
+        return find_equal_jobs(spec, outputs, inputs, [job], lambda job, _, info: may_have_written(info.modified, job))
 
     assert find(end) == {"g"}
     assert find(end + timedelta(hours=1)) == set()  # somebody has written the input since

@@ -8,7 +8,7 @@ from .flags import Verifier
 from .identity import get_output_id, read_outputs
 from .job import LONG_AGO, Job
 from .labels import get_submission_time
-from .leftovers import find_failed_writer
+from .leftovers import find_failed_writer, may_have_written
 from .logs import LogFollower
 from .notices import Notices
 from .provenance import Provenance
@@ -136,6 +136,19 @@ class Completion:
             rival for rival in rivals if get_output_id(file) in (read_outputs(rival) or {get_output_id(file): ""})
         ]
         return find_failed_writer(info.modified, writers) is None
+
+    def has_written(self, job: Job, file: StoredFile, info: ObjectInfo, writers: Sequence[Job]) -> bool:
+        """Whether an object is the one that a successful job wrote. writers: all jobs that write this file."""
+        if self.provenance:
+            known = self.provenance.is_made_by(file.uri, info.version, job.id)
+            if known is not None:
+                return known
+            if self.provenance.has_other_version(file.uri, info.version, job.id):
+                return False
+        others = [other for other in writers if other.id != job.id]
+        if not all(other.ended for other in others) or any(may_have_written(info.modified, other) for other in others):
+            return False
+        return may_have_written(info.modified, job)
 
     def fail(self, task: Task, failure: Failure, log: str | None = None) -> Result:
         """log: the job's log, which is fetched if it is None."""

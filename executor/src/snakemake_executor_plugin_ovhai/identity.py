@@ -6,14 +6,13 @@ or change their letters, and how many a job may have is not documented.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from .bucket import ObjectInfo
 from .fingerprint import get_checksum, get_fingerprint
 from .job import Job
 from .job_spec import JobSpec
 from .labels import get_checksum_label
-from .leftovers import may_have_written
 from .volumes import StoredFile
 
 VARIABLE = "SNAKEMAKE_OVHAI_OUTPUTS"
@@ -81,12 +80,16 @@ class JobIndex:
 
 
 def find_equal_jobs(
-    spec: JobSpec, outputs: Collection[str], inputs: Mapping[StoredFile, ObjectInfo], jobs: Iterable[Job]
+    spec: JobSpec,
+    outputs: Collection[str],
+    inputs: Mapping[StoredFile, ObjectInfo],
+    jobs: Iterable[Job],
+    has_written: Callable[[Job, StoredFile, ObjectInfo], bool],
 ) -> set[str]:
     """Ids of jobs that have made these outputs in one go with some of the inputs.
 
     In such a job the fingerprint of the work that made an input stands for its content. The input in the bucket must be
-    the one that the job wrote.
+    the one that the job wrote, which has_written tells.
     """
     equal = set()
     for job in jobs:
@@ -95,7 +98,7 @@ def find_equal_jobs(
             continue
         known = {file: info.checksum for file, info in inputs.items()}
         for file, info in inputs.items():
-            if get_output_id(file) in theirs and may_have_written(info.modified, job):
+            if get_output_id(file) in theirs and has_written(job, file, info):
                 known[file] = theirs[get_output_id(file)]
         wanted = get_output_fingerprints(spec, known)
         if all(theirs[output] == fingerprint for output, fingerprint in wanted.items()):

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
 
-from .bucket import Bucket, BucketError, SilenceError
+from .bucket import Bucket, BucketError, ObjectInfo, SilenceError
 from .client import Client, NotFoundError, OvhaiError
 from .completion import Completion
 from .decision import Claim, Decision, decide, is_contested
 from .diagnosis import RETRIED, Failure, diagnose_image
 from .fingerprint import get_fingerprint, get_target
-from .identity import JobIndex, find_equal_jobs, get_output_fingerprints, read_outputs
+from .identity import JobIndex, find_equal_jobs, get_output_fingerprints, get_output_id, read_outputs
 from .job import IMAGE_PROBLEMS, KNOWN, Job
 from .job_spec import SubmissionError
 from .labels import get_checksum_label
@@ -24,6 +24,7 @@ from .polling import Limits, PollInterval
 from .stopper import Stopper
 from .submitter import MOST_PER_CHECK, Submitter
 from .task import Result, Task, refuse
+from .volumes import StoredFile
 
 LISTS_WITHOUT_JOB = 3  # before the platform is asked for the job by its id
 TIMEOUT_GRACE = 600.0  # seconds in which a job in state TIMEOUT has to show that its outputs are copied
@@ -134,14 +135,17 @@ class Watcher:
         candidates = index.find(task.outputs, task.target)
         if task.job_id in index.by_id and index.by_id[task.job_id] not in candidates:
             candidates.append(index.by_id[task.job_id])  # the platform does not show its labels
-        decision = decide(self.get_claim(task, candidates), candidates)
+        decision = decide(self.get_claim(task, candidates, index), candidates)
         if decision.action == "submit" and (unlisted := self.find_unlisted(task, index.by_id)):
             candidates += unlisted
-            decision = decide(self.get_claim(task, candidates), candidates)
+            decision = decide(self.get_claim(task, candidates, index), candidates)
         return decision
 
-    def get_claim(self, task: Task, candidates: list[Job]) -> Claim:
-        return replace(task.claim, equal=find_equal_jobs(task.spec, task.outputs, task.inputs, candidates))
+    def get_claim(self, task: Task, candidates: list[Job], index: JobIndex) -> Claim:
+        def has_written(job: Job, file: StoredFile, info: ObjectInfo) -> bool:
+            return self.completion.has_written(job, file, info, index.find([get_output_id(file)], ""))
+
+        return replace(task.claim, equal=find_equal_jobs(task.spec, task.outputs, task.inputs, candidates, has_written))
 
     def find_unlisted(self, task: Task, listed: Container[str]) -> list[Job]:
         """Jobs that Snakemake's records name and the list lacks. Each is asked for before work is paid for again."""
