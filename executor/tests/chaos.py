@@ -223,6 +223,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="seeds at a time (%(default)s)")
     parser.add_argument("--keep", type=Path, help="leave the files of each seed in this folder")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # a head under nohup would ignore it
     first, _, last = arguments.seeds.partition("-")
     with tempfile.TemporaryDirectory() as scratch:
         outcomes = list(
