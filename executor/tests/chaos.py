@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -42,6 +42,8 @@ from ovhai_standin.platform import Platform  # noqa: E402
 
 import s3_server  # noqa: E402
 from s3_proxy import Proxy, s3_proxy  # noqa: E402
+from snakemake_executor_plugin_ovhai.identity import read_outputs  # noqa: E402
+from snakemake_executor_plugin_ovhai.job import Job  # noqa: E402
 from snakemake_process import SnakemakeProcess  # noqa: E402
 
 BUCKET = "chaos"
@@ -363,7 +365,7 @@ class Chaos:
         duplicates, longest = find_duplicates(self.platform)
         repeated = count_repeated(self.platform.jobs())
         if repeated and all(len(starts) == 1 for starts in self.plan.rounds):
-            violations.append(f"{repeated} jobs did again what was done")
+            violations.append(f"{repeated} files were made again by the same work")
         return Outcome(
             self.seed,
             time.monotonic() - started,
@@ -526,11 +528,12 @@ def get_seconds(moment: str) -> float:
 
 
 def count_repeated(jobs: list[dict[str, Any]]) -> int:
-    """Jobs that were done well, beyond the first for the same work."""
-    done: dict[str, int] = defaultdict(int)
-    for job in jobs:
-        done[labels(job, "fingerprint")] += is_done(job)
-    return sum(count - 1 for count in done.values() if count)
+    """Files that were made well, beyond the first time by the same work, alone or in a group."""
+    made: Counter[tuple[str, str]] = Counter()
+    for job in filter(is_done, jobs):
+        variables = {entry["name"]: entry["value"] for entry in job["spec"]["envVars"]}
+        made.update(read_outputs(Job(job["id"], "DONE", variables=variables)).items())
+    return sum(count - 1 for count in made.values())
 
 
 def is_done(job: dict[str, Any]) -> bool:

@@ -237,3 +237,36 @@ def test_a_group_counts_for_nothing_whose_inputs_were_made_again(head: Head, tmp
         run = changed.run()
         assert run.returncode == 0, run.stdout
         assert (changed.folder / "deliver" / "a.txt").read_text() == total
+
+
+def test_a_group_takes_what_its_rules_have_done_alone(head: Head) -> None:
+    """The head died before it could write a record of them."""
+    head.platform.fault(when="QUEUED", match="rule=add", action="stuck", count=1)
+    first = head.write().start()
+    wait_until(lambda: states(head, "add") == ["QUEUED"])
+    kill(first)
+    forget_records(head)
+    said = finish(head, *PAIR)
+    assert "make-a done already. A job does the rest." in said
+    assert states(head) == ["DONE"] and states(head, "make-add") == []
+    assert states(head, "add") == ["INTERRUPTED", "DONE"]
+    assert "seq 3" not in jobs_of(head.platform, "add")[-1]["spec"]["command"][-1]
+
+
+def test_a_group_whose_rules_have_all_been_done_alone_needs_no_job(head: Head, tmp_path: Path) -> None:
+    finish(head.write())
+    forget_records(head)
+    fresh = Head(tmp_path / "fresh", head.platform, head.s3, head.bucket).write()
+    assert "make-a, add-a done already. No job is needed." in finish(fresh, *PAIR)
+    assert len(head.platform.jobs()) == 2
+    assert "Nothing to be done" in fresh.run(*PAIR).stdout
+    # A user who forces it gets all of it.
+    fresh.run(*PAIR, "--forceall")
+    assert states(head, "make-add") == ["DONE"]
+
+
+def forget_records(head: Head) -> None:
+    shutil.rmtree(head.folder / ".snakemake")
+    client = head.s3.client()
+    for entry in client.list_objects_v2(Bucket=head.bucket, Prefix="work/.ovhai/records/").get("Contents", []):
+        client.delete_object(Bucket=head.bucket, Key=entry["Key"])

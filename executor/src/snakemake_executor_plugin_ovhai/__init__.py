@@ -38,7 +38,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -59,7 +59,7 @@ from .diagnosis import Failure
 from .errors import WorkflowError
 from .first_words import FOUND
 from .flavors import check_resources
-from .job_spec import SubmissionError
+from .job_spec import JobSpec, SubmissionError
 from .labels import get_workflow_label
 from .leaving import Leaving, end_local_commands, take_over_sigterm
 from .logs import LogFollower
@@ -213,7 +213,7 @@ class Executor(RemoteExecutor):
         info = SubmittedJobInfo(job)
         settings = self.settings
         try:
-            spec = get_job_spec(job, settings.image, settings.default_runtime, self.source_volumes, self.root)
+            spec = self.get_spec(job, get_members(job))
             problems = check_resources(spec.resources, self.flavors, quota=self.quota)
             if problems:
                 raise SubmissionError("; ".join(problems))
@@ -225,6 +225,8 @@ class Executor(RemoteExecutor):
             spec = replace(spec, protected=())  # what this work has left behind is not finished
         records = get_recorded_jobs(self.workflow.persistence, job)
         task = Task(spec, job, unfinished=records, forced=is_forced(self.dag, get_members(job)))
+        if job.is_group():
+            task.narrow = partial(self.get_spec_of_some, job)
         if is_marked_incomplete(self.workflow.persistence, job):
             # The head may have died while a submission was under way.
             task.orphaned = not records
@@ -237,6 +239,16 @@ class Executor(RemoteExecutor):
         info.aux = {"task": task}
         self.report_job_submission(info, register_job=False)
         self.new_jobs.set()
+
+    def get_spec(self, job: JobExecutorInterface, members: list[JobExecutorInterface]) -> JobSpec:
+        settings = self.settings
+        return get_job_spec(
+            members, job.attempt, settings.image, settings.default_runtime, self.source_volumes, self.root
+        )
+
+    def get_spec_of_some(self, group: JobExecutorInterface, numbers: Collection[int]) -> JobSpec:
+        """numbers: which members of the group, in the order of its spec."""
+        return self.get_spec(group, [member for number, member in enumerate(get_members(group)) if number in numbers])
 
     def handle_job_error(self, job: JobExecutorInterface) -> None:
         """Snakemake compares the attempt with `retries` right after this call, so the attempt is set here."""

@@ -5,7 +5,7 @@ No other module reads the parameters or resources of Snakemake's job objects. fl
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
@@ -99,9 +99,13 @@ def get_resources(job: JobExecutorInterface, default_runtime: int) -> tuple[Reso
     The jobs of a group run one after the other on one machine. So the group needs the most of what any of them needs,
     and their time limits add up. Snakemake's own sum is for jobs that run at the same time.
     """
-    if not job.is_group():
-        return get_own_resources(job, default_runtime)
-    found = [get_own_resources(member, default_runtime) for member in job.jobs]
+    return sum_resources(get_members(job), default_runtime)
+
+
+def sum_resources(members: Sequence[JobExecutorInterface], default_runtime: int) -> tuple[Resources | None, int | None]:
+    if len(members) == 1:
+        return get_own_resources(members[0], default_runtime)
+    found = [get_own_resources(member, default_runtime) for member in members]
     known = [resources for resources, _ in found if resources]
     memory = max((memory for _, memory in found if memory), default=None)
     flavors = {resources.flavor for resources in known if resources.flavor}
@@ -132,13 +136,17 @@ def get_own_resources(job: JobExecutorInterface, default_runtime: int) -> tuple[
 
 
 def get_job_spec(
-    job: JobExecutorInterface, default_image: str | None, default_runtime: int, sources: Iterable[Volume], root: str
+    members: Sequence[JobExecutorInterface],
+    attempt: int,
+    default_image: str | None,
+    default_runtime: int,
+    sources: Iterable[Volume],
+    root: str,
 ) -> JobSpec:
-    """The spec of a job or of a group of jobs. SubmissionError if the platform cannot run it.
+    """The spec of a job, or of jobs of one group in their order. SubmissionError if the platform cannot run it.
 
     default_runtime: minutes. sources: volumes that every job gets. root: the prefix of the workflow in the bucket.
     """
-    members = get_members(job)
     problems = [problem for member in members for problem in find_problems(member, default_image)]
     images = [get_image(member, default_image) for member in members]
     if problem := find_image_problem(images):
@@ -147,7 +155,7 @@ def get_job_spec(
         problems.append(problem)
     if problems:
         raise SubmissionError("; ".join(dict.fromkeys(problems)))
-    resources, _ = get_resources(job, default_runtime)
+    resources, _ = sum_resources(members, default_runtime)
     if resources is None:
         raise SubmissionError(
             "its resources cannot be read; gpu and runtime must be numbers and flavor a text, but they are "
@@ -172,7 +180,7 @@ def get_job_spec(
     return JobSpec(
         rule="-".join(dict.fromkeys(member.rule.name for member in members)),
         wildcards=wildcards,
-        attempt=job.attempt,
+        attempt=attempt,
         command=get_command(members),
         image=images[0],
         params=[get_params(member) for member in members],

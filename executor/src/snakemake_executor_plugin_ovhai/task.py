@@ -1,7 +1,8 @@
 """One Snakemake job on its way through the platform, and its result."""
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ class Task:
     rescues: int = 0
     rescue_seen: int = 0
     rescue_since: float = 0.0
+    # For a group: the spec of some of its members, by their numbers. And the members that have been done alone.
+    narrow: Callable[[Collection[int]], JobSpec] | None = None
+    done: list["Task"] = field(default_factory=list)
     # Checks that missed something.
     lists_without_job: int = 0
     checks_without_outputs: int = 0
@@ -84,6 +88,15 @@ class Task:
     def take_over(self, job: Job) -> None:
         self.job_id, self.submission, self.given_up, self.state = job.id, None, None, ""
 
+    def leave_out(self, done: list["Task"], needed: Collection[int]) -> None:
+        """done: members of a group that need no job. needed: numbers of the others."""
+        assert self.narrow
+        self.done = done
+        if needed:
+            spec = self.narrow(needed)
+            protected = tuple(file for file in spec.protected if file in self.spec.protected)
+            self.spec, self.fingerprint = replace(spec, protected=protected), ""
+
     def forget_earlier_jobs(self) -> None:
         self.job_id, self.unfinished, self.orphaned = None, [], False
 
@@ -111,9 +124,10 @@ def refuse(task: Task, error: Exception) -> Result:
 
 def describe(task: Task) -> dict[str, Made]:
     """What a task that succeeded made, by URI: for the records that travel with the results."""
+    earlier = {uri: made for member in task.done for uri, made in describe(member).items()}
     present = {**task.inputs, **task.made}
     inputs = {file.path: present[file].version for file in task.spec.inputs if file in present}
-    return {
+    return earlier | {
         file.uri: Made(None if task.contested else info, (*get_works(task, file), *filter(None, [task.job_id])), inputs)
         for file, info in task.made.items()
     }

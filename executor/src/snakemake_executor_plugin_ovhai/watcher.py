@@ -110,8 +110,13 @@ class Watcher:
         for task in tasks:
             try:
                 decision = self.decide(task, index)
-                result = self.advance(task, decision, index.find(task.outputs, task.target))
-                if decision.action == "submit" and not result and time.monotonic() >= task.not_before:
+                result = self.advance(task, decision, index)
+                if (
+                    decision.action == "submit"
+                    and task.fingerprint
+                    and not result
+                    and time.monotonic() >= task.not_before
+                ):
                     ready.append(task)
             except SilenceError as error:
                 self.notices.report_bucket_outage(error)
@@ -158,15 +163,15 @@ class Watcher:
                 task.unfinished.remove(job_id)
         return found
 
-    def advance(self, task: Task, decision: Decision, rivals: list[Job]) -> Result | None:
-        """rivals: jobs that write the same files."""
+    def advance(self, task: Task, decision: Decision, index: JobIndex) -> Result | None:
+        rivals = index.find(task.outputs, task.target)
         if decision.action != "ended":
             self.stop_others(task, decision)
         if decision.action == "missing":
             return self.find_missing(task)
         task.lists_without_job = 0
         if decision.action == "submit":
-            return self.completion.find_result(task)
+            return self.completion.find_result(task) or self.leave_out_done_members(task, index)
         assert decision.job
         if decision.action == "wait":
             if task.job_id in [job.id for job in decision.stop]:
@@ -193,6 +198,45 @@ class Watcher:
             task.job_id = decision.stop[0].id
             return None
         return result
+
+    def leave_out_done_members(self, task: Task, index: JobIndex) -> Result | None:
+        """Of a group that needs a job, leave out the members that have been done alone. A result if all have been."""
+        if task.narrow is None or task.forced:
+            return None
+        needed: list[int] = []
+        done: list[Task] = []
+        remade: set[StoredFile] = set()
+        for number in range(len(task.spec.get_members())):
+            member = Task(task.narrow([number]), task.handle, unfinished=list(task.unfinished), orphaned=True)
+            if remade.isdisjoint(member.spec.inputs) and self.is_done(member, index):
+                done.append(member)
+            else:
+                needed.append(number)
+                remade |= set(member.spec.outputs)
+        if done:
+            names = ", ".join(member.name for member in done)
+            self.notices.info(
+                f"{task.name}: {names} done already. {'A job does the rest.' if needed else 'No job is needed.'}"
+            )
+            task.leave_out(done, needed)
+        task.narrow = None  # one look is enough
+        return None if needed else Result(task)
+
+    def is_done(self, task: Task, index: JobIndex) -> bool:
+        """Whether the result of a task is there: an earlier job's, or one that the records know."""
+        try:
+            self.identify(task)
+        except SubmissionError:
+            return False
+        candidates = index.find(task.outputs, task.target)
+        decision = decide(self.get_claim(task, candidates, index), candidates)
+        if decision.action == "submit":
+            return self.completion.find_result(task) is not None
+        if decision.action != "ended" or not decision.job or not decision.job.succeeded:
+            return False
+        task.take_over(decision.job)
+        result = self.completion.complete(task, decision.job, candidates)
+        return result is not None and result.failure is None
 
     def stop_others(self, task: Task, decision: Decision) -> None:
         for job in decision.stop:
