@@ -102,6 +102,11 @@ def test_a_job_stopped_for_another_that_is_done_counts_as_done() -> None:
     # Not one that had ended before: its outputs have been removed since.
     earlier = make("a", "DONE", second=0, stopped=1)
     assert decide(claim, [mine, earlier]) == Decision("ended", mine)
+    # One whose copy failed can be copied again, and one that was copied again is done.
+    rescuable = replace(winner, state="SYNC_FAILED", exit_code=0, push_failed=True)
+    assert decide(claim, [mine, rescuable]) == Decision("ended", rescuable)
+    rescued = replace(rescuable, id="c", saved=True)
+    assert decide(claim, [mine, rescuable, rescued]) == Decision("ended", rescued)
     # And not while the own may still write.
     assert decide(claim, [replace(mine, state="INTERRUPTING"), winner]).job == replace(mine, state="INTERRUPTING")
 

@@ -69,7 +69,8 @@ def decide(claim: Claim, jobs: Sequence[Job]) -> Decision:
         return Decision("watch", winner, (*losers, *rivals))
     if mine:
         # This head's job may have been stopped in favour of another head's job, which is done already.
-        done = [job for job in same if job.state == "DONE" and get_end(job) >= mine.age_key[0]]
+        kept = [job for job in same if (job.succeeded or job.rescuable) and get_end(job) >= mine.age_key[0]]
+        done = sorted(kept, key=lambda job: not job.succeeded)
         return Decision("ended" if mine.ended else "watch", done[0] if done and mine.ended else mine)
     if claim.job_id:
         return Decision("missing")
