@@ -265,6 +265,17 @@ def test_a_group_whose_rules_have_all_been_done_alone_needs_no_job(head: Head, t
     assert states(head, "make-add") == ["DONE"]
 
 
+def test_a_group_that_fails_keeps_what_its_rules_have_done_alone(head: Head) -> None:
+    head.platform.fault(when="QUEUED", match="rule=add", action="stuck", count=1)
+    first = head.write(add="[ $SNAKEMAKE_ATTEMPT = 2 ];").start()
+    wait_until(lambda: states(head, "add") == ["QUEUED"])
+    kill(first)
+    forget_records(head)
+    finish(head, *PAIR, "--retries", "1")
+    assert states(head) == ["DONE"] and states(head, "make-add") == []
+    assert states(head, "add") == ["INTERRUPTED", "FAILED", "DONE"]
+
+
 def forget_records(head: Head) -> None:
     shutil.rmtree(head.folder / ".snakemake")
     client = head.s3.client()

@@ -84,6 +84,7 @@ from .sources import SourceError, find_file, find_folder, upload_folder
 from .stopper import Stopper
 from .submitter import Submitter
 from .task import Result, Task, describe
+from .updates import leave_out
 from .volumes import Volume
 from .watcher import Watcher
 
@@ -323,6 +324,7 @@ class Executor(RemoteExecutor):
                 self.report(self.report_job_success, info)
             else:
                 self.retries[info.job] = result.failure.retry
+                mark_left_out(result.task)
                 self.note_wait(info.job, result.failure)
                 aux_logs = [str(result.log)] if result.log and result.log.exists() else []
                 if info.job.is_group():  # Snakemake shows no message of a group
@@ -380,6 +382,13 @@ def is_failing() -> bool:
 def record_job(task: Task, job_id: str | None) -> None:
     """Write the platform's job into Snakemake's records of the Snakemake job."""
     task.handle.register(external_jobid=job_id)
+
+
+def mark_left_out(task: Task) -> None:
+    done = {file.path for member in task.done for file in member.spec.outputs}
+    for member in get_members(task.handle):
+        if done.issuperset(map(str, member.output)):
+            leave_out(member)
 
 
 def is_marked_incomplete(persistence: Any, job: JobExecutorInterface) -> bool:
