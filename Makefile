@@ -28,8 +28,8 @@ test: lint
 coverage: $(VENV)/.test # what no test runs
 	$(PYTEST) --cov --cov-report=term
 
-chaos: $(VENV)/.test # 200 runs with random faults and killed heads: most of an hour
-	$(BIN)/python executor/tests/chaos.py --seeds 0-199 --jobs 5
+chaos: $(VENV)/.test # 300 runs with random faults, outages and killed heads: most of an hour
+	$(BIN)/python executor/tests/chaos.py --seeds 0-299 --jobs 6
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
