@@ -236,7 +236,11 @@ def test_packs_that_vanish_while_they_are_read(store: Any, bucket: str, monkeypa
     assert len(reader.entries) == 8
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", pack([])[:5], pack([]) + b"x", b"\x1f\x8b"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"no gzip", pack([])[:5], pack([]) + b"x", b"\x1f\x8b"],
+    ids=["empty", "no gzip", "cut", "more", "two bytes"],  # a pack holds the time, which workers must not differ in
+)
 def test_a_pack_that_cannot_be_read_counts_for_nothing(
     store: Any, counted: Counted, bucket: str, content: bytes
 ) -> None:
