@@ -14,11 +14,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from multiprocessing import forkserver
 from pathlib import Path
+from unittest import mock
 
 COMMAND = Path(sys.executable).with_name("snakemake")
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["snakemake.cli", "snakemake.report", "snakemake_storage_plugin_s3", "pandas"])
+CONTEXT.set_forkserver_preload(["snakemake_libraries"])
 
 
 class SnakemakeProcess:
@@ -35,6 +37,7 @@ class SnakemakeProcess:
         log: Path,
         module: str = "snakemake.cli",
     ) -> None:
+        start_server()
         call = (list(arguments), folder, dict(environment), log, module, get_search_path())
         self.process = CONTEXT.Process(target=become_snakemake, args=call)
         self.process.start()
@@ -71,6 +74,13 @@ def run_snakemake(
             kill_session(process.pid)
             raise AssertionError(f"snakemake was killed after {timeout} s:\n{log.read_text()}") from None
         return subprocess.CompletedProcess([str(COMMAND), *arguments], code, log.read_text())
+
+
+@functools.cache
+def start_server() -> None:
+    """With the folder of this file, in which it looks for the module that it reads first."""
+    with mock.patch.dict(os.environ, {"PYTHONPATH": str(Path(__file__).parent)}):
+        forkserver.ensure_running()
 
 
 def kill_all() -> None:

@@ -16,7 +16,6 @@ import contextlib
 import fcntl
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,9 +55,9 @@ class PlatformFolder:
     def write(self, name: str, content: Any) -> None:
         """Readers without the lock see the old content or the new, never a part."""
         target = self.path / name
-        with tempfile.NamedTemporaryFile("w", dir=target.parent, prefix=".", suffix=".tmp", delete=False) as file:
-            json.dump(content, file, indent=1)
-        os.replace(file.name, target)
+        part = target.with_name(f".{target.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
+        part.write_text(json.dumps(content, indent=1))
+        part.replace(target)
 
     def settings(self) -> dict[str, Any]:
         return {**platform_settings.DEFAULTS, **self.read("settings.json")}

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ovhai_standin import faults, flavors, processes, records, runner, volumes
+from ovhai_standin import faults, flavors, processes, records, volumes
 from ovhai_standin.answers import Refusal, formatted, table
 from ovhai_standin.arguments import environment_entry, output_option, positive, seconds, volume
 from ovhai_standin.folder import PlatformFolder
@@ -27,7 +27,7 @@ def job_run(folder: PlatformFolder, arguments: argparse.Namespace) -> str:
     job_id = record["job"]["id"]
     if not stuck_in_queue(folder, record["job"]):
         with folder.changing(job_id) as record:
-            record["private"]["runner"] = runner.start(folder, job_id, "run")
+            record["private"]["runner"] = start_runner(folder, job_id, "run")
     return formatted(records.shown(record["job"], settings), arguments.output)
 
 
@@ -36,7 +36,7 @@ def stuck_in_queue(folder: PlatformFolder, job: records.Job) -> bool:
     rules = faults.take(folder, "QUEUED", records.description(job), {"stuck"})
     for rule in rules:
         with folder.changing(job["id"]) as record:
-            runner.tell(record["job"], rule)
+            records.tell(record["job"], rule)
     return bool(rules)
 
 
@@ -146,7 +146,14 @@ def wake(folder: PlatformFolder, record: records.Record, number: signal.Signals,
     if processes.is_alive(record["private"]["runner"]):
         processes.send(record["private"]["runner"], number)
     else:
-        record["private"]["runner"] = runner.start(folder, record["job"]["id"], task)
+        record["private"]["runner"] = start_runner(folder, record["job"]["id"], task)
+
+
+def start_runner(folder: PlatformFolder, job_id: str, task: str) -> processes.Process:
+    # Imported late: most calls need none, and it takes as long as everything else that they do.
+    from ovhai_standin import runner
+
+    return runner.start(folder, job_id, task)
 
 
 def job_delete(folder: PlatformFolder, arguments: argparse.Namespace) -> str:

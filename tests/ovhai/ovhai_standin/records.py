@@ -94,6 +94,12 @@ def set_info(job: Job, code: str, message: str) -> None:
     job["status"]["info"] = {"code": code, "message": message}
 
 
+def tell(job: Job, rule: dict[str, Any]) -> None:
+    """What a rule of faults says about the job's state."""
+    if "code" in rule:
+        set_info(job, rule["code"], rule.get("message", ""))
+
+
 def has_ended(job: Job) -> bool:
     return bool(job["status"]["finalizedAt"])
 

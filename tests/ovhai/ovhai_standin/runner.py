@@ -154,7 +154,7 @@ class Runner:
         self.pause(seconds, stoppable)
 
     def get_stuck(self, rule: faults.Rule) -> NoReturn:
-        self.change(lambda job: tell(job, rule))
+        self.change(lambda job: records.tell(job, rule))
         raise Stuck
 
     def delay(self, state: str) -> float:
@@ -394,11 +394,6 @@ class Runner:
         """Data that could not be copied back is kept: the user may try again."""
         if records.has_ended(self.job) and self.job["status"]["state"] != "SYNC_FAILED":
             shutil.rmtree(self.files, ignore_errors=True)
-
-
-def tell(job: records.Job, rule: faults.Rule) -> None:
-    if "code" in rule:
-        records.set_info(job, rule["code"], rule.get("message", ""))
 
 
 def ended_by(rule: faults.Rule) -> Ended:

@@ -1,0 +1,18 @@
+"""What the server of snakemake_process.py reads once for all calls: libraries, S3's description, Snakemake's plugins.
+
+botocore parses megabytes of JSON for the first client of each process, and Snakemake looks through all packages.
+"""
+
+import functools
+
+import boto3
+import botocore.loaders
+import pandas  # noqa: F401
+import snakemake.cli
+import snakemake.report
+import snakemake_storage_plugin_s3  # noqa: F401
+
+READER = botocore.loaders.JSONFileLoader
+READER.load_file = staticmethod(functools.cache(READER().load_file))
+boto3.Session(aws_access_key_id="none", aws_secret_access_key="none", region_name="none").resource("s3")
+snakemake.cli.get_argument_parser()
