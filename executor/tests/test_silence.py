@@ -391,6 +391,17 @@ def states_of(head: Head, rule: str = "make") -> dict[str, str]:
     return {labels(job, "wildcard-scene"): job["status"]["state"] for job in jobs_of(head.platform, rule)}
 
 
+def test_a_plan_waits_for_records(silent_head: Head, proxy: Proxy, tmp_path: Path) -> None:
+    """They are read side by side, in threads that have no patience of their own."""
+    finish(silent_head)
+    fresh = Head(tmp_path / "fresh", silent_head.platform, proxy.server, silent_head.bucket).write()
+    fault = proxy.inject_now("503", match="GET .*/records/.+gz", seconds=10)
+    run = fresh.run("-n")
+    assert run.returncode == 0, run.stdout
+    assert fault.acted
+    assert set(re.findall(r"^(make|add|deliver) +\d+$", run.stdout, re.MULTILINE)) == {"deliver"}, run.stdout
+
+
 def test_a_job_fails_while_the_bucket_is_silent(silent_head: Head, proxy: Proxy) -> None:
     """The cause is in the rule's own log, which is in the bucket."""
     head = silent_head

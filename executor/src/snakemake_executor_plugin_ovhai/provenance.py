@@ -17,13 +17,13 @@ import posixpath
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlparse
 
-from .bucket import Bucket, BucketError, ObjectInfo
+from .bucket import Bucket, BucketError, ObjectInfo, SilenceError
 from .volumes import StoredFile
 
 FULL = 100  # records
@@ -103,8 +103,7 @@ class Provenance:
     def read_packs(self, listed: Mapping[str, ObjectInfo]) -> None:
         for _ in range(LISTS):
             new = [key for key in listed if key not in self.packs]
-            with ThreadPoolExecutor(CALLS) as pool:
-                contents = list(pool.map(lambda key: self.bucket.get(self.name, key), new))
+            contents = self.get_all(new)
             for key, content in zip(new, contents, strict=True):
                 if content is not None:
                     self.packs[key] = listed[key]
@@ -114,6 +113,23 @@ class Provenance:
                 return
             listed = dict(self.bucket.list_objects(self.name, self.folder))
         raise BucketError(f"s3://{self.name}/{self.folder}: the records change faster than they can be read")
+
+    def get_all(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Their contents, None where an object has vanished. What is not answered is asked for again by the thread that
+        calls this: if it is the main one, it waits for the bucket (patience.py)."""
+        with ThreadPoolExecutor(CALLS) as pool:
+            answers = list(pool.map(self.try_to_get, keys))
+        return [
+            self.bucket.get(self.name, key) if silent else content
+            for key, (content, silent) in zip(keys, answers, strict=True)
+        ]
+
+    def try_to_get(self, key: str) -> tuple[bytes | None, bool]:
+        """The content, and whether there was no answer."""
+        try:
+            return self.bucket.get(self.name, key), False
+        except SilenceError:
+            return None, True
 
     def merge(self, entry: Entry) -> None:
         """Two records of the same content become one: the later, with the work of both."""
