@@ -32,7 +32,10 @@ def write_viewer_page(path: Path, data: dict[str, Any], blobs: dict[str, bytes])
         f"default-src 'none'; script-src {source(script)}; style-src {source(PAGE_STYLE)} {source(style)}; "
         "img-src data: blob:; connect-src blob:"
     )
-    parts = [f'<script type="text/plain" id="{name}">{base64.b64encode(blob).decode()}</script>' for name, blob in blobs.items()]
+    parts = [
+        f'<script type="text/plain" id="{name}">{base64.b64encode(blob).decode()}</script>'
+        for name, blob in blobs.items()
+    ]
     text = json.dumps(data).replace("<", "\\u003c")
     parts.append(f'<script type="application/json" id="page-data">{text}</script>')
     containers = "".join(f'<div id="{name}"></div>' for name in CONTAINERS)

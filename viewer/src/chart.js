@@ -21,7 +21,7 @@ export function makeChart(parent, { label, x, y, tone, height, points = false, s
       scales: { x: { time: false }, y: { range: widen } },
       axes: [
         { ...axis, grid: { show: false }, values: (_, ticks) => ticks.map(xWords), size: 26 },
-        { ...axis, grid: { stroke: ink("line"), width: 1 }, values: (_, ticks) => ticks.map(short), size: 48 },
+        { ...axis, grid: { stroke: ink("line"), width: 1 }, values: (_, ticks) => ticks.map(short), size: 48, space: 26 },
       ],
       series: [{}, { stroke: ink(tone), width: 1.75, points: { show: points, size: 5, fill: ink(tone) } }],
       hooks: {

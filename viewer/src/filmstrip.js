@@ -18,12 +18,15 @@ export function makeFilmstrip(page, viewer) {
     };
     const attributes = { type: "button", "aria-label": describe(frame, lost), tabindex: i ? -1 : 0, click };
     const words = element("span", {}, isNumber(frame.time) ? seconds(frame.time) : String(frame.name));
-    const image = picture(frame.thumb, "", { loading: "lazy" }) ?? element("i", { class: "v-blank" });
+    const image = picture(frame.thumb, "") ?? element("i", { class: "v-blank" });
     return element("button", { ...attributes, class: lost ? "v-lost" : "" }, image, words, lost ? chip("no pose") : null);
   });
   const strip = element("div", { class: "v-strip", role: "toolbar", "aria-label": "Kept frames" }, ...buttons);
   strip.addEventListener("keydown", (event) => move(event, buttons));
   root.append(strip);
+  viewer?.whenChosen.push((name) => {
+    frames.forEach((frame, i) => buttons[i].toggleAttribute("data-chosen", frame.name === name));
+  });
 }
 
 function chip(words) {

@@ -18,7 +18,7 @@ export function makeHeldOut(page) {
 
 function makeView(view) {
   const parts = PARTS.map(([key, words]) => {
-    const image = picture(view[key], `${words} of ${view.name}`, { loading: "lazy" });
+    const image = picture(view[key], `${words} of ${view.name}`);
     return image && element("div", {}, image, element("span", {}, words));
   });
   const quality = isNumber(view.psnr) ? `PSNR ${view.psnr.toFixed(1)} dB` : "";

@@ -81,6 +81,7 @@ function drawCameras(cameras, center, viewer) {
     const click = () => viewer?.goTo(camera.name);
     const dot = svg("circle", { cx: x, cy: -y, r: 3, class: camera.held_out ? "v-camera v-held" : "v-camera", click });
     dot.append(svg("title", {}, camera.name));
+    viewer?.whenChosen.push((name) => dot.classList.toggle("v-chosen", camera.name === name));
     return dot;
   });
 }

@@ -2,13 +2,15 @@
 // the scene's cameras.
 
 import {
-  Color, DirectionalLight, HemisphereLight, PerspectiveCamera, Quaternion, Raycaster, Scene, SRGBColorSpace, Vector2,
-  Vector3, WebGLRenderer,
+  Box3, Color, DirectionalLight, HemisphereLight, Matrix4, PerspectiveCamera, Quaternion, Raycaster, Scene,
+  SRGBColorSpace, Vector2, Vector3, WebGLRenderer,
 } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 
 const FIELD_OF_VIEW = 40; // degrees, of the shorter side
 const ELEVATION = (25 * Math.PI) / 180; // of the first view
+const MARGIN = 1.1; // around what the first view shows
+const ASIDE = Math.PI / 6; // of the first view, from where the first camera stands: three sides are seen
 const FLIGHT = 700; // milliseconds
 const CLICK = 5; // pixels that a pointer may move in a click
 const MAX_PIXEL_RATIO = 2; // more is not seen, but drawn
@@ -37,7 +39,8 @@ export class Stage {
     this.controls.addEventListener("change", () => this.invalidate());
     this.center = new Vector3();
     this.radius = 1;
-    this.front = -Math.PI / 3; // azimuth of the first view
+    this.front = -Math.PI / 2; // azimuth from which the first view looks, but for ASIDE
+    this.shown = () => []; // points that the first view shows
     this.lens = null; // the camera that we look through
     this.flight = null;
     this.frames = 0;
@@ -171,17 +174,19 @@ export class Stage {
     return { position, quaternion, slopes };
   }
 
+  /** From a little above and aside, with all that is shown in it. */
   homeView() {
-    const fov = this.shorterSide(FIELD_OF_VIEW);
-    const distance = (0.9 * this.radius) / Math.sin((FIELD_OF_VIEW * Math.PI) / 360);
-    const [flat, high] = [Math.cos(ELEVATION) * distance, Math.sin(ELEVATION) * distance];
-    const eye = new PerspectiveCamera(fov, this.width / this.height);
-    eye.up.copy(UP);
-    eye.position.set(Math.cos(this.front) * flat, Math.sin(this.front) * flat, high).add(this.center);
-    eye.lookAt(this.center);
-    const half = Math.tan((fov * Math.PI) / 360);
+    const half = Math.tan((this.shorterSide(FIELD_OF_VIEW) * Math.PI) / 360);
     const wide = (half * this.width) / this.height;
-    return { position: eye.position, quaternion: eye.quaternion, slopes: [-wide, wide, half, -half] };
+    const points = this.shown();
+    const target = points.length ? new Box3().setFromPoints(points).getCenter(new Vector3()) : this.center;
+    const azimuth = this.front - ASIDE;
+    const flat = Math.cos(ELEVATION);
+    const back = new Vector3(Math.cos(azimuth) * flat, Math.sin(azimuth) * flat, Math.sin(ELEVATION));
+    const quaternion = new Quaternion().setFromRotationMatrix(new Matrix4().lookAt(back, new Vector3(), UP));
+    const distance = distanceToFit(points, target, quaternion, wide / MARGIN, half / MARGIN) || 3 * this.radius;
+    const position = target.clone().addScaledVector(back, distance);
+    return { position, quaternion, slopes: [-wide, wide, half, -half], target };
   }
 
   // ---- Moving ----
@@ -221,7 +226,7 @@ export class Stage {
     const home = this.homeView();
     const arrive = () => {
       this.setView(home);
-      this.controls.target.copy(this.center);
+      this.controls.target.copy(home.target);
       this.setLens(this.shorterSide(FIELD_OF_VIEW));
       this.controls.enabled = true;
       this.controls.update();
@@ -296,6 +301,15 @@ export class Stage {
     caster.setFromCamera(new Vector2((x / this.width) * 2 - 1, 1 - (y / this.height) * 2), this.camera);
     return caster;
   }
+}
+
+/** How far from the target a view must be to hold points between its slopes. */
+function distanceToFit(points, target, quaternion, wide, high) {
+  const inverse = quaternion.clone().invert();
+  return points.reduce((furthest, point) => {
+    const { x, y, z } = point.clone().sub(target).applyQuaternion(inverse);
+    return Math.max(furthest, z + Math.max(Math.abs(x) / wide, Math.abs(y) / high));
+  }, 0);
 }
 
 function reducedMotion() {

@@ -1,6 +1,6 @@
 // The mesh, in four looks. Each milestone is decoded when it is first asked for.
 
-import { Box3, DoubleSide, Group, Mesh, MeshBasicMaterial, MeshNormalMaterial, MeshStandardMaterial } from "three";
+import { Box3, DoubleSide, Group, Mesh, MeshBasicMaterial, MeshNormalMaterial, MeshStandardMaterial, Vector3 } from "three";
 import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
 import { readBlob } from "./data.js";
 
@@ -17,7 +17,9 @@ const BEHIND = new MeshStandardMaterial({
   color: 0xdad7d0, roughness: 0.9, metalness: 0, side: DoubleSide, polygonOffset: true, polygonOffsetFactor: 1,
   polygonOffsetUnits: 1,
 });
-const WIRE = new MeshBasicMaterial({ color: 0x1d3557, wireframe: true, transparent: true, opacity: 0.55 });
+const OPACITY = 0.6; // of the lines of a mesh of DENSE faces; those of a finer one would run into each other
+const DENSE = 10000;
+const SAMPLE = 2000; // vertices
 const NORMALS = new MeshNormalMaterial({ side: DoubleSide });
 
 export class Surface {
@@ -57,6 +59,20 @@ export class Surface {
     return new Box3().setFromObject(this.group);
   }
 
+  /** Some vertices, evenly out of all: enough to know what a view must hold. */
+  sample() {
+    const points = [];
+    this.group?.traverse(({ isMesh, userData, geometry, matrixWorld }) => {
+      if (!isMesh || userData.wire) return;
+      const { position } = geometry.attributes;
+      const step = Math.ceil(position.count / SAMPLE);
+      for (let i = 0; i < position.count; i += step) {
+        points.push(new Vector3().fromBufferAttribute(position, i).applyMatrix4(matrixWorld));
+      }
+    });
+    return points;
+  }
+
   /** The point of the mesh under a pixel, or null. */
   pick(x, y) {
     return (this.group && this.stage.ray(x, y).intersectObject(this.group, true)[0]?.point) || null;
@@ -78,12 +94,18 @@ async function load(blob) {
   return upright;
 }
 
+function wireOf({ index, attributes }) {
+  const faces = (index ?? attributes.position).count / 3;
+  const opacity = OPACITY * Math.min(1, Math.max(0.25, Math.sqrt(DENSE / faces)));
+  return new MeshBasicMaterial({ color: 0x1d3557, wireframe: true, transparent: true, opacity });
+}
+
 /** Colours are the photographs', with their light and shadow: they are shown without light of ours. */
 function prepare(mesh) {
   const { map = null, color, vertexColors } = mesh.material;
   mesh.userData.coloured = new MeshBasicMaterial({ map, color, vertexColors, side: DoubleSide });
   if (!mesh.geometry.attributes.normal) mesh.geometry.computeVertexNormals();
-  const wire = new Mesh(mesh.geometry, WIRE);
+  const wire = new Mesh(mesh.geometry, wireOf(mesh.geometry));
   wire.userData.wire = true;
   wire.visible = false;
   wire.raycast = () => {};

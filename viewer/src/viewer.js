@@ -8,7 +8,7 @@ import { Cameras, COLOURS, drawPlace, drawPoints, isPlace, readCameras, readPoin
 import { Measure } from "./measure.js";
 import { getContext, Stage } from "./stage.js";
 import { MODES, Surface } from "./surface.js";
-import { count, counted } from "./words.js";
+import { counted } from "./words.js";
 
 const HELP =
   "Drag turns, two fingers or the right button move. Click first, then the wheel zooms. Keys: arrows turn, with shift " +
@@ -43,6 +43,7 @@ class Viewer {
     this.points = readPoints(page.points);
     this.layers = {};
     this.camera = null; // the chosen one
+    this.whenChosen = [];
     this.build(root, canvas);
     canvas.setAttribute("aria-label", `${page.scene?.name ?? "Scene"} in three dimensions`);
     this.stage = new Stage(canvas, context);
@@ -62,10 +63,12 @@ class Viewer {
     this.overlay = svg("svg", { class: "v-overlay", "aria-hidden": "true" });
     this.still = element("img", { class: "v-still", alt: `A still of ${this.page.scene?.name ?? "the scene"}` });
     this.card = element("div", { class: "v-card", hidden: true, role: "group", "aria-label": "Chosen camera" });
-    this.area = element("div", { class: "v-area" }, canvas, this.overlay, this.card, this.still);
+    this.area = element("div", { class: "v-area" }, canvas, this.overlay, this.still);
     this.status = element("p", { class: "v-status", role: "status" });
     this.bar = element("div", { class: "v-bar" });
-    root.append(this.area, this.bar, this.status, element("p", { class: "v-help", id: "v-help" }, HELP));
+    this.root = root;
+    const front = element("div", { class: "v-front" }, this.area, this.card);
+    root.append(front, this.bar, this.status, element("p", { class: "v-help", id: "v-help" }, HELP));
   }
 
   async open() {
@@ -73,8 +76,8 @@ class Viewer {
     this.setBounds();
     this.addLayers();
     this.addButtons();
-    this.stage.reset(true);
     if (!this.surface.group) for (const name of ["points", "cameras"]) this.toggleLayer(name, true);
+    this.stage.reset(true);
     this.say(failure ?? this.describe());
   }
 
@@ -105,6 +108,16 @@ class Viewer {
     this.stage.setBounds(sphere.center, sphere.radius || 1);
     const first = this.cameras[0]?.position.clone().sub(sphere.center);
     if (first) this.stage.front = Math.atan2(first.y, first.x);
+    this.stage.shown = () => this.shownPoints();
+  }
+
+  /** The mesh and the layers that are on, but for the sparse points, some of which are far away. */
+  shownPoints() {
+    const points = this.surface.sample();
+    for (const [name, { object, on }] of Object.entries(this.layers)) {
+      if (on && name !== "points") points.push(...cornersOf(new Box3().setFromObject(object)));
+    }
+    return points;
   }
 
   addLayers() {
@@ -161,7 +174,8 @@ class Viewer {
       const input = element("input", { type: "radio", name: "v-mode", value: mode, checked: mode === "colours", change });
       return element("label", {}, input, element("span", {}, words));
     });
-    return element("fieldset", { class: "v-choice" }, element("legend", {}, "Surface"), ...choices);
+    const label = element("legend", { class: "v-label" }, "Surface");
+    return element("fieldset", { class: "v-choice" }, label, element("div", {}, ...choices));
   }
 
   layerButtons() {
@@ -181,13 +195,14 @@ class Viewer {
   toolButtons() {
     const button = (tool, words, click) => element("button", { type: "button", "data-tool": tool, click }, words);
     const tools = [];
-    if (this.cameras.length) tools.push(button("cameras", "Go to a camera", () => this.step(1)));
+    if (this.cameras.length) tools.push(button("cameras", "Fly to a camera", () => this.step(1)));
     if (this.surface.group) {
       this.measureButton = button("measure", "Measure", () => this.toggleMeasure(!this.measure.on));
       this.measureButton.setAttribute("aria-pressed", "false");
       tools.push(this.measureButton);
     }
     tools.push(button("reset", "Reset view", () => this.reset()));
+    if (document.fullscreenEnabled) tools.push(button("full", "Full screen", () => this.toggleFullScreen()));
     return group("Tools", "v-tools", ...tools);
   }
 
@@ -206,6 +221,11 @@ class Viewer {
       },
     });
     return group("Milestone", "v-milestones", slider, words);
+  }
+
+  toggleFullScreen() {
+    if (document.fullscreenElement) document.exitFullscreen();
+    else this.root.requestFullscreen().catch(() => this.say("The browser does not allow a full screen here."));
   }
 
   reset() {
@@ -257,6 +277,7 @@ class Viewer {
   choose(camera) {
     if (!camera && !this.camera) return;
     this.camera = camera;
+    for (const callback of this.whenChosen) callback(camera?.name ?? null);
     this.frusta.choose(camera);
     this.compareWith(null);
     if (!camera) this.stage.orbitFromHere();
@@ -362,12 +383,18 @@ function group(label, classes, ...children) {
   return element("div", { role: "group", "aria-label": label, class: classes }, name, ...children);
 }
 
+function cornersOf({ min, max }) {
+  const xs = [min.x, max.x];
+  return xs.flatMap((x) => [min.y, max.y].flatMap((y) => [min.z, max.z].map((z) => new Vector3(x, y, z))));
+}
+
 function milestone(mesh) {
   return mesh.label || counted(mesh.iteration ?? 0, "iteration");
 }
 
 function describeMesh({ iteration, faces, label }) {
-  const parts = [label, iteration != null && `iteration ${count(iteration)}`, faces != null && counted(faces, "face")];
+  const name = label || (iteration != null && counted(iteration, "iteration"));
+  const parts = [name, faces != null && counted(faces, "face")];
   return parts.filter(Boolean).join(", ");
 }
 
