@@ -67,7 +67,7 @@ function shade(plot, root, stretches) {
 
 function legend(stretches) {
   const items = stretches.map(({ from, to, reason, tone }) =>
-    element("li", {}, element("i", { class: `v-dot v-tone-${tone}` }), `${seconds(from)} – ${seconds(to)}: ${reason}`)
+    element("li", {}, element("i", { class: `v-dot v-tone-${tone}` }), `${seconds(from)} to ${seconds(to)}: ${reason}`)
   );
   return element("ul", { class: "v-stretches", "aria-label": "Rejected stretches" }, ...items);
 }
