@@ -28,12 +28,11 @@ export function picture(uri, alt, attributes = {}) {
   return element("img", { src: uri, alt, decoding: "async", ...attributes });
 }
 
-/** The container of that name, marked as ours and emptied, or null if the page has none. */
-export function container(id) {
+/** The container of that name, marked as ours, or null if the page has none. It is emptied unless told otherwise. */
+export function container(id, keep = false) {
   const node = document.getElementById(id);
-  if (!node) return null;
-  node.classList.add("v");
-  node.replaceChildren();
+  node?.classList.add("v");
+  if (!keep) node?.replaceChildren();
   return node;
 }
 

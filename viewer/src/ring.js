@@ -33,8 +33,8 @@ export function makeRing(page, viewer) {
 function describe(cameras, missing) {
   const start = `${counted(cameras.length, "camera")} from above`;
   if (!missing.length) return `${start}.`;
-  const gaps = missing.map(([from, to]) => `${Math.round(from)}° to ${Math.round(to)}°`);
-  return `${start}. Missing: ${gaps.join(", ")}.`;
+  const gaps = missing.map((gap) => gap.map((degrees) => `${Math.round(degrees > 360 ? degrees - 360 : degrees)}°`));
+  return `${start}. Missing: ${gaps.map((gap) => gap.join(" to ")).join(", ")}.`;
 }
 
 function drawSectors(sectors) {

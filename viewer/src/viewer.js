@@ -20,17 +20,18 @@ const LAYERS = [
   ["crop", "Crop"],
 ];
 
-/** Fills the container. Null where the page has none, or nothing could be drawn. */
+/** Fills the container. Null where there is nothing to draw, or no way to. */
 export async function makeViewer(page) {
-  const root = container("viewer");
-  if (!root) return null;
+  const parts = [page.meshes, page.cameras].map((part) => list(part).length);
+  if (!document.getElementById("viewer") || !(Math.max(...parts) || page.points)) return null;
   const canvas = element("canvas", { tabindex: 0, role: "img", "aria-describedby": "v-help" });
   const context = getContext(canvas);
   if (!context) {
-    root.append(element("p", { class: "v-none" }, "The mesh cannot be shown here, because this browser has no WebGL."));
+    const words = "The mesh does not turn here, because this browser has no WebGL.";
+    container("viewer", true).prepend(element("p", { class: "v-none" }, words));
     return null;
   }
-  const viewer = new Viewer(root, canvas, context, page);
+  const viewer = new Viewer(container("viewer"), canvas, context, page);
   await viewer.open();
   return viewer;
 }
@@ -94,7 +95,7 @@ class Viewer {
   describe() {
     if (this.surface.group) return describeMesh(this.meshes[this.surface.current]);
     if (this.points || this.cameras.length) return "There is no mesh yet. Sparse points and cameras are shown.";
-    return "There is nothing to show yet: no mesh, no sparse points and no cameras.";
+    return "There is nothing that can be shown.";
   }
 
   say(words) {
