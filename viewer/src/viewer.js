@@ -8,7 +8,7 @@ import { Cameras, COLOURS, drawPlace, drawPoints, isPlace, readCameras, readPoin
 import { Measure } from "./measure.js";
 import { getContext, Stage } from "./stage.js";
 import { MODES, Surface } from "./surface.js";
-import { counted } from "./words.js";
+import { capital, counted } from "./words.js";
 
 const HELP =
   "Drag turns, two fingers or the right button move. Click first, then the wheel zooms. Keys: arrows turn, with shift " +
@@ -396,7 +396,7 @@ function milestone(mesh) {
 function describeMesh({ iteration, faces, label }) {
   const name = label || (iteration != null && counted(iteration, "iteration"));
   const parts = [name, faces != null && counted(faces, "face")];
-  return parts.filter(Boolean).join(", ");
+  return capital(parts.filter(Boolean).join(", "));
 }
 
 /** What the first view shows: the mesh, else the region, else most of the points, else the cameras. */

@@ -23,3 +23,7 @@ export function length(number, unit) {
 export function seconds(time) {
   return `${Number(time.toFixed(2))} s`;
 }
+
+export function capital(words) {
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}

@@ -54,6 +54,6 @@ def test_all_that_is_bundled_has_its_licence() -> None:
         assert f"{name} {version} (MIT)" in licences
 
 
-def test_the_lock_file_names_no_mirror() -> None:
-    hosts = re.findall(r'"resolved": "([^"]+)"', (VIEWER / "package-lock.json").read_text())
-    assert [host for host in hosts if not host.startswith("https://registry.npmjs.org/")] == []
+def test_the_lock_file_names_no_place_to_download_from() -> None:
+    """viewer/.npmrc leaves it out, so that the file is the same wherever it is made."""
+    assert '"resolved"' not in (VIEWER / "package-lock.json").read_text()

@@ -63,7 +63,7 @@ def full_page() -> dict[str, Any]:
         "unit": "m",
         "meshes": [
             {"iteration": 100, "blob": "blob-early", "faces": 12, "label": None},
-            {"iteration": 200, "blob": "blob-mesh", "faces": 12, "label": None},
+            {"iteration": 200, "blob": "blob-mesh", "faces": 12, "label": "delivered"},
         ],
         "cameras": [camera(30 * i, held_out=i == 2) for i in range(12)],
         "points": {"blob": "blob-points", "colours": "blob-colours"},
@@ -200,7 +200,7 @@ def test_the_mesh_is_drawn_large_in_the_middle(scene: Scene) -> None:
     rows, columns = np.nonzero(blue)
     assert 0.7 < (rows.max() - rows.min()) / picture.shape[0] < 0.95
     assert columns.mean() == pytest.approx(picture.shape[1] / 2, rel=0.1)
-    assert scene.status() == "200 iterations, 12 faces"
+    assert scene.status() == "Delivered, 12 faces"
     assert "a still" not in scene.page.locator("#viewer").inner_text()
 
 
