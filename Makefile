@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # A worker that crashes ends the run: pytest-xdist can wait for ever for the tests of a worker that it has replaced.
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-.PHONY: demo demo-ovhai settings test coverage chaos lint clean
+.PHONY: demo demo-ovhai settings viewer test coverage chaos lint clean
 
 demo: $(VENV)/.local
 	$(BIN)/snakemake --profile profiles/local --configfile config/demo/config.yaml
@@ -21,8 +21,12 @@ demo-ovhai: $(VENV)/.test
 settings: $(VENV)/.test # config/config.yaml and the tables of config/README.md, from config/schemas
 	$(BIN)/python -m videomesh.configuration.document
 
+viewer: # src/videomesh/report/assets, from viewer/src; needs Node
+	cd viewer && npm ci && npm run build
+
 test: lint
-	bash tests/install_colmap.sh
+	bash tests/install_program.sh colmap
+	bash tests/install_program.sh chromium
 	$(PYTEST)
 
 coverage: $(VENV)/.test # what no test runs
