@@ -295,12 +295,48 @@ def get_final_mesh(file):
     return get_path
 
 
+def get_at_milestones(file):
+    """An input function: a file of each milestone of the scene."""
+
+    def get_paths(wildcards):
+        stage, name = file.split("/")
+        return [f"results/{wildcards.scene}/{stage}/{m}/{name}" for m in get_milestones(wildcards.scene)]
+
+    return get_paths
+
+
+def get_scene_settings(wildcards, input):
+    """All settings, for the page to tell. It takes the input so that no setting makes a page stale by itself."""
+    return json.dumps(SCENES[wildcards.scene])
+
+
+def get_all_code(wildcards, input):
+    """A checksum over all programs, for the page to tell. It takes the input for the same reason."""
+    folders = [CHECKOUT / "scripts", CHECKOUT / "src"]
+    return get_code(*(str(file.relative_to(CHECKOUT)) for folder in folders for file in folder.rglob("*.py")))
+
+
+def update_pages():
+    """At the end of a run: pages of scenes that are not done, and the page over all. The results stand without them."""
+    from videomesh.report.index import update_pages  # here, since most plans need none of its libraries
+
+    asked = "report" in workflow.dag_settings.targets
+    try:
+        update_pages(Path(), SCENES, ended=not asked)
+    except Exception as error:
+        logger.warning(f"The pages in deliver/ could not be brought up to date: {error!r}")
+
+
 def get_verdicts():
     return [f"results/{scene}/gate/gate.pass" for scene in SCENES]
 
 
 def get_meshes():
     return [f"deliver/{scene}/{file}" for scene in SCENES for file in ("mesh.ply", "mesh.glb")]
+
+
+def get_pages():
+    return [f"deliver/{scene}/scene.html" for scene in SCENES]
 
 
 def get_previews():
