@@ -37,7 +37,7 @@ def update_pages(root: Path, scenes: Mapping[str, dict[str, Any]], ended: bool) 
 
     root: the working folder. scenes: the settings of each. ended: no stage can be at work, since the run has ended.
     """
-    running = not ended and any((root / LOCKS).glob("*"))
+    running = not ended and any(lock.stat().st_size for lock in (root / LOCKS).glob("*"))
     summaries = [update_page(root, scene, settings, running) for scene, settings in scenes.items()]
     html, table = make_index(summaries)
     with outputs(root / "deliver/index.html", root / "deliver/scenes.csv") as (page, sheet):
@@ -58,6 +58,7 @@ def update_page(root: Path, scene: str, settings: dict[str, Any], running: bool)
         return known or {"scene": scene, "state": state.name, "stage": state.stage}
     if state.name == "done":
         return known or {"scene": scene, "state": state.name}
+    results = results.without_outdated()
     if is_older(page, results) or known.get("state") != state.name or known.get("stage") != state.stage:
         write_page(root, results, state, page, summary)
         known = read_summary(summary)

@@ -25,9 +25,9 @@ CARD_SIZE = (320, 240)  # px, of the still on the page over all scenes
 WORDS = {
     "done": "The mesh is done.",
     "stopped": "The gate stopped this scene: the capture is not good enough to train on.",
-    "failed": "A stage failed.",
-    "running": "A stage is running.",
-    "waiting": "This scene is not finished.",
+    "failed": "A stage failed: {stage}.",
+    "running": "A stage is running: {stage}.",
+    "waiting": "This scene is not finished. The next stage is {stage}.",
 }
 LIGHTS = {"pass": "good", "warn": "warning", "fail": "failed"}
 
@@ -40,7 +40,7 @@ def make_page(results: Results, state: State, root: Path, code: str = "") -> tup
     html = get_template("scene.html.j2").render(
         scene=results.scene,
         state=state,
-        word=WORDS[state.name],
+        word=WORDS[state.name].format(stage=state.stage),
         still=still and to_webp(still),
         data=collected.data,
         page_data=to_json(collected.data),

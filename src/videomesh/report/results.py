@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,18 @@ class Results:
         """Milestones that have this file, ascending: mesh/{iteration}/mesh.glb."""
         places = [(iteration, name.format(iteration=iteration)) for iteration in self.milestones]
         return [(iteration, self.files[place]) for iteration, place in places if place in self.files]
+
+    def without_outdated(self) -> "Results":
+        """Without training and mesh of an earlier region, whose world may be another one."""
+        region = self.files.get("region/transforms.json")
+        kept = {
+            name: path
+            for name, path in self.files.items()
+            if not name.startswith(("train/", "mesh/"))
+            or (region is not None and path.stat().st_mtime >= region.stat().st_mtime)
+            or name == "train/config/config.yaml"
+        }
+        return replace(self, files=kept)
 
     @property
     def iteration(self) -> int | None:

@@ -26,6 +26,9 @@ def read_durations(root: Path, scene: str) -> list[Duration]:
             continue
         if parts[0] not in ("results", "resources") or scene not in parts[1:3] or "report" in parts:
             continue
+        log = next((root / path for path in record.get("log") or [] if (root / path).is_file()), None)
+        if log and log.stat().st_mtime > begin:  # videomesh-accept gives outputs and records a new date, but no log
+            end = min(end, log.stat().st_mtime)
         milestone = parts[3] if len(parts) == 5 and parts[3].isdigit() else ""
         rule = str(record.get("rule"))
         durations[rule, milestone] = Duration(rule, milestone, end - begin, end)
