@@ -47,7 +47,9 @@ def remote(tmp_path_factory: pytest.TempPathFactory, s3: s3_server.S3Server) -> 
 
 
 def test_the_mesh_is_delivered_and_everything_else_stays_in_the_bucket(remote: Remote, s3: s3_server.S3Server) -> None:
-    assert remote.checkout.files() == {"deliver/lego/mesh.ply", "deliver/lego/mesh.glb"}
+    delivered = {f"deliver/lego/{file}" for file in ("mesh.ply", "mesh.glb", "scene.html", "scene.json")}
+    assert remote.checkout.files() == delivered | {"deliver/index.html", "deliver/scenes.csv"}
+    assert '<li class="card done"' in (remote.checkout.folder / "deliver/index.html").read_text()
     mesh = trimesh.load(remote.checkout.folder / "deliver/lego/mesh.ply", process=False)
     assert len(mesh.faces) > 3000
     stored = s3.client().list_objects_v2(Bucket=remote.bucket, Prefix="experiments/results/lego/")["Contents"]
@@ -67,6 +69,8 @@ def test_nothing_is_done_twice_and_a_change_costs_only_what_depends_on_it(remote
         "sdfgrid_mesh",
         "web_mesh",
         "deliver",
+        "scene_page",
+        "deliver_page",
         "all",
     }
 

@@ -59,7 +59,7 @@ def collect(results: Results) -> Collected:
         "held_out": compare_held_out(results, scene, pictures, held_out, model),
         "ring": collect_ring(results, scene),
     }
-    return Collected({key: value for key, value in data.items() if value is not None}, blobs, model)
+    return Collected(data, blobs, model)
 
 
 def read_scene_or_none(results: Results) -> Scene | None:
