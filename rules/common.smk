@@ -1,6 +1,7 @@
 # Functions that the rules share: the checked configuration, input functions, and what makes a stage stale.
 
 import functools
+import hashlib
 import json
 import os
 import sys
@@ -312,8 +313,23 @@ def get_scene_settings(wildcards, input):
 
 def get_all_code(wildcards, input):
     """A checksum over all programs, for the page to tell. It takes the input for the same reason."""
+    return get_all_code_once()
+
+
+@functools.lru_cache(maxsize=None)
+def get_all_code_once():
     folders = [CHECKOUT / "scripts", CHECKOUT / "src"]
     return get_code(*(str(file.relative_to(CHECKOUT)) for folder in folders for file in folder.rglob("*.py")))
+
+
+@functools.lru_cache(maxsize=None)
+def get_page_parts():
+    """A checksum over what a page consists of beside its data: templates, styles and the script."""
+    content = hashlib.sha256()
+    for folder in ("assets", "templates"):
+        for file in sorted((CHECKOUT / "src/videomesh/report" / folder).glob("[!.]*")):
+            content.update(file.name.encode() + file.read_bytes())
+    return content.hexdigest()[:16]
 
 
 def update_pages():

@@ -32,6 +32,7 @@ rule scene_page:
         settings=get_scene_settings,
         programs=get_all_code,
         code=get_code("scripts/report.py"),
+        parts=get_page_parts(),
     shell:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/report.py"'
         " --scene {wildcards.scene:q}"

@@ -35,7 +35,7 @@ NO_CURVES = {"iteration", "seconds", "held_out_views", "epoch"}
 
 class Collected(NamedTuple):
     data: dict[str, Any]  # the page's JSON
-    blobs: dict[str, bytes]  # binary parts by name
+    blobs: dict[str, bytes]  # binary parts by the id of the element that holds each
     model: Model | None  # the delivered mesh
 
 
@@ -82,7 +82,7 @@ def collect_meshes(results: Results, blobs: dict[str, bytes]) -> tuple[list[dict
         model = read_glb(path)
         if model is None:
             continue
-        blob = f"mesh-{iteration}"
+        blob = f"blob-mesh-{iteration}"
         shown = model if last else reduce(model, MILESTONE_FACES)
         blobs[blob] = pack(shown)
         if len(blobs[blob]) > LARGEST_MESH:
@@ -208,9 +208,9 @@ def collect_points(
         if picture is not None:
             rows = observer == number
             colours[rows] = sample(np.asarray(picture), scene, scene.world_from_cam[number], xyz[rows])
-    blobs["points"] = xyz.astype("<f4").tobytes()
-    blobs["point-colours"] = colours.tobytes()
-    return {"blob": "points", "colours": "point-colours"}
+    blobs["blob-points"] = xyz.astype("<f4").tobytes()
+    blobs["blob-point-colours"] = colours.tobytes()
+    return {"blob": "blob-points", "colours": "blob-point-colours"}
 
 
 def sample(picture: np.ndarray, scene: Scene, world_from_cam: np.ndarray, xyz: np.ndarray) -> np.ndarray:

@@ -90,13 +90,13 @@ def test_the_data_is_what_the_viewer_expects(root: Path) -> None:
     assert [entry["name"] for entry in data["held_out"]] == ["000001.jpg", "000005.jpg"]
     assert all(entry["psnr"] > 3 for entry in data["held_out"])
     for blob in [mesh["blob"] for mesh in data["meshes"]] + [data["points"]["blob"], data["points"]["colours"]]:
-        assert base64.b64decode(Elements(html).text(f"blob-{blob}"))
+        assert base64.b64decode(Elements(html).text(blob))
     points = np.frombuffer(base64.b64decode(Elements(html).text("blob-points")), "<f4").reshape(-1, 3)
     assert np.allclose(points, np.eye(3))
 
 
 def test_points_have_the_colour_of_the_first_frame_that_sees_them(root: Path) -> None:
-    colours = np.frombuffer(collect(get_results(root)).blobs["point-colours"], np.uint8).reshape(-1, 3)
+    colours = np.frombuffer(collect(get_results(root)).blobs["blob-point-colours"], np.uint8).reshape(-1, 3)
     assert np.abs(colours[:, 0].astype(int) - [0, 60, 100]).max() < 5
 
 
