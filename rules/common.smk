@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from snakemake.common import async_run
 from snakemake.dag import DAG
 
 CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parent
@@ -95,7 +96,7 @@ def get_container_in_use(name):
     Snakemake itself compares the images of the former only.
     """
     methods = map(str, workflow.deployment_settings.deployment_method)
-    used = "apptainer" in methods or workflow.storage_settings.default_storage_provider is not None
+    used = "apptainer" in methods or has_storage()
     return get_global_setting(f"containers.{name}") if used else "none"
 
 
@@ -332,6 +333,22 @@ def get_page_parts():
     return content.hexdigest()[:16]
 
 
+def has_storage():
+    return workflow.storage_settings.default_storage_provider is not None
+
+
+def fetch_stored(scene, names):
+    """Copies of those files of a scene that are in the default storage."""
+    copies = []
+    for name in names:
+        path = workflow.modifier.path_modifier.apply_default_storage(f"results/{scene}/{name}")
+        stored = path.flags["storage_object"]
+        if async_run(stored.managed_exists()):
+            async_run(stored.managed_retrieve())
+            copies.append(stored.local_path())
+    return copies
+
+
 def update_pages():
     """At the end of a run: pages of scenes that are not done, and the page over all. The results stand without them."""
     from videomesh.report.index import update_pages  # here, since most plans need none of its libraries
@@ -341,7 +358,7 @@ def update_pages():
         # It may run beside another run. It locks no files, but its end would remove the locks of the other (9.27.1).
         workflow.persistence.unlock = lambda: None
     try:
-        update_pages(Path(), SCENES, ended=not only_pages)
+        update_pages(Path(), SCENES, not only_pages, fetch_stored if has_storage() else None)
     except Exception as error:
         logger.warning(f"The pages in deliver/ could not be brought up to date: {error!r}")
 
