@@ -51,7 +51,7 @@ rule deliver_page:
         "results/{scene}/deliver/page.log",
     localrule: True
     conda:
-        "../envs/head.yaml"
+        "../envs/report.yaml"
     params:
         code=get_code("scripts/deliver.py"),
     shell:

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from videomesh.errors import UserError
 from videomesh.files import outputs, read_json, write_json
 from videomesh.report.page import get_policy, get_template, make_page, read_asset
@@ -132,8 +130,8 @@ def make_index(summaries: list[dict[str, Any]]) -> tuple[str, str]:
     own = read_asset("templates/index.css")
     html = get_template("index.html.j2").render(
         rows=rows,
-        script=Markup(script),
-        styles=[Markup(style), Markup(own)],
+        script=script,
+        styles=[style, own],
         policy=get_policy([script], [style, own]),
     )
     table = io.StringIO()

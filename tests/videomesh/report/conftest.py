@@ -18,13 +18,6 @@ from videomesh.scene import Scene, SparsePoints, write_points, write_scene
 
 SIZE = (64, 48)
 FRAMES = 8
-SETTINGS: dict[str, Any] = {
-    "engine": "sdfgrid",
-    "video": "ball.mp4",
-    "gate": {"mode": "fail"},
-    "crop": {"method": "auto"},
-    "train": {"iterations": 200, "milestones": [100]},
-}
 
 
 def look_at(azimuth: float, distance: float = 4.0) -> np.ndarray:
