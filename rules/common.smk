@@ -337,6 +337,9 @@ def has_storage():
     return workflow.storage_settings.default_storage_provider is not None
 
 
+FETCHED = []  # copies of stored files, to be removed: Snakemake's next plan would go by their dates
+
+
 def fetch_stored(scene, names):
     """Copies of those files of a scene that are in the default storage."""
     copies = []
@@ -344,8 +347,11 @@ def fetch_stored(scene, names):
         path = workflow.modifier.path_modifier.apply_default_storage(f"results/{scene}/{name}")
         stored = path.flags["storage_object"]
         if async_run(stored.managed_exists()):
-            async_run(stored.managed_retrieve())
-            copies.append(stored.local_path())
+            copy = stored.local_path()
+            if not copy.exists():
+                FETCHED.append(copy)
+                async_run(stored.managed_retrieve())
+            copies.append(copy)
     return copies
 
 
@@ -361,6 +367,8 @@ def update_pages():
         update_pages(Path(), SCENES, not only_pages, fetch_stored if has_storage() else None)
     except Exception as error:
         logger.warning(f"The pages in deliver/ could not be brought up to date: {error!r}")
+    for copy in FETCHED:
+        copy.unlink(missing_ok=True)
 
 
 def get_verdicts():
