@@ -14,6 +14,7 @@ PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --m
 demo: $(VENV)/.local
 	$(BIN)/snakemake --profile profiles/local --configfile config/demo/config.yaml
 	@echo "The mesh is deliver/tractor/mesh.ply; deliver/tractor/mesh.glb is the small one for web pages."
+	@echo "Open deliver/tractor/scene.html in a browser to see it, and how good it is."
 
 demo-ovhai: $(VENV)/.test
 	$(BIN)/python tests/ovhai/demo.py

@@ -1,11 +1,13 @@
 # Functions that the rules share: the checked configuration, input functions, and what makes a stage stale.
 
 import functools
+import hashlib
 import json
 import os
 import sys
 from pathlib import Path
 
+from snakemake.common import async_run
 from snakemake.dag import DAG
 
 CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parent
@@ -94,7 +96,7 @@ def get_container_in_use(name):
     Snakemake itself compares the images of the former only.
     """
     methods = map(str, workflow.deployment_settings.deployment_method)
-    used = "apptainer" in methods or workflow.storage_settings.default_storage_provider is not None
+    used = "apptainer" in methods or has_storage()
     return get_global_setting(f"containers.{name}") if used else "none"
 
 
@@ -295,12 +297,90 @@ def get_final_mesh(file):
     return get_path
 
 
+def get_at_milestones(file):
+    """An input function: a file of each milestone of the scene."""
+
+    def get_paths(wildcards):
+        stage, name = file.split("/")
+        return [f"results/{wildcards.scene}/{stage}/{m}/{name}" for m in get_milestones(wildcards.scene)]
+
+    return get_paths
+
+
+def get_scene_settings(wildcards, input):
+    """All settings, for the page to tell. It takes the input so that no setting makes a page stale by itself."""
+    return json.dumps(SCENES[wildcards.scene])
+
+
+def get_all_code(wildcards, input):
+    """A checksum over all programs, for the page to tell. It takes the input for the same reason."""
+    return get_all_code_once()
+
+
+@functools.lru_cache(maxsize=None)
+def get_all_code_once():
+    folders = [CHECKOUT / "scripts", CHECKOUT / "src"]
+    return get_code(*(str(file.relative_to(CHECKOUT)) for folder in folders for file in folder.rglob("*.py")))
+
+
+@functools.lru_cache(maxsize=None)
+def get_page_parts():
+    """A checksum over what a page consists of beside its data: templates, styles and the script."""
+    content = hashlib.sha256()
+    for folder in ("assets", "templates"):
+        for file in sorted((CHECKOUT / "src/videomesh/report" / folder).glob("[!.]*")):
+            content.update(file.name.encode() + file.read_bytes())
+    return content.hexdigest()[:16]
+
+
+def has_storage():
+    return workflow.storage_settings.default_storage_provider is not None
+
+
+FETCHED = []  # copies of stored files, to be removed: Snakemake's next plan would go by their dates
+
+
+def fetch_stored(scene, names):
+    """Copies of those files of a scene that are in the default storage."""
+    copies = []
+    for name in names:
+        path = workflow.modifier.path_modifier.apply_default_storage(f"results/{scene}/{name}")
+        stored = path.flags["storage_object"]
+        if async_run(stored.managed_exists()):
+            copy = stored.local_path()
+            if not copy.exists():
+                FETCHED.append(copy)
+                async_run(stored.managed_retrieve())
+            copies.append(copy)
+    return copies
+
+
+def update_pages():
+    """At the end of a run: pages of scenes that are not done, and the page over all. The results stand without them."""
+    from videomesh.report.index import update_pages  # here, since most plans need none of its libraries
+
+    only_pages = set(workflow.dag_settings.targets) == {"report"}
+    if only_pages:
+        # It may run beside another run. It locks no files, but its end would remove the locks of the other (9.27.1).
+        workflow.persistence.unlock = lambda: None
+    try:
+        update_pages(Path(), SCENES, not only_pages, fetch_stored if has_storage() else None)
+    except Exception as error:
+        logger.warning(f"The pages in deliver/ could not be brought up to date: {error!r}")
+    for copy in FETCHED:
+        copy.unlink(missing_ok=True)
+
+
 def get_verdicts():
     return [f"results/{scene}/gate/gate.pass" for scene in SCENES]
 
 
 def get_meshes():
     return [f"deliver/{scene}/{file}" for scene in SCENES for file in ("mesh.ply", "mesh.glb")]
+
+
+def get_pages():
+    return [f"deliver/{scene}/scene.html" for scene in SCENES]
 
 
 def get_previews():

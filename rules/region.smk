@@ -13,7 +13,12 @@ rule region:
     output:
         transforms="results/{scene}/region/transforms.json",
         summary="results/{scene}/region/region.json",
-        picture="results/{scene}/region/region.png",
+        picture=report(
+            "results/{scene}/region/region.png",
+            caption="captions/region.rst",
+            category="Scenes",
+            labels={"scene": "{scene}", "what": "region"},
+        ),
         points="results/{scene}/region/points.npz",
     log:
         "results/{scene}/region/region.log",

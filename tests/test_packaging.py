@@ -21,7 +21,13 @@ CONDA_NAMES = {
     "imageio-ffmpeg": "ffmpeg",  # where there is no conda, it brings the program
     "urllib3": "requests",  # which raises its errors
 }
-SNAKEMAKE_ONLY = {"snakemake", "snakemake-storage-plugin-s3", "pandas", "jsonschema"}  # read the table and settings
+SNAKEMAKE_ONLY = {
+    "snakemake",
+    "snakemake-storage-plugin-s3",
+    "pandas",
+    "jsonschema",
+    "pygments",
+}  # table, settings, report
 NO_IMPORT = {"python"}  # runs the programs
 NO_ENVIRONMENT = {"neuralangelo_train", "neuralangelo_mesh"}  # need upstream's packages: its image has them
 

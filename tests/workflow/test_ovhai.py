@@ -47,7 +47,9 @@ def remote(tmp_path_factory: pytest.TempPathFactory, s3: s3_server.S3Server) -> 
 
 
 def test_the_mesh_is_delivered_and_everything_else_stays_in_the_bucket(remote: Remote, s3: s3_server.S3Server) -> None:
-    assert remote.checkout.files() == {"deliver/lego/mesh.ply", "deliver/lego/mesh.glb"}
+    delivered = {f"deliver/lego/{file}" for file in ("mesh.ply", "mesh.glb", "scene.html", "scene.json")}
+    assert remote.checkout.files() == delivered | {"deliver/index.html", "deliver/scenes.csv"}
+    assert '<li class="card done"' in (remote.checkout.folder / "deliver/index.html").read_text()
     mesh = trimesh.load(remote.checkout.folder / "deliver/lego/mesh.ply", process=False)
     assert len(mesh.faces) > 3000
     stored = s3.client().list_objects_v2(Bucket=remote.bucket, Prefix="experiments/results/lego/")["Contents"]
@@ -67,6 +69,8 @@ def test_nothing_is_done_twice_and_a_change_costs_only_what_depends_on_it(remote
         "sdfgrid_mesh",
         "web_mesh",
         "deliver",
+        "scene_page",
+        "deliver_page",
         "all",
     }
 
@@ -165,3 +169,8 @@ def test_a_capture_that_fails_the_gate_costs_no_gpu(remote: Remote) -> None:
     assert run.returncode == 1 and "frame_count" in run.stdout
     assert len(remote.platform.jobs()) == before
     assert os.path.exists(checkout.folder / "deliver/lego/mesh.ply")
+    left = [path for path in (checkout.folder / ".snakemake/storage").rglob("*.*") if path.suffix != ".log"]
+    assert left == [], "copies with the date of now would make later stages stale"
+    page = (checkout.folder / "deliver/lego/scene.html").read_text()
+    assert page.index("Why it stopped") < page.index("frame_count is") < page.index('id="viewer"')
+    assert '<li class="card stopped"' in (checkout.folder / "deliver/index.html").read_text()

@@ -32,7 +32,9 @@ STAGES = {
     "gate/gate.pass",
     "train/config/config.yaml",
 }
-AFTER_REGION = {"region", "gate", "gate_decision", "sdfgrid_train", "sdfgrid_mesh", "web_mesh", "deliver"}
+PAGES = {"scene_page": 1, "deliver_page": 1}
+PAGE = {"scene_page", "deliver_page"}
+AFTER_REGION = {"region", "gate", "gate_decision", "sdfgrid_train", "sdfgrid_mesh", "web_mesh", "deliver"} | PAGE
 
 
 def milestone_files(iteration: int) -> set[str]:
@@ -49,14 +51,15 @@ def test_every_stage_leaves_its_files(finished: Checkout) -> None:
     for scene, milestones in (("film", (60, 120)), ("web", (20,)), ("photos", (20,))):
         files = STAGES.union(*(milestone_files(iteration) for iteration in milestones))
         expected |= {f"results/{scene}/{file}" for file in files}
-        expected |= {f"deliver/{scene}/mesh.ply", f"deliver/{scene}/mesh.glb"}
-    expected.add("deliver/film/previews/60.glb")
+        expected |= {f"deliver/{scene}/{file}" for file in ("mesh.ply", "mesh.glb", "scene.html", "scene.json")}
+        expected |= {f"results/{scene}/report/{file}" for file in ("scene.html", "scene.json")}
+    expected |= {"deliver/film/previews/60.glb", "deliver/index.html", "deliver/scenes.csv"}
     assert without_logs(finished.files()) == expected
 
 
 def test_every_rule_leaves_a_log(finished: Checkout) -> None:
     logs = {file for file in finished.files() if file.startswith("results/film/") and file.endswith(".log")}
-    rules = "ingest frames poses region gate gate_decision config train mesh web_mesh deliver preview-60"
+    rules = "ingest frames poses region gate gate_decision config train mesh web_mesh deliver preview-60 report page"
     assert {Path(log).stem for log in logs} == set(rules.split())
 
 
@@ -100,11 +103,11 @@ def test_nothing_changed_nothing_to_be_done(copy: Checkout) -> None:
 def test_a_changed_row_touches_its_scene_and_later_stages_only(copy: Checkout, scenes: list[dict[str, object]]) -> None:
     film, *others = scenes
     copy.configure([{**film, "mesh.resolution": 56}, *others], **SMALL)
-    assert copy.planned() == {"sdfgrid_mesh": 2, "web_mesh": 2, "deliver": 1, "deliver_preview": 1}
+    assert copy.planned() == {"sdfgrid_mesh": 2, "web_mesh": 2, "deliver": 1, "deliver_preview": 1} | PAGES
     copy.configure([{**film, "mesh.web_faces": 2000}, *others], **SMALL)
-    assert copy.planned() == {"web_mesh": 2, "deliver": 1, "deliver_preview": 1}
+    assert copy.planned() == {"web_mesh": 2, "deliver": 1, "deliver_preview": 1} | PAGES
     copy.configure([{**film, "gate.track_length.warn": 2.5}, *others], **SMALL)
-    assert copy.planned() == {"gate": 1, "gate_decision": 1}
+    assert copy.planned() == {"gate": 1, "gate_decision": 1} | PAGES
     copy.configure([{**film, "frames.target": 30}, *others], **SMALL)
     assert set(copy.planned()) == AFTER_REGION | {"frames", "poses", "deliver_preview"}
     assert copy.planned()["frames"] == 1
@@ -134,7 +137,7 @@ def test_a_changed_program_makes_its_stage_stale(copy: Checkout) -> None:
         path.write_text(original + "\n# a comment\n")
         assert copy.planned() == {}, program
         path.write_text(original + "\nCHANGED = True\n")
-        assert set(copy.planned()) == rules | {"deliver", "deliver_preview"}, program
+        assert set(copy.planned()) == rules | {"deliver", "deliver_preview"} | PAGE, program
         path.write_text(original)
     assert copy.planned() == {}
 
