@@ -5,7 +5,7 @@ and the next check tries again.
 """
 
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import replace
 
 from .bucket import Bucket, BucketError, ObjectInfo, SilenceError
@@ -44,11 +44,17 @@ class Watcher:
         stopper: Stopper,
         completion: Completion,
         record_job: Callable[[Task, str | None], None],
+        outputs_of_run: Collection[str] = (),
     ) -> None:
-        """record_job is told the id of a job that is taken over, for Snakemake's records."""
+        """record_job is told the id of a job that is taken over, for Snakemake's records.
+
+        outputs_of_run: ids of what all steps of the run make, also of those that come later.
+        """
         self.client, self.bucket, self.notices, self.limits = client, bucket, notices, limits
         self.followers, self.submitter, self.stopper, self.completion = followers, submitter, stopper, completion
         self.record_job = record_job
+        self.outputs_of_run = frozenset(outputs_of_run)
+        self.idle: dict[str, tuple[str, float]] = {}  # job without a task -> its state, and since when, by monotonic()
         self.interval = PollInterval(limits)
         self.tasks: list[Task] = []
 
@@ -69,6 +75,7 @@ class Watcher:
             results += self.advance_all(
                 [task for task in self.tasks if task.fingerprint and id(task) not in refused], jobs
             )
+            self.free_quota(jobs)
             self.stopper.repeat(jobs)
         for result in results:
             self.tasks.remove(result.task)
@@ -99,6 +106,25 @@ class Watcher:
         task.target = get_target(spec.outputs)
         task.outputs = get_output_fingerprints(spec, checksums)
         task.fingerprint = get_fingerprint(spec.command, spec.image, spec.params, spec.outputs, checksums)
+
+    def free_quota(self, jobs: Iterable[Job]) -> None:
+        """Stop jobs that do not begin to run while tasks wait for the quota that they hold.
+
+        An earlier head started them, for steps of this run whose turn has not come. No task watches them yet, so no
+        limit of a task ends them. The run would wait for ever.
+        """
+        if not any(task.waits_for_quota for task in self.tasks):
+            return
+        now, watched = time.monotonic(), {task.job_id for task in self.tasks}
+        for job in jobs:
+            if not job.live or job.id in watched or self.outputs_of_run.isdisjoint(read_outputs(job)):
+                continue
+            state, since = self.idle.get(job.id, ("", now))
+            self.idle[job.id] = (job.state, since if state == job.state else now)
+            limit = self.limits.get(job.state, 0.0)
+            if limit is not None and now - self.idle[job.id][1] > limit:
+                what = get_reason_to_give_up(job, limit).what
+                self.stopper.stop(job.id, f"it {what}, and other jobs wait for its place in the quota")
 
     # One step for each task ------------------------------------------------------------------------------------------
 
