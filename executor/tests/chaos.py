@@ -1,6 +1,6 @@
 """Is anything lost when platform and bucket have random faults, and heads are ended at random times?
 
-    python executor/tests/chaos.py --seeds 0-299 --jobs 5
+    python executor/tests/chaos.py --seeds 0-299 --jobs 6
 
 Each seed is one run of a small workflow. Its plan is drawn from the seed: faults of the platform, outages of the
 bucket, and several rounds of heads. A head ends by itself or by a signal. The next one may have other groups, a fresh

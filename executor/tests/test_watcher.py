@@ -16,7 +16,7 @@ from snakemake_executor_plugin_ovhai.completion import Completion
 from snakemake_executor_plugin_ovhai.diagnosis import Failure
 from snakemake_executor_plugin_ovhai.identity import VARIABLE, get_output_id, write_outputs
 from snakemake_executor_plugin_ovhai.job import Job
-from snakemake_executor_plugin_ovhai.job_spec import JobSpec, Resources
+from snakemake_executor_plugin_ovhai.job_spec import JobSpec, Member, Resources, SubmissionError
 from snakemake_executor_plugin_ovhai.logs import LogFollower
 from snakemake_executor_plugin_ovhai.notices import Notices
 from snakemake_executor_plugin_ovhai.polling import Limits
@@ -109,6 +109,16 @@ def test_a_failed_jobs_outputs_are_gone_before_snakemake_hears_of_it(tmp_path: P
     memory.show()
     (result,) = memory.watcher.check()
     assert result.failure is not None and memory.shown == {}
+    memory.watcher.close()
+
+
+def test_a_group_whose_rules_cannot_run_alone_runs_as_a_whole(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    memory = Memory("RUNNING")
+    group = replace(SPEC, members=(Member("true", [], (), (OUTPUT,)), Member("true", [], (OUTPUT,), (LATER,))))
+    task = Task(group, None, narrow=lambda numbers: raise_error(SubmissionError("alone it has no image")))
+    assert memory.watcher.check([task]) == []
+    assert [job.id for job in memory.jobs] == ["new"]
     memory.watcher.close()
 
 
@@ -283,5 +293,5 @@ def test_a_job_of_a_later_step_that_never_begins_does_not_hold_the_quota_for_eve
     memory.watcher.close()
 
 
-def raise_error(error: Exception) -> Job:
+def raise_error(error: Exception) -> Any:
     raise error

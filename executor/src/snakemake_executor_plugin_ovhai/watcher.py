@@ -16,7 +16,7 @@ from .diagnosis import RETRIED, Failure, diagnose_image
 from .fingerprint import get_fingerprint, get_target
 from .identity import JobIndex, find_equal_jobs, get_output_fingerprints, get_output_id, read_outputs
 from .job import IMAGE_PROBLEMS, KNOWN, Job
-from .job_spec import SubmissionError
+from .job_spec import JobSpec, SubmissionError
 from .labels import get_checksum_label
 from .logs import LogFollower
 from .notices import Notices
@@ -229,24 +229,36 @@ class Watcher:
         """Of a group that needs a job, leave out the members that have been done alone. A result if all have been."""
         if task.narrow is None or task.forced:
             return None
-        needed: list[int] = []
+        name = task.name
+        try:
+            done, needed = self.sort_members(task.narrow, task, index)
+            if done:
+                task.leave_out(done, needed)
+        except SubmissionError:  # what a job can do as a whole, it may be unable to do in parts
+            done, needed = [], [0]
+        task.narrow = None  # one look is enough
+        if done:
+            names = ", ".join(member.name for member in done)
+            self.notices.info(
+                f"{name}: {names} done already. {'A job does the rest.' if needed else 'No job is needed.'}"
+            )
+        return None if needed else Result(task)
+
+    def sort_members(
+        self, narrow: Callable[[Collection[int]], JobSpec], task: Task, index: JobIndex
+    ) -> tuple[list[Task], list[int]]:
+        """The members of a group that have been done, and the numbers of the others."""
         done: list[Task] = []
+        needed: list[int] = []
         remade: set[StoredFile] = set()
         for number in range(len(task.spec.get_members())):
-            member = Task(task.narrow([number]), task.handle, unfinished=list(task.unfinished), orphaned=True)
+            member = Task(narrow([number]), task.handle, unfinished=list(task.unfinished), orphaned=True)
             if remade.isdisjoint(member.spec.inputs) and self.is_done(member, index):
                 done.append(member)
             else:
                 needed.append(number)
                 remade |= set(member.spec.outputs)
-        if done:
-            names = ", ".join(member.name for member in done)
-            self.notices.info(
-                f"{task.name}: {names} done already. {'A job does the rest.' if needed else 'No job is needed.'}"
-            )
-            task.leave_out(done, needed)
-        task.narrow = None  # one look is enough
-        return None if needed else Result(task)
+        return done, needed
 
     def is_done(self, task: Task, index: JobIndex) -> bool:
         """Whether the result of a task is there: an earlier job's, or one that the records know."""
