@@ -48,7 +48,8 @@ class Looks:
     def calls(self, *command: str) -> list[dict[str, object]]:
         if command == ("job", "stop"):
             return [{"time": moment, "argv": ["job", "stop", "b"]} for moment in self.orders]
-        return [{"time": moment, "caller": head} for moment, head in self.looks]
+        before_the_run: list[tuple[float, int]] = [(0.5, 7), (1.5, 8)]
+        return [{"time": moment, "caller": head} for moment, head in before_the_run + self.looks]
 
     def firings(self) -> list[dict[str, object]]:
         return [{"time": moment, "when": "job list", "action": "fail"} for moment in self.failed]

@@ -34,7 +34,7 @@ from snakemake_executor_plugin_ovhai import flags
 from snakemake_executor_plugin_ovhai.bucket import Bucket, BucketError, ObjectInfo
 from snakemake_executor_plugin_ovhai.flags import Verifier, get_ensured
 from snakemake_executor_plugin_ovhai.job_spec import EnsuredFile, SubmissionError
-from snakemake_executor_plugin_ovhai.updates import keep_updated_outputs
+from snakemake_executor_plugin_ovhai.updates import keep_good_outputs
 from snakemake_executor_plugin_ovhai.volumes import StoredFile
 from snakemake_process import run_snakemake
 
@@ -478,9 +478,9 @@ def test_a_snakemake_that_removes_outputs_in_another_way_is_told_of() -> None:
         async def postprocess(self) -> None: ...
 
     before = Other.cleanup
-    assert "cleanup() has no" in keep_updated_outputs(Other)
+    assert "cleanup() has no" in keep_good_outputs(Other)
     assert Other.cleanup is before
-    assert keep_updated_outputs(Job) == "" and keep_updated_outputs(Job) == ""
+    assert keep_good_outputs(Job) == "" and keep_good_outputs(Job) == ""
 
 
 # ensure() ------------------------------------------------------------------------------------------------------------

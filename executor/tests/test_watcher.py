@@ -1,5 +1,6 @@
 """watcher.Watcher with a platform and a bucket that answer from memory."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,12 +10,13 @@ from typing import Any
 
 import pytest
 
-from snakemake_executor_plugin_ovhai import Executor
-from snakemake_executor_plugin_ovhai.client import OvhaiError, RefusedError
+from snakemake_executor_plugin_ovhai import Executor, watcher
+from snakemake_executor_plugin_ovhai.client import OvhaiError, QuotaError, RefusedError
 from snakemake_executor_plugin_ovhai.completion import Completion
 from snakemake_executor_plugin_ovhai.diagnosis import Failure
+from snakemake_executor_plugin_ovhai.identity import VARIABLE, get_output_id, write_outputs
 from snakemake_executor_plugin_ovhai.job import Job
-from snakemake_executor_plugin_ovhai.job_spec import JobSpec, Resources
+from snakemake_executor_plugin_ovhai.job_spec import JobSpec, Member, Resources, SubmissionError
 from snakemake_executor_plugin_ovhai.logs import LogFollower
 from snakemake_executor_plugin_ovhai.notices import Notices
 from snakemake_executor_plugin_ovhai.polling import Limits
@@ -26,6 +28,7 @@ from snakemake_executor_plugin_ovhai.volumes import StoredFile
 from snakemake_executor_plugin_ovhai.watcher import Watcher
 
 OUTPUT = StoredFile("b", "work/a/out.txt", "a/out.txt")
+LATER = StoredFile("b", "work/a/later.txt", "a/later.txt")  # of a step of the run whose turn has not come
 
 
 RESOURCES = Resources(0, 1, "", 10)
@@ -66,6 +69,7 @@ class Memory:
             Stopper(client, notices, 0),
             Completion(bucket, notices, followers, [], Rescuer(client, notices)),
             lambda *_: None,
+            [get_output_id(LATER)],
         )
 
     def push(self, job_id: str) -> None:
@@ -105,6 +109,16 @@ def test_a_failed_jobs_outputs_are_gone_before_snakemake_hears_of_it(tmp_path: P
     memory.show()
     (result,) = memory.watcher.check()
     assert result.failure is not None and memory.shown == {}
+    memory.watcher.close()
+
+
+def test_a_group_whose_rules_cannot_run_alone_runs_as_a_whole(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    memory = Memory("RUNNING")
+    group = replace(SPEC, members=(Member("true", [], (), (OUTPUT,)), Member("true", [], (OUTPUT,), (LATER,))))
+    task = Task(group, None, narrow=lambda numbers: raise_error(SubmissionError("alone it has no image")))
+    assert memory.watcher.check([task]) == []
+    assert [job.id for job in memory.jobs] == ["new"]
     memory.watcher.close()
 
 
@@ -248,3 +262,36 @@ def test_an_image_is_pulled_again_after_a_while() -> None:
         Executor.note_wait(executor, job, Failure("x", retry="free", wait=120))
         waits.append(executor.waits[job])
     assert waits == [120, 240, 480]
+
+
+@pytest.mark.parametrize(
+    ("state", "file", "full", "stopped"),
+    [
+        ("QUEUED", LATER, True, True),
+        ("PENDING", LATER, True, True),
+        ("QUEUED", LATER, False, False),
+        ("RUNNING", LATER, True, False),
+        ("QUEUED", StoredFile("b", "elsewhere/out.txt", "out.txt"), True, False),
+    ],
+)
+def test_a_job_of_a_later_step_that_never_begins_does_not_hold_the_quota_for_ever(
+    tmp_path: Path, monkeypatch: Any, state: str, file: StoredFile, full: bool, stopped: bool
+) -> None:
+    """Seed 240 of `make chaos`: an earlier head had started it, and no task watched it."""
+    monkeypatch.chdir(tmp_path)
+    memory = Memory("RUNNING")
+    old = Job("old", state, datetime.now(UTC), variables={VARIABLE: write_outputs({get_output_id(file): "f" * 40})})
+    memory.jobs.append(old)
+    if full:
+        monkeypatch.setattr(memory.watcher.client, "submit", lambda arguments: raise_error(QuotaError("402")))
+    memory.watcher.check([Task(SPEC, None)])
+    assert memory.asked == []
+    moment = time.monotonic() + 61
+    monkeypatch.setattr(watcher.time, "monotonic", lambda: moment)
+    memory.watcher.check()
+    assert memory.asked == (["stop old"] if stopped else [])
+    memory.watcher.close()
+
+
+def raise_error(error: Exception) -> Any:
+    raise error

@@ -59,6 +59,7 @@ from .diagnosis import Failure
 from .errors import WorkflowError
 from .first_words import FOUND
 from .flavors import check_resources
+from .identity import get_output_ids
 from .job_spec import JobSpec, SubmissionError
 from .labels import get_workflow_label
 from .leaving import Leaving, end_local_commands, take_over_sigterm
@@ -69,6 +70,7 @@ from .place import PlaceError, split_storage_prefix
 from .polling import Limits
 from .preflight import (
     check_earlier_jobs,
+    get_remote_outputs,
     load_flavors,
     load_quota,
     refuse_impossible_jobs,
@@ -201,6 +203,7 @@ class Executor(RemoteExecutor):
             Stopper(client, notices, limits.min_interval),
             Completion(bucket, notices, followers, signatures, Rescuer(client, notices), self.provenance),
             record_job,
+            get_output_ids(file for step in self.dag.needrun_jobs() for file in get_remote_outputs(step)),
         )
 
     # The scheduler's thread calls these -----------------------------------------------------------------------------

@@ -125,26 +125,29 @@ class Completion:
 
     def is_result(self, task: Task, job: Job, rivals: Sequence[Job], file: StoredFile, info: ObjectInfo) -> bool:
         """Whether an output is what an earlier job made, although its head may not have seen the end of it."""
-        if self.provenance:
-            known = self.provenance.is_made_by(file.uri, info.version, job.id, *get_works(task, file))
-            if known is not None:
-                return known
-            if self.provenance.has_other_version(file.uri, info.version, job.id):
-                return False
+        recorded = self.is_recorded(job, file, info, *get_works(task, file))
+        if recorded is not None:
+            return recorded
         # Jobs that share other files only, such as a group with other members, have not written this one.
         writers = [
             rival for rival in rivals if get_output_id(file) in (read_outputs(rival) or {get_output_id(file): ""})
         ]
         return find_failed_writer(info.modified, writers) is None
 
+    def is_recorded(self, job: Job, file: StoredFile, info: ObjectInfo, *works: str) -> bool | None:
+        """Whether the records say that this job, or a job of these works, made an object. None if they do not tell."""
+        if self.provenance is None:
+            return None
+        made = self.provenance.is_made_by(file.uri, info.version, job.id, *works)
+        if made is None and self.provenance.has_other_version(file.uri, info.version, job.id):
+            return False
+        return made
+
     def has_written(self, job: Job, file: StoredFile, info: ObjectInfo, writers: Sequence[Job]) -> bool:
         """Whether an object is the one that a successful job wrote. writers: all jobs that write this file."""
-        if self.provenance:
-            known = self.provenance.is_made_by(file.uri, info.version, job.id)
-            if known is not None:
-                return known
-            if self.provenance.has_other_version(file.uri, info.version, job.id):
-                return False
+        recorded = self.is_recorded(job, file, info)
+        if recorded is not None:
+            return recorded
         others = [other for other in writers if other.id != job.id]
         if not all(other.ended for other in others) or any(may_have_written(info.modified, other) for other in others):
             return False

@@ -89,13 +89,14 @@ class Task:
         self.job_id, self.submission, self.given_up, self.state = job.id, None, None, ""
 
     def leave_out(self, done: list["Task"], needed: Collection[int]) -> None:
-        """done: members of a group that need no job. needed: numbers of the others."""
+        """done: members of a group that need no job. needed: numbers of the others. SubmissionError if they cannot run
+        without the rest."""
         assert self.narrow
-        self.done = done
         if needed:
             spec = self.narrow(needed)
             protected = tuple(file for file in spec.protected if file in self.spec.protected)
             self.spec, self.fingerprint = replace(spec, protected=protected), ""
+        self.done = done
 
     def forget_earlier_jobs(self) -> None:
         self.job_id, self.unfinished, self.orphaned = None, [], False

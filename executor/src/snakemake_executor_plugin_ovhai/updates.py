@@ -32,14 +32,14 @@ def attach() -> None:
     from snakemake.jobs import Job
     from snakemake.logging import logger
 
-    if problem := keep_updated_outputs(Job):
+    if problem := keep_good_outputs(Job):
         logger.warning(LOST.format(problem))
 
 
-def keep_updated_outputs(job_class: Any) -> str:
+def keep_good_outputs(job_class: Any) -> str:
     """Returns why that cannot be done with this class. Empty if it is done."""
     clean_up: Callable[[Any, Iterable[Any]], Awaitable[None]] | None = getattr(job_class, "cleanup", None)
-    if getattr(clean_up, "keeps_updated_outputs", False):
+    if getattr(clean_up, "keeps_good_outputs", False):
         return ""
     for name, words in NEEDED.items():
         method = getattr(job_class, name, None)
@@ -55,6 +55,6 @@ def keep_updated_outputs(job_class: Any) -> str:
             await file.remove(only_local=True)
         await clean_up(job, {*skip_outputs, *kept})
 
-    clean_up_others.keeps_updated_outputs = True  # type: ignore[attr-defined]
+    clean_up_others.keeps_good_outputs = True  # type: ignore[attr-defined]
     job_class.cleanup = clean_up_others
     return ""

@@ -5,7 +5,7 @@ and the next check tries again.
 """
 
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import replace
 
 from .bucket import Bucket, BucketError, ObjectInfo, SilenceError
@@ -16,7 +16,7 @@ from .diagnosis import RETRIED, Failure, diagnose_image
 from .fingerprint import get_fingerprint, get_target
 from .identity import JobIndex, find_equal_jobs, get_output_fingerprints, get_output_id, read_outputs
 from .job import IMAGE_PROBLEMS, KNOWN, Job
-from .job_spec import SubmissionError
+from .job_spec import JobSpec, SubmissionError
 from .labels import get_checksum_label
 from .logs import LogFollower
 from .notices import Notices
@@ -44,11 +44,17 @@ class Watcher:
         stopper: Stopper,
         completion: Completion,
         record_job: Callable[[Task, str | None], None],
+        outputs_of_run: Collection[str] = (),
     ) -> None:
-        """record_job is told the id of a job that is taken over, for Snakemake's records."""
+        """record_job is told the id of a job that is taken over, for Snakemake's records.
+
+        outputs_of_run: ids of what all steps of the run make, also of those that come later.
+        """
         self.client, self.bucket, self.notices, self.limits = client, bucket, notices, limits
         self.followers, self.submitter, self.stopper, self.completion = followers, submitter, stopper, completion
         self.record_job = record_job
+        self.outputs_of_run = frozenset(outputs_of_run)
+        self.idle: dict[str, tuple[str, float]] = {}  # job without a task -> its state, and since when, by monotonic()
         self.interval = PollInterval(limits)
         self.tasks: list[Task] = []
 
@@ -69,6 +75,7 @@ class Watcher:
             results += self.advance_all(
                 [task for task in self.tasks if task.fingerprint and id(task) not in refused], jobs
             )
+            self.free_quota(jobs)
             self.stopper.repeat(jobs)
         for result in results:
             self.tasks.remove(result.task)
@@ -99,6 +106,25 @@ class Watcher:
         task.target = get_target(spec.outputs)
         task.outputs = get_output_fingerprints(spec, checksums)
         task.fingerprint = get_fingerprint(spec.command, spec.image, spec.params, spec.outputs, checksums)
+
+    def free_quota(self, jobs: Iterable[Job]) -> None:
+        """Stop jobs that do not begin to run while tasks wait for the quota that they hold.
+
+        An earlier head started them, for steps of this run whose turn has not come. No task watches them yet, so no
+        limit of a task ends them. The run would wait for ever.
+        """
+        if not any(task.waits_for_quota for task in self.tasks):
+            return
+        now, watched = time.monotonic(), {task.job_id for task in self.tasks}
+        for job in jobs:
+            if not job.live or job.id in watched or self.outputs_of_run.isdisjoint(read_outputs(job)):
+                continue
+            state, since = self.idle.get(job.id, ("", now))
+            self.idle[job.id] = (job.state, since if state == job.state else now)
+            limit = self.limits.get(job.state, 0.0)
+            if limit is not None and now - self.idle[job.id][1] > limit:
+                what = get_reason_to_give_up(job, limit).what
+                self.stopper.stop(job.id, f"it {what}, and other jobs wait for its place in the quota")
 
     # One step for each task ------------------------------------------------------------------------------------------
 
@@ -203,24 +229,36 @@ class Watcher:
         """Of a group that needs a job, leave out the members that have been done alone. A result if all have been."""
         if task.narrow is None or task.forced:
             return None
-        needed: list[int] = []
+        name = task.name
+        try:
+            done, needed = self.sort_members(task.narrow, task, index)
+            if done:
+                task.leave_out(done, needed)
+        except SubmissionError:  # what a job can do as a whole, it may be unable to do in parts
+            done, needed = [], [0]
+        task.narrow = None  # one look is enough
+        if done:
+            names = ", ".join(member.name for member in done)
+            self.notices.info(
+                f"{name}: {names} done already. {'A job does the rest.' if needed else 'No job is needed.'}"
+            )
+        return None if needed else Result(task)
+
+    def sort_members(
+        self, narrow: Callable[[Collection[int]], JobSpec], task: Task, index: JobIndex
+    ) -> tuple[list[Task], list[int]]:
+        """The members of a group that have been done, and the numbers of the others."""
         done: list[Task] = []
+        needed: list[int] = []
         remade: set[StoredFile] = set()
         for number in range(len(task.spec.get_members())):
-            member = Task(task.narrow([number]), task.handle, unfinished=list(task.unfinished), orphaned=True)
+            member = Task(narrow([number]), task.handle, unfinished=list(task.unfinished), orphaned=True)
             if remade.isdisjoint(member.spec.inputs) and self.is_done(member, index):
                 done.append(member)
             else:
                 needed.append(number)
                 remade |= set(member.spec.outputs)
-        if done:
-            names = ", ".join(member.name for member in done)
-            self.notices.info(
-                f"{task.name}: {names} done already. {'A job does the rest.' if needed else 'No job is needed.'}"
-            )
-            task.leave_out(done, needed)
-        task.narrow = None  # one look is enough
-        return None if needed else Result(task)
+        return done, needed
 
     def is_done(self, task: Task, index: JobIndex) -> bool:
         """Whether the result of a task is there: an earlier job's, or one that the records know."""
