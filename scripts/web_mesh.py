@@ -1,4 +1,5 @@
-"""Make a small mesh for web pages: mesh.ply with fewer faces as binary glTF (GLB), vertex colours and normals included.
+"""Make a small mesh for web pages: mesh.ply with fewer faces as binary glTF (GLB), with normals, and with its colours at
+the vertices or as a picture that is made from the photographs.
 
 The vertices keep the axes and the unit of transforms.json's world, where z is up. In glTF y is, so that the file tells
 viewers to turn the mesh by a rotation of its node.
@@ -9,19 +10,28 @@ from pathlib import Path
 
 from videomesh.errors import run
 from videomesh.files import outputs
-from videomesh.meshing.web import glb, mean_colours, read_mesh, simplify, vertex_normals
+from videomesh.meshing import texture, web
+from videomesh.scene import read_scene
 
 
 def main() -> None:
     args = parse_arguments()
-    vertices, faces, colours = read_mesh(args.mesh)
-    fewer_vertices, fewer_faces = simplify(vertices, faces, args.faces)
-    fewer_colours = mean_colours(vertices, colours, fewer_vertices)
-    normals = vertex_normals(fewer_vertices, fewer_faces)
+    vertices, faces, colours = web.read_mesh(args.mesh)
+    count = len(faces)
+    fewer_vertices, faces = web.simplify(vertices, faces, args.faces)
+    colours = web.mean_colours(vertices, colours, fewer_vertices)
+    normals = web.vertex_normals(fewer_vertices, faces)
+    words = "colours at its vertices"
+    if args.texture_size:
+        photographs = texture.Photographs(read_scene(args.transforms), args.images, args.masks)
+        atlas, picture = texture.make(fewer_vertices, faces, normals, colours, photographs, args.texture_size)
+        content = texture.glb(fewer_vertices, normals, atlas, picture)
+        words = f"a picture of {atlas.size[0]} x {atlas.size[1]} px"
+    else:
+        content = web.glb(fewer_vertices, faces, normals, colours)
     with outputs(args.output) as (part,):
-        part.write_bytes(glb(fewer_vertices, fewer_faces, normals, fewer_colours))
-        size = part.stat().st_size
-    print(f"web mesh: {len(fewer_faces):,} of {len(faces):,} faces, {size / 1e6:.1f} MB")
+        part.write_bytes(content)
+    print(f"web mesh: {len(faces):,} of {count:,} faces, {words}, {len(content) / 1e6:.1f} MB")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -29,7 +39,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--mesh", type=Path, required=True, help="mesh.ply of the mesh stage")
     parser.add_argument("--faces", type=int, required=True, help="faces at most")
     parser.add_argument("--output", type=Path, required=True, help="mesh.glb to write")
-    return parser.parse_args()
+    add = parser.add_argument_group("the picture").add_argument
+    add("--texture-size", type=int, default=0, help="longest side in px at most; 0 keeps colours at vertices (default)")
+    add("--transforms", type=Path, help="transforms.json of the region stage")
+    add("--images", type=Path, help="images.tar of the poses stage: the undistorted frames")
+    add("--masks", type=Path, help="masks.tar of the poses stage: where the subject is")
+    args = parser.parse_args()
+    if args.texture_size and not (args.transforms and args.images and args.masks):
+        parser.error("--texture-size needs --transforms, --images and --masks")
+    return args
 
 
 if __name__ == "__main__":

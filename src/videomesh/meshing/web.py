@@ -1,7 +1,5 @@
 """A small mesh for web pages: fewer faces, as binary glTF (GLB), with vertex colours and normals."""
 
-import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +9,11 @@ import trimesh
 from scipy.spatial import cKDTree
 
 from videomesh.errors import UserError
+from videomesh.meshing import gltf
 
 # The library's error thresholds are absolute, 1e-9 x (step + 3)^7. On a mesh of size 1 or less its first steps pass
 # whatever they meet (50,000 faces of the demo: largest error 0.017, 0.013 at size 10); at 1000 it may stop early.
 SIMPLIFIED_SIZE = 10.0
-Y_UP = [-(0.5**0.5), 0.0, 0.0, 0.5**0.5]  # a quarter turn about x, as a quaternion (x, y, z, w): z becomes y
-FLOAT, UINT16, UINT32 = 5126, 5123, 5125  # glTF component types
-VERTICES, INDICES = 34962, 34963  # glTF buffer targets
 
 
 def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -69,52 +65,21 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def glb(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, colours: np.ndarray) -> bytes:
-    """A binary glTF 2.0 file.
+    """A binary glTF file with colours (V, 3) in 0..1 at its vertices.
 
-    The world's axes stay in the file, where z is up, and a rotation of the node turns z to glTF's y. glTF's unit is the
-    metre; where the world's unit has no known length, that is a metre by name alone.
-
-    Colours are the photographs', with their light and shadow: an unlit material shows them as they are. glTF's vertex
-    colours are linear, and 8 bits of those would show steps in the dark, so they get 16.
+    glTF's vertex colours are linear, and 8 bits of those would show steps in the dark, so they get 16.
     """
-    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)  # sRGB, IEC 61966-2-1
     rgba = np.full((len(vertices), 4), 65535, "<u2")
-    rgba[:, :3] = np.round(linear.clip(0, 1) * 65535)
-    position = vertices.astype("<f4")
-    arrays = [position, normals.astype("<f4"), rgba, faces.astype("<u4").ravel()]
-    kinds = [(FLOAT, "VEC3"), (FLOAT, "VEC3"), (UINT16, "VEC4"), (UINT32, "SCALAR")]
-    accessors: list[dict[str, Any]] = []
-    views = []
-    offset = 0
-    for number, (array, (component, kind)) in enumerate(zip(arrays, kinds, strict=True)):
-        accessors.append({"bufferView": number, "componentType": component, "type": kind, "count": len(array)})
-        target = INDICES if kind == "SCALAR" else VERTICES
-        views.append({"buffer": 0, "byteOffset": offset, "byteLength": array.nbytes, "target": target})
-        offset += array.nbytes
-    accessors[0].update(min=position.min(0).tolist(), max=position.max(0).tolist())
-    accessors[2]["normalized"] = True
-    document = {
-        "asset": {"version": "2.0", "generator": "videos-to-meshes"},
-        "extensionsUsed": ["KHR_materials_unlit"],
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0, "rotation": Y_UP}],
-        "meshes": [
-            {"primitives": [{"attributes": {"POSITION": 0, "NORMAL": 1, "COLOR_0": 2}, "indices": 3, "material": 0}]}
-        ],
-        "materials": [
-            {
-                "pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 1},
-                "doubleSided": True,
-                "extensions": {"KHR_materials_unlit": {}},
-            }
-        ],
-        "accessors": accessors,
-        "bufferViews": views,
-        "buffers": [{"byteLength": offset}],
-    }
-    text = json.dumps(document, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 4)
-    data = b"".join(array.tobytes() for array in arrays)  # every array's size is a multiple of 4
-    chunks = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(data), b"BIN\0") + data
-    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+    rgba[:, :3] = np.round(to_linear(colours) * 65535)
+    attributes = {"POSITION": vertices.astype("<f4"), "NORMAL": normals.astype("<f4"), "COLOR_0": rgba}
+    return gltf.write(attributes, faces)
+
+
+# The transfer function of sRGB, IEC 61966-2-1.
+def to_srgb(linear: np.ndarray) -> np.ndarray:
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
+
+
+def to_linear(colours: np.ndarray) -> np.ndarray:
+    colours = colours.clip(0, 1)
+    return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)

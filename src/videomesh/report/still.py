@@ -1,14 +1,13 @@
-"""A picture of a mesh without display or GPU: each triangle is drawn into a depth buffer, with NumPy alone."""
+"""A picture of a mesh without display or GPU."""
 
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from videomesh.meshing.raster import Pinhole, draw_mesh, interpolate, sample
 from videomesh.report.models import Model
 
-SAMPLES = 2_000_000  # pixels of triangles' boxes that are tried at once; each needs about 100 bytes
-NEAREST = 1e-3  # of the farthest depth; what is nearer is behind the camera or on it
 OVERSAMPLING = 2  # pixels along both axes for one of the still, against ragged edges
 ELEVATION = 25.0  # degrees, if no camera says from where the subject is looked at
 TURN = 35.0  # degrees from where the first frame was taken: two sides show more than one
@@ -16,77 +15,25 @@ FIELD = 35.0  # degrees
 AMBIENT = 0.65  # of the colour; the rest depends on how a face is turned
 
 
-class Pinhole(NamedTuple):
-    """A camera with OpenCV's axes: x right, y down, z forward."""
-
-    cam_from_world: np.ndarray  # (4, 4)
-    focal: tuple[float, float]  # px
-    principal: tuple[float, float]  # px, centre of the first pixel at 0.5
-    size: tuple[int, int]  # width, height
-
-
 class Drawing(NamedTuple):
     colours: np.ndarray  # (height, width, 3) in 0..1, black where there is no mesh
     covered: np.ndarray  # (height, width) bool
 
 
-def draw(model: Model, camera: Pinhole, colours: np.ndarray | None = None) -> Drawing:
-    """The mesh in its colours (V, 3) as they are, without light. What reaches behind the camera is left out."""
-    width, height = camera.size
-    points = model.vertices @ camera.cam_from_world[:3, :3].T + camera.cam_from_world[:3, 3]
-    depth = points[:, 2]
-    front = depth > NEAREST * max(float(depth.max(initial=0.0)), 1e-12)
-    scale = np.where(front, 1 / np.where(front, depth, 1), 0)
-    screen = points[:, :2] * scale[:, None] * camera.focal + camera.principal
-    faces = model.faces[front[model.faces].all(1)]
-    corners = screen[faces]  # (f, 3, 2)
-    # Pixels whose centres, at 0.5, lie in the box round a face: none for most of those that are smaller than a pixel.
-    low = np.clip(np.ceil(corners.min(1) - 0.5), 0, [width, height]).astype(np.int64)
-    high = np.clip(np.floor(corners.max(1) - 0.5) + 1, 0, [width, height]).astype(np.int64)
-    extent = np.maximum(high - low, 0)
-    count = extent.prod(1)
-    shown = np.flatnonzero(count)
-    buffer = np.zeros(height * width)  # 1 / depth
-    found = np.zeros((height * width, 3), np.float32)
-    values = model.colours if colours is None else colours
-    for chunk in split(shown, count[shown]):
-        pixel, nearness, face, weights = scan(chunk, corners, scale[faces], low, extent, count, width)
-        np.maximum.at(buffer, pixel, nearness)
-        won = nearness >= buffer[pixel]
-        found[pixel[won]] = (weights[won][:, :, None] * values[faces[face[won]]]).sum(1)
-    return Drawing(found.reshape(height, width, 3), (buffer > 0).reshape(height, width))
-
-
-def split(rows: np.ndarray, count: np.ndarray) -> list[np.ndarray]:
-    """Rows in groups whose counts add up to about SAMPLES; a larger one stands alone."""
-    group = np.cumsum(count) // SAMPLES
-    return np.split(rows, np.flatnonzero(np.diff(group)) + 1) if len(rows) else []
-
-
-def scan(
-    chunk: np.ndarray, corners: np.ndarray, scale: np.ndarray, low: np.ndarray, extent: np.ndarray, count: np.ndarray,
-    width: int,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Pixels inside of the faces of a chunk: number, 1 / depth, face, weights (n, 3) of its corners."""
-    face = np.repeat(chunk, count[chunk])
-    begin = np.repeat(np.cumsum(count[chunk]) - count[chunk], count[chunk])
-    place = np.arange(len(face)) - begin
-    x = low[face, 0] + place % extent[face, 0]
-    y = low[face, 1] + place // extent[face, 0]
-    a, b, c = corners[face].transpose(1, 0, 2)
-    area = cross(b - a, c - a)
-    point = np.stack([x + 0.5, y + 0.5], 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        weights = np.stack([cross(b - point, c - point), cross(c - point, a - point)], 1) / area[:, None]
-    weights = np.column_stack([weights, 1 - weights.sum(1)])
-    inside = (weights >= -1e-9).all(1)  # false for a face without an area, whose weights are no numbers
-    weights, face = weights[inside], face[inside]
-    nearness = (weights * scale[face]).sum(1)  # 1 / depth is linear on the screen
-    return y[inside] * width + x[inside], nearness, face, weights
-
-
-def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+def draw(model: Model, camera: Pinhole, light: np.ndarray | None = None) -> Drawing:
+    """The mesh in its colours as they are, or times the light (V,) at its vertices."""
+    raster = draw_mesh(model.vertices, model.faces, camera)
+    covered = raster.face >= 0
+    if model.texture is None:
+        found = interpolate(raster, model.colours, model.faces)
+    else:
+        picture = model.texture.read()
+        found = sample(picture, *(interpolate(raster, model.texture.uv, model.faces) * picture.shape[1::-1]).T)
+    if light is not None:
+        found = found * interpolate(raster, light[:, None], model.faces)
+    colours = np.zeros((*covered.shape, 3), np.float32)
+    colours[covered] = found
+    return Drawing(colours, covered)
 
 
 # --- the still --------------------------------------------------------------------------------------------------------
@@ -125,7 +72,7 @@ def choose_view(model: Model, cameras: np.ndarray | None, size: tuple[int, int])
 
 
 def shade(model: Model, camera: Pinhole) -> np.ndarray:
-    """(V, 3): the colours with some light from the camera, so that the shape shows on a subject of one colour."""
+    """(V,): some light from the camera, so that the shape shows on a subject of one colour."""
     normals = model.normals @ camera.cam_from_world[:3, :3].T
     light = np.abs(normals @ [-0.3, -0.45, -0.84])
-    return np.asarray(model.colours * (AMBIENT + (1 - AMBIENT) * light[:, None]) * 1.08)
+    return np.asarray((AMBIENT + (1 - AMBIENT) * light) * 1.08)
