@@ -235,6 +235,26 @@ def get_crop_arguments(wildcards):
     return arguments
 
 
+def get_texture_size(wildcards):
+    """Longest side of the picture in mesh.glb: 0 for a preview, which is there to be early."""
+    settings = SCENES[wildcards.scene]
+    return settings["mesh"]["texture_size"] if int(wildcards.iteration) == settings["train"]["iterations"] else 0
+
+
+def get_for_texture(file):
+    """An input function: a file that the picture is made from; none without a picture."""
+
+    def get_path(wildcards):
+        return f"results/{wildcards.scene}/{file}" if get_texture_size(wildcards) else []
+
+    return get_path
+
+
+def get_texture_arguments(wildcards, input):
+    names = ("transforms", "images", "masks")
+    return [word for name in names if input[name] for word in (f"--{name}", input[name])]
+
+
 def get_gate_thresholds(wildcards):
     gate = SCENES[wildcards.scene]["gate"]
     return json.dumps({name: limits for name, limits in gate.items() if name != "mode"})
@@ -376,7 +396,12 @@ def get_verdicts():
 
 
 def get_meshes():
-    return [f"deliver/{scene}/{file}" for scene in SCENES for file in ("mesh.ply", "mesh.glb")]
+    files = {scene: ["mesh.ply", "mesh.glb", *get_formats(scene)] for scene in SCENES}
+    return [f"deliver/{scene}/{file}" for scene in SCENES for file in files[scene]]
+
+
+def get_formats(scene):
+    return [f"mesh.{suffix}" for suffix in SCENES[scene]["deliver"]["formats"]]
 
 
 def get_pages():

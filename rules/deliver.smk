@@ -22,6 +22,50 @@ rule deliver:
         " > {log:q} 2>&1"
 
 
+rule deliver_obj:
+    input:
+        web_mesh=get_final_mesh("mesh.glb"),
+    output:
+        mesh=local("deliver/{scene}/mesh.obj"),
+        materials=local("deliver/{scene}/mesh.mtl"),
+        picture=local("deliver/{scene}/mesh.jpg"),
+    log:
+        "results/{scene}/deliver/obj.log",
+    localrule: True
+    conda:
+        "../envs/web.yaml"
+    params:
+        code=get_code("scripts/deliver_obj.py"),
+    shell:
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/deliver_obj.py"'
+        " --mesh {input.web_mesh:q}"
+        " --output {output.mesh:q}"
+        " --materials {output.materials:q}"
+        " --picture {output.picture:q}"
+        " > {log:q} 2>&1"
+
+
+rule deliver_stl:
+    input:
+        mesh=get_final_mesh("mesh.ply"),
+        summary=get_final_mesh("mesh.json"),
+    output:
+        mesh=local("deliver/{scene}/mesh.stl"),
+    log:
+        "results/{scene}/deliver/stl.log",
+    localrule: True
+    conda:
+        "../envs/web.yaml"
+    params:
+        code=get_code("scripts/deliver_stl.py"),
+    shell:
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/deliver_stl.py"'
+        " --mesh {input.mesh:q}"
+        " --summary {input.summary:q}"
+        " --output {output.mesh:q}"
+        " > {log:q} 2>&1"
+
+
 rule deliver_preview:
     input:
         web_mesh="results/{scene}/mesh/{iteration}/mesh.glb",

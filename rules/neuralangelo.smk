@@ -135,6 +135,7 @@ rule neuralangelo_mesh:
         resolution=get_setting("mesh.resolution"),
         crop=get_crop_arguments,
         min_component=get_setting("mesh.min_component"),
+        unseen=get_setting("mesh.unseen"),
         code=get_code("src/neuralangelo_engine/__main__.py", "src/neuralangelo_engine/extract.py", *STANDINS),
     shell:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m neuralangelo_engine extract'
@@ -149,6 +150,7 @@ rule neuralangelo_mesh:
         " --region {input.region:q}"
         " {params.crop:q}"
         " --min-component {params.min_component}"
+        " --unseen {params.unseen}"
         " --threads {threads}"
         " --mesh {output.mesh:q}"
         " --summary {output.summary:q}"

@@ -90,6 +90,7 @@ rule sdfgrid_mesh:
         resolution=get_setting("mesh.resolution"),
         crop=get_crop_arguments,
         min_component=get_setting("mesh.min_component"),
+        unseen=get_setting("mesh.unseen"),
         code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/extract.py"),
     shell:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m sdfgrid extract'
@@ -101,6 +102,7 @@ rule sdfgrid_mesh:
         " --region {input.region:q}"
         " {params.crop:q}"
         " --min-component {params.min_component}"
+        " --unseen {params.unseen}"
         " --threads {threads}"
         " --mesh {output.mesh:q}"
         " --summary {output.summary:q}"

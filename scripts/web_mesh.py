@@ -1,5 +1,5 @@
-"""Make a small mesh for web pages: mesh.ply with fewer faces as binary glTF (GLB), with normals, and with its colours at
-the vertices or as a picture that is made from the photographs.
+"""Make a small mesh for web pages: mesh.ply with fewer faces as binary glTF (GLB), with normals. Its colours are at its
+vertices, or in a picture that is made from the photographs.
 
 The vertices keep the axes and the unit of transforms.json's world, where z is up. In glTF y is, so that the file tells
 viewers to turn the mesh by a rotation of its node.

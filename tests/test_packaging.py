@@ -28,7 +28,7 @@ SNAKEMAKE_ONLY = {
     "jsonschema",
     "pygments",
 }  # table, settings, report
-NO_IMPORT = {"python"}  # runs the programs
+NO_IMPORT = {"python", "pip"}  # run the programs, and install what conda lacks
 NO_ENVIRONMENT = {"neuralangelo_train", "neuralangelo_mesh"}  # need upstream's packages: its image has them
 
 
@@ -37,7 +37,13 @@ def names(requirements: list[str]) -> set[str]:
 
 
 def read_environment(name: str) -> set[str]:
-    return names(yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text())["dependencies"]) - NO_IMPORT
+    conda, pip = [], []
+    for requirement in yaml.safe_load((ROOT / "envs" / f"{name}.yaml").read_text())["dependencies"]:
+        if isinstance(requirement, dict):
+            pip += requirement["pip"]
+        else:
+            conda.append(requirement)
+    return names(conda + pip) - NO_IMPORT
 
 
 def read_rules() -> dict[str, str]:
@@ -72,7 +78,8 @@ def find_packages(programs: list[Path]) -> set[str]:
         package = file.relative_to(SRC).parts[:-1] if SRC in file.parents else ()
         found |= {name.split(".")[0] for name in list_imports(file.read_text(), package)}
     others = {name for name in found - sys.stdlib_module_names if not (SRC / name).exists()}
-    packages = {PACKAGES[name][0].lower().replace("_", "-") for name in others}
+    # A package that is one compiled file has no entry.
+    packages = {PACKAGES.get(name, [name])[0].lower().replace("_", "-") for name in others}
     return {CONDA_NAMES.get(name, name) for name in packages}
 
 

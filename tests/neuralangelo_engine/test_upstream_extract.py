@@ -112,7 +112,7 @@ def read(out: Path, done: subprocess.CompletedProcess[str]) -> Extracted:
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in out.iterdir()) == ["mesh.json", "mesh.ply"]
     assert not list((out.parent / "scratch").iterdir())
-    vertices, faces, colours = ply.read(out / "mesh.ply")
+    vertices, faces, colours, _ = ply.read(out / "mesh.ply")
     points = (vertices.astype(float) - double.CENTER) / double.RADIUS
     return Extracted(points, faces, colours / 255, json.loads((out / "mesh.json").read_text()), done.stdout)
 

@@ -33,7 +33,7 @@ def web(web_folder: Path) -> Iterator[str]:
 def scenes(web: str) -> list[dict[str, object]]:
     short = {"train.iterations": 20, "train.milestones": "[]"}  # no more than shows that all of it runs
     return [
-        {"scene": "film", "video": "film.mp4"},
+        {"scene": "film", "video": "film.mp4", "deliver.formats": "obj,stl"},
         {"scene": "photos", "video": "photos", **short, "mesh.resolution": 48},
         {"scene": "web", "video": f"{web}/tractor.mp4", **short},
     ]

@@ -35,6 +35,7 @@ STAGES = {
 PAGES = {"scene_page": 1, "deliver_page": 1}
 PAGE = {"scene_page", "deliver_page"}
 AFTER_REGION = {"region", "gate", "gate_decision", "sdfgrid_train", "sdfgrid_mesh", "web_mesh", "deliver"} | PAGE
+FORMATS = {"deliver_obj", "deliver_stl"}
 
 
 def milestone_files(iteration: int) -> set[str]:
@@ -54,13 +55,14 @@ def test_every_stage_leaves_its_files(finished: Checkout) -> None:
         expected |= {f"deliver/{scene}/{file}" for file in ("mesh.ply", "mesh.glb", "scene.html", "scene.json")}
         expected |= {f"results/{scene}/report/{file}" for file in ("scene.html", "scene.json")}
     expected |= {"deliver/film/previews/60.glb", "deliver/index.html", "deliver/scenes.csv"}
+    expected |= {f"deliver/film/mesh.{suffix}" for suffix in ("obj", "mtl", "jpg", "stl")}
     assert without_logs(finished.files()) == expected
 
 
 def test_every_rule_leaves_a_log(finished: Checkout) -> None:
     logs = {file for file in finished.files() if file.startswith("results/film/") and file.endswith(".log")}
     rules = "ingest frames poses region gate gate_decision config train mesh web_mesh deliver preview-60 report page"
-    assert {Path(log).stem for log in logs} == set(rules.split())
+    assert {Path(log).stem for log in logs} == {*rules.split(), "obj", "stl"}
 
 
 def test_the_delivered_mesh_is_near_the_truth(finished: Checkout) -> None:
@@ -78,7 +80,12 @@ def test_the_delivered_mesh_is_near_the_truth(finished: Checkout) -> None:
 def test_the_web_mesh_has_colours_and_few_faces(finished: Checkout) -> None:
     file = finished.folder / "deliver/film/mesh.glb"
     assert 500 < len(trimesh.load_mesh(file).faces) <= 3000
-    assert b"COLOR_0" in file.read_bytes()
+    assert b"COLOR_0" in (finished.folder / "deliver/film/previews/60.glb").read_bytes()
+    picture = trimesh.load(file, force="mesh").visual.material.baseColorTexture
+    assert picture.size > (64, 64) and np.asarray(picture).std() > 5
+    exported = trimesh.load(finished.folder / "deliver/film/mesh.obj", force="mesh")
+    assert len(exported.faces) <= 3000 and exported.visual.material.image.size == picture.size
+    assert len(trimesh.load(finished.folder / "deliver/film/mesh.stl").faces) > 3000
     mesh = trimesh.load_mesh(finished.folder / "deliver/film/mesh.ply")
     assert np.asarray(mesh.visual.vertex_colors)[:, :3].std() > 5
 
@@ -103,13 +110,14 @@ def test_nothing_changed_nothing_to_be_done(copy: Checkout) -> None:
 def test_a_changed_row_touches_its_scene_and_later_stages_only(copy: Checkout, scenes: list[dict[str, object]]) -> None:
     film, *others = scenes
     copy.configure([{**film, "mesh.resolution": 56}, *others], **SMALL)
-    assert copy.planned() == {"sdfgrid_mesh": 2, "web_mesh": 2, "deliver": 1, "deliver_preview": 1} | PAGES
+    behind = {"web_mesh": 2, "deliver": 1, "deliver_obj": 1, "deliver_preview": 1} | PAGES
+    assert copy.planned() == {"sdfgrid_mesh": 2, "deliver_stl": 1} | behind
     copy.configure([{**film, "mesh.web_faces": 2000}, *others], **SMALL)
-    assert copy.planned() == {"web_mesh": 2, "deliver": 1, "deliver_preview": 1} | PAGES
+    assert copy.planned() == behind
     copy.configure([{**film, "gate.track_length.warn": 2.5}, *others], **SMALL)
     assert copy.planned() == {"gate": 1, "gate_decision": 1} | PAGES
     copy.configure([{**film, "frames.target": 30}, *others], **SMALL)
-    assert set(copy.planned()) == AFTER_REGION | {"frames", "poses", "deliver_preview"}
+    assert set(copy.planned()) == AFTER_REGION | FORMATS | {"frames", "poses", "deliver_preview"}
     assert copy.planned()["frames"] == 1
 
 

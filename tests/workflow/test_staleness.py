@@ -24,6 +24,7 @@ READERS = {
         "neuralangelo_train",
         "sdfgrid_mesh",
         "neuralangelo_mesh",
+        "web_mesh",
         "scene_page",
     },
     "region": {
@@ -33,6 +34,7 @@ READERS = {
         "neuralangelo_train",
         "sdfgrid_mesh",
         "neuralangelo_mesh",
+        "web_mesh",
         "scene_page",
     },
     "gate": {"gate_decision", "scene_page"},
@@ -46,6 +48,8 @@ READERS = {
     "neuralangelo_mesh": {"web_mesh", "deliver", "scene_page"},
     "web_mesh": {"deliver", "scene_page"},
     "deliver": set(),
+    "deliver_obj": set(),
+    "deliver_stl": set(),
     "scene_page": {"deliver_page"},
     "deliver_page": set(),
 }
@@ -72,6 +76,8 @@ USES = {
     "mesh": {"sdfgrid_mesh", "neuralangelo_mesh"},
     "crop": {"sdfgrid_mesh", "neuralangelo_mesh"},
     "mesh.web_faces": {"web_mesh"},
+    "mesh.texture_size": {"web_mesh"},
+    "deliver.formats": {"deliver_obj", "deliver_stl"},
     "containers.colmap": {"frames", "poses"},
     "containers.pytorch": {"sdfgrid_train", "sdfgrid_mesh"},
     "containers.neuralangelo": {"neuralangelo_train", "neuralangelo_mesh"},
@@ -142,6 +148,8 @@ def get_changes() -> dict[str, tuple[str, str, dict[str, Any]]]:
             cells = {"crop.method": "box", key: "[[-0.5, 0.5], [-0.4, 0.4], [0, 1.2]]"}
         if key.startswith("scale."):
             cells = {f"scale.{name}": LEAVES[f"scale.{name}"]["examples"][0] for name in ("distance", "from", "to")}
+        if key == "deliver.formats":
+            cells = {key: "obj,stl"}
         if key == "frames.select":
             cells |= {"frames.downsample": 2, key: "every"}
         section = key.split(".")[0]
@@ -406,6 +414,32 @@ def test_a_limit_of_the_gate_hides_no_other_reason(two: Checkout) -> None:
     two.configure(rows, neuralangelo=SOURCE, train={"milestones": [500], "seed": 3})
     for engine, rules in two.planned_by_scene().items():
         assert gate | get_expected("train.seed", engine) <= set(rules)
+
+
+def test_formats_that_are_asked_for_follow_the_mesh(two: Checkout) -> None:
+    def plan(**cells: Any) -> dict[str, set[str]]:
+        rows = [get_row(engine, engine, **{"deliver.formats": "obj,stl"}, **cells) for engine in ENGINES]
+        two.configure(rows, neuralangelo=SOURCE, train={"milestones": [500]})
+        return {scene: set(rules) for scene, rules in two.planned_by_scene().items()}
+
+    assert plan() == {engine: {"deliver_obj", "deliver_stl"} for engine in ENGINES}
+    for engine in ENGINES:
+        for suffix in ("obj", "mtl", "jpg", "stl"):
+            (two.folder / f"deliver/{engine}/mesh.{suffix}").write_text(suffix)
+    assert two.accept().returncode == 0
+    assert plan() == {}
+    picture = {"web_mesh", "deliver", "deliver_obj"} | PAGE
+    assert plan(**{"mesh.texture_size": 2048}) == dict.fromkeys(ENGINES, picture), "a preview has no picture"
+    assert plan(**{"mesh.unseen": "close"})["sdfgrid"] == picture | {"sdfgrid_mesh", "deliver_stl", "deliver_preview"}
+
+
+def test_a_mesh_without_a_picture_needs_no_frames(two: Checkout) -> None:
+    configure_two(two, mesh={"texture_size": 0})
+    run = two.snakemake("--dry-run", "results/sdfgrid/mesh/3000/mesh.glb", "results/sdfgrid/mesh/500/mesh.glb")
+    assert "images.tar" not in run.stdout and run.stdout.count("rule web_mesh") == 1, "the preview is as it was"
+    configure_two(two)
+    run = two.snakemake("--dry-run", "--forcerun", "web_mesh", "results/sdfgrid/mesh/3000/mesh.glb")
+    assert "images.tar" in run.stdout
 
 
 def test_targets_by_name(two: Checkout) -> None:

@@ -23,7 +23,7 @@ def check_meaning(settings: Settings) -> list[str]:
             rules.append((rule, f"gate.{name}.warn", f"gate.{name}.fail"))
     errors = check_text(settings["video"], check_cell) + check_text(settings["masks"], check_masks)
     errors += check_neuralangelo(settings["neuralangelo.overrides"])
-    errors += check_crop(settings) + check_scale(settings)
+    errors += check_crop(settings) + check_scale(settings) + check_formats(settings)
     for apply, first, second in rules:
         if INVALID not in (settings[first].value, settings[second].value):
             errors += apply(settings[first], settings[second])
@@ -73,6 +73,17 @@ def check_crop(settings: Settings) -> list[str]:
     if box.value is not None and any(low >= high for low, high in box.value):
         return [f"{box.place}: {show(box.value)} is not allowed. Write the lower number of each pair first."]
     return []
+
+
+def check_formats(settings: Settings) -> list[str]:
+    """An OBJ file has its colours in a picture."""
+    formats, size = settings["deliver.formats"], settings["mesh.texture_size"]
+    if INVALID in (formats.value, size.value) or "obj" not in formats.value or size.value:
+        return []
+    return [
+        f"{last_set(formats, size).place}: obj in deliver.formats needs a picture, but mesh.texture_size is 0. Write a "
+        "size there, such as 4096, or remove obj."
+    ]
 
 
 def check_scale(settings: Settings) -> list[str]:

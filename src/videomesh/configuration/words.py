@@ -27,6 +27,8 @@ def allowed(leaf: Leaf) -> str:
         text = FORMATS.get(leaf.get("format", ""), "a path")
     elif "array" in types and "array" in types_of(leaf["items"]):
         text = "three pairs of numbers in brackets"
+    elif "array" in types and "enum" in leaf["items"]:
+        text = f"{join_words(leaf['items']['enum'], 'and')}, or some of them, separated by commas"
     elif "array" in types:
         count = "three numbers" if leaf.get("maxItems") == 3 else "different whole numbers"
         text = f"{count} {limits(leaf['items'])}, separated by commas"

@@ -16,7 +16,7 @@ from videomesh import checks
 from videomesh.checks import Entry, Finding, Limit
 from videomesh.errors import UserError
 from videomesh.files import outputs
-from videomesh.meshing import crop, ply, sparse_mesh, surface
+from videomesh.meshing import closing, crop, ply, sparse_mesh, surface
 from videomesh.meshing.crop import EDGE, Crop
 from videomesh.meshing.sparse_mesh import Mesh
 from videomesh.meshing.surface import Topology, Views
@@ -30,6 +30,7 @@ PREVIEW_SHELL = 0.01  # distance to the region's sphere that counts as lying on 
 IMAGE_PIXELS_PER_VOXEL = 3
 MAX_VIEWS = 64  # evenly chosen; more photographs show the same surface again
 MIN_SEEN = 2  # photographs that must see a face (NA-30)
+UNSEEN = ("remove", "close")
 # A vertex goes if the masks of more than this share of the photographs that show its place, and of at least two, put it
 # outside of the subject. A mask may be wrong, and a hand may hide a part. The region stage asks for the same.
 MASKS_DIFFER, MIN_OUTSIDE = 0.15, 2
@@ -134,6 +135,7 @@ class Cleaned(NamedTuple):
 
     mesh: Mesh
     colours: Tensor  # (V, 3) in 0..1
+    frames: Tensor  # (V,) uint8: how many of the photographs see each vertex
     components_found: int  # in the region
     masked_share: float | None  # of the area in the region: outside of the subject by the masks; None without masks
     unseen_share: float  # of the rest
@@ -153,6 +155,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         required=True,
         help="smallest component kept, as a share of the largest's area",
+    )
+    add(
+        "--unseen",
+        choices=UNSEEN,
+        default="remove",
+        help="surface that fewer than two photographs see: remove leaves holes (default), close spans them",
     )
     add("--mesh", type=Path, required=True, help="mesh.ply to write, in world coordinates")
     add("--summary", type=Path, required=True, help="mesh.json to write, with counts, sizes and checks")
@@ -202,6 +210,7 @@ def make_mesh(
         "cropped_share": round(cleaned.cropped_share, 4),
         "masked_share": None if cleaned.masked_share is None else round(cleaned.masked_share, 4),
         "min_component": args.min_component,
+        "unseen": args.unseen,
         "evaluations": raw.evaluations,
         "seconds": {
             "reading": round(surface_started - started, 2),
@@ -213,7 +222,8 @@ def make_mesh(
     }
     with outputs(args.mesh, args.summary) as (mesh_part, summary_part):
         colours = (cleaned.colours.clamp(0, 1) * 255).round().byte()
-        ply.write(mesh_part, world.vertices.cpu().numpy(), world.faces.cpu().numpy(), colours.cpu().numpy())
+        arrays = (world.vertices, world.faces, colours, cleaned.frames)
+        ply.write(mesh_part, *(array.cpu().numpy() for array in arrays))
         summary_part.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n")
     print(report(summary))
 
@@ -313,7 +323,7 @@ def cut_by_masks(mesh: Mesh, photographs: Photographs, args: argparse.Namespace)
 
 def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Namespace, chosen: Crop) -> Cleaned:
     """Drop the region's edge, what is not the subject by the masks, small components and what no two photographs see,
-    colour the rest, and crop it."""
+    colour the rest, crop it, and close its holes if that is asked for."""
     painted = raw.mesh
     if raw.colours is not None:
         painted = Mesh(torch.cat([painted.vertices, raw.colours.to(painted.vertices)], 1), painted.faces)
@@ -346,13 +356,23 @@ def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Names
     mesh, kept = surface.keep_faces(mesh, shown)
     large, _ = surface.large_components(mesh, args.min_component)  # the cut may have split some
     mesh, still_kept = surface.keep_faces(mesh, large)
-    painted = Mesh(torch.cat([mesh.vertices, colours[kept][still_kept].to(mesh.vertices)], 1), mesh.faces)
+    values = torch.cat([colours, seen[:, None]], 1)[kept][still_kept].to(mesh.vertices)
+    painted = Mesh(torch.cat([mesh.vertices, values], 1), mesh.faces)
     painted, cropped_share = crop.apply(painted, chosen, 2 / args.resolution)
     large, _ = surface.large_components(crop.bare(painted), args.min_component)
     painted, _ = surface.keep_faces(painted, large)
-    vertices, colours = painted.vertices[:, :3], painted.vertices[:, 3:].float()
+    if args.unseen == "close":
+        painted = close(painted)
+    vertices, colours, frames = painted.vertices[:, :3], painted.vertices[:, 3:6].float(), painted.vertices[:, 6]
     mesh = Mesh(vertices, painted.faces)
-    return Cleaned(mesh, colours, components_found, masked_share, unseen_share, cropped_share)
+    return Cleaned(mesh, colours, frames.round().byte(), components_found, masked_share, unseen_share, cropped_share)
+
+
+def close(painted: Mesh) -> Mesh:
+    """The mesh without holes; no photograph sees what closes them."""
+    closed, new = closing.close(painted)
+    closed.vertices[new, 6] = 0
+    return surface.keep_faces(closed, slice(None))[0]
 
 
 # ---------------------------------------------------------------------------------------------------------- checks

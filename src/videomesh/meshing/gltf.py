@@ -1,8 +1,8 @@
 """Binary glTF 2.0 files (GLB) of one mesh: written, and read back.
 
 The vertices keep the axes and the unit of transforms.json's world, where z is up. In glTF y is, so that the file tells
-viewers to turn the mesh by a rotation of its node. glTF's unit is the metre; where the world's unit has no known length,
-that is a metre by name alone.
+viewers to turn the mesh by a rotation of its node. glTF's unit is the metre; where the world's unit has no known
+length, that is a metre by name alone.
 
 Colours are the photographs', with their light and shadow: an unlit material shows them as they are.
 """

@@ -8,7 +8,7 @@ import numpy as np
 
 from videomesh.errors import UserError
 
-VERTEX = np.dtype([("position", "<f4", 3), ("colour", "u1", 3)])
+VERTEX = np.dtype([("position", "<f4", 3), ("colour", "u1", 3), ("frames", "u1")])
 FACE = np.dtype([("corners", "u1"), ("vertices", "<i4", 3)])
 HEADER = """ply
 format binary_little_endian 1.0
@@ -20,16 +20,17 @@ property float z
 property uchar red
 property uchar green
 property uchar blue
+property uchar frames
 element face {faces}
 property list uchar int vertex_indices
 end_header
 """
 
 
-def write(path: Path, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray) -> None:
-    """vertices (V, 3), faces (F, 3) of vertex numbers, colours (V, 3) 0..255."""
+def write(path: Path, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray, frames: np.ndarray) -> None:
+    """vertices (V, 3), faces (F, 3) of vertex numbers, colours (V, 3) and numbers of frames (V,) 0..255."""
     vertex = np.empty(len(vertices), VERTEX)
-    vertex["position"], vertex["colour"] = vertices, colours
+    vertex["position"], vertex["colour"], vertex["frames"] = vertices, colours, frames
     face = np.empty(len(faces), FACE)
     face["corners"], face["vertices"] = 3, faces
     with open(path, "wb") as file:
@@ -38,8 +39,9 @@ def write(path: Path, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarr
         file.write(face.data)
 
 
-def read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices (V, 3) float32, faces (F, 3) int32 and colours (V, 3) uint8 of a file that `write` made.
+def read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices (V, 3) float32, faces (F, 3) int32, colours (V, 3) uint8 and numbers of frames (V,) uint8 of a file that
+    `write` made.
 
     Raises UserError on any other file.
     """
@@ -57,4 +59,4 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         raise UserError(f"{path}: cut short: {len(data)} bytes for {counts[0]} vertices and {counts[1]} faces")
     vertex = np.frombuffer(data, VERTEX, counts[0], start)
     face = np.frombuffer(data, FACE, counts[1], start + vertex.nbytes)
-    return vertex["position"], face["vertices"], vertex["colour"]
+    return vertex["position"], face["vertices"], vertex["colour"], vertex["frames"]

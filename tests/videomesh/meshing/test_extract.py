@@ -5,8 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import manifold3d
 import numpy as np
 import pytest
+import trimesh
 
 torch = pytest.importorskip("torch")
 
@@ -129,7 +131,7 @@ def extracted(scene, tmp_path_factory):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in out.iterdir()) == ["mesh.json", "mesh.ply"]
-    vertices, faces, colours = ply.read(out / "mesh.ply")
+    vertices, faces, colours, _ = ply.read(out / "mesh.ply")
     summary = json.loads((out / "mesh.json").read_text())
     return (vertices - CENTER) / RADIUS, faces, colours / 255, summary, done.stdout
 
@@ -231,6 +233,42 @@ def test_the_box_of_transforms_json_bounds_the_mesh(scene, tmp_path, monkeypatch
     assert (points.max(0) <= box_in_unit[:, 1] + voxel).all()
 
 
+# --------------------------------------------------------------------------------------------------------- coverage
+
+
+def extract_here(scene, out, monkeypatch, **changes):
+    """What mesh.ply holds, and mesh.json."""
+    monkeypatch.setattr(sys, "argv", ["sdfgrid", "extract", *arguments(scene, out, **changes)])
+    command_line.main()
+    return *ply.read(out / "mesh.ply"), json.loads((out / "mesh.json").read_text())
+
+
+def test_a_vertex_says_how_many_photographs_see_it(scene, tmp_path, monkeypatch):
+    vertices, _, _, frames, _ = extract_here(scene, tmp_path, monkeypatch)
+    points = (vertices - CENTER) / RADIUS
+    top = (np.abs(points[:, 2] - 0.25) < 0.01) & (np.abs(points[:, :2]) < 0.25).all(1)
+    assert top.sum() > 500 and (frames[top] == VIEWS).all()
+    side = (np.abs(points[:, 1] + 0.3) < 0.01) & (np.abs(points[:, 0]) < 0.2) & (np.abs(points[:, 2]) < 0.1)
+    assert side.sum() > 100 and frames[side].min() >= 3 and frames[side].max() <= 0.75 * VIEWS
+    assert frames.max() <= VIEWS
+    mesh = trimesh.load(tmp_path / "mesh.ply", process=False)
+    assert len(mesh.vertices) == len(vertices), "other programs read the file"
+
+
+def test_surface_that_nobody_saw_is_closed_if_asked_for(scene, tmp_path, monkeypatch):
+    crop = {"crop": "box", "crop-box": "[[-1.0, 2.0], [-2.0, 0.0], [1.0, 3.0]]"}  # cuts through ground and box
+    vertices, faces, colours, frames, summary = extract_here(
+        scene, tmp_path / "closed", monkeypatch, unseen="close", **crop
+    )
+    assert summary["open_edges"] == 0 and summary["unseen"] == "close"
+    solid = manifold3d.Manifold(manifold3d.Mesh(np.array(vertices, order="C"), faces.astype(np.uint32, order="C")))
+    assert solid.status() == manifold3d.Error.NoError and solid.volume() > 0
+    _, _, _, seen_before, open_summary = extract_here(scene, tmp_path / "open", monkeypatch, **crop)
+    assert open_summary["open_edges"] > 0 and open_summary["unseen"] == "remove"
+    assert (frames == 0).sum() > (seen_before == 0).sum(), "no photograph sees what closes a hole"
+    assert np.isfinite(vertices).all() and colours.std() > 20
+
+
 # ------------------------------------------------------------------------------------------------------------ masks
 
 
@@ -269,7 +307,7 @@ def extract_masked(scene, tmp_path, monkeypatch, masks, **changes):
         sys, "argv", ["sdfgrid", "extract", *arguments(scene, tmp_path / "out", **{**files, **changes})]
     )
     command_line.main()
-    vertices, _, colours = ply.read(tmp_path / "out" / "mesh.ply")
+    vertices, _, colours, _ = ply.read(tmp_path / "out" / "mesh.ply")
     return (vertices - CENTER) / RADIUS, colours / 255, json.loads((tmp_path / "out" / "mesh.json").read_text())
 
 

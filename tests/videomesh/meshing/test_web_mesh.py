@@ -26,7 +26,7 @@ def source(tmp_path_factory):
     """A ball of 20,480 faces, far from the origin and small, as COLMAP's worlds may be."""
     ball = trimesh.creation.icosphere(subdivisions=5)
     path = tmp_path_factory.mktemp("source") / "mesh.ply"
-    ply.write(path, ball.vertices * 0.01 + [5, -3, 2], ball.faces, np.round(painted(ball.vertices) * 255))
+    ply.write(path, ball.vertices * 0.01 + [5, -3, 2], ball.faces, np.round(painted(ball.vertices) * 255), 3)
     return path
 
 
@@ -124,7 +124,7 @@ def test_colours_are_averaged_not_picked(tmp_path):
         [np.stack([corner, corner + 101, corner + 102], 1), np.stack([corner, corner + 102, corner + 1], 1)]
     )
     colours = np.repeat(255 * (np.indices((101, 101)).sum(0) % 2).reshape(-1, 1), 3, 1)
-    ply.write(tmp_path / "mesh.ply", points, faces, colours)
+    ply.write(tmp_path / "mesh.ply", points, faces, colours, 3)
     assert run("--mesh", tmp_path / "mesh.ply", "--faces", 500, "--output", tmp_path / "mesh.glb").returncode == 0
     linear = parse(tmp_path / "mesh.glb")[1][2][:, :3] / 65535
     assert 0.15 < np.median(linear) < 0.3 and np.quantile(linear, 0.75) < 0.5  # sRGB 0.5 is 0.21 in linear light
@@ -133,7 +133,7 @@ def test_colours_are_averaged_not_picked(tmp_path):
 def test_a_mesh_that_is_small_enough_stays_as_it_is(source, tmp_path):
     assert run("--mesh", source, "--faces", 50_000, "--output", tmp_path / "mesh.glb").returncode == 0
     position, _, _, index = parse(tmp_path / "mesh.glb")[1]
-    vertices, faces, _ = ply.read(source)
+    vertices, faces, *_ = ply.read(source)
     assert (position == vertices).all() and (index.reshape(-1, 3) == faces).all()
 
 
