@@ -13,11 +13,11 @@ from videomesh.meshing import obj
 
 def main() -> None:
     args = parse_arguments()
-    content = obj.read_textured(args.mesh)
+    content, jpeg = obj.read_textured(args.mesh)
     with outputs(args.output, args.materials, args.picture) as (mesh, materials, picture):
         obj.write(mesh, content, args.materials.name)
         materials.write_text(obj.MATERIALS.format(picture=args.picture.name))
-        picture.write_bytes(content.picture)
+        picture.write_bytes(jpeg)
     print(f"OBJ: {len(content.faces):,} faces")
 
 

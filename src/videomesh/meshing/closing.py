@@ -87,7 +87,8 @@ def span(corners: Tensor, rim: Tensor, count: int) -> tuple[Tensor, Tensor]:
     triangles are as wide as they are high and a large hole costs no more than its rim.
     """
     middle = corners.mean(0)
-    added, faces = [], []
+    added: list[Tensor] = []
+    faces: list[Tensor] = []
     outer, number = corners, rim
     step = 2 * math.pi / len(corners)  # an edge of a round rim, as a share of its radius
     share = step

@@ -18,8 +18,8 @@ map_Kd {picture}
 """
 
 
-def read_textured(path: Path) -> gltf.Content:
-    """The content of a mesh.glb. Raises UserError if it has no picture."""
+def read_textured(path: Path) -> tuple[gltf.Content, bytes]:
+    """The content of a mesh.glb and its picture. Raises UserError if it has none."""
     try:
         content = gltf.read(path.read_bytes())
     except OSError as error:
@@ -30,7 +30,7 @@ def read_textured(path: Path) -> gltf.Content:
         raise UserError(
             f"{path}: not a mesh.glb with a picture; set mesh.texture_size above 0 and run the mesh step again"
         )
-    return content
+    return content, content.picture
 
 
 def write(path: Path, content: gltf.Content, materials: str) -> None:

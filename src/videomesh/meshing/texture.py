@@ -156,7 +156,8 @@ def get_texels(atlas: Atlas, vertices: np.ndarray, normals: np.ndarray, colours:
         for values in (vertices - middle_of(vertices), normals, colours)
     )
     normal /= np.maximum(np.linalg.norm(normal, axis=0), 1e-12)
-    return Texels(np.nonzero(raster.face >= 0), position, normal, colour.T)
+    rows, columns = np.nonzero(raster.face >= 0)
+    return Texels((rows, columns), position, normal, colour.T)
 
 
 def middle_of(vertices: np.ndarray) -> np.ndarray:

@@ -13,13 +13,14 @@ from PIL import Image
 
 from videomesh.errors import UserError
 from videomesh.moments import REASONS
-from videomesh.report.models import Model, pack, read_glb, reduce
+from videomesh.report.models import Model, halve_picture, pack, read_glb, reduce
 from videomesh.report.results import Results, read_lines
 from videomesh.report.still import Pinhole, draw
 from videomesh.scene import OPENGL_FROM_OPENCV, Scene, get_name, read_points, read_scene
 
 MILESTONE_FACES = 30_000  # of an earlier mesh, which is there to compare
-LARGEST_MESH = 9_000_000  # bytes; a larger one loses faces, since people mail the page
+LARGEST_MESH = 9_000_000  # bytes; a larger one loses first detail of its picture, then faces: people mail the page
+SMALLEST_PICTURE = 2048  # px, long side; one of half that size shows little more than colours at vertices
 FEWER_FACES = 150_000
 MAX_POINTS = 60_000
 THUMB_BUDGET = 10_000_000  # pixels of all pictures of cameras together, about 2 MB
@@ -85,8 +86,11 @@ def collect_meshes(results: Results, blobs: dict[str, bytes]) -> tuple[list[dict
         blob = f"blob-mesh-{iteration}"
         shown = model if last else reduce(model, MILESTONE_FACES)
         blobs[blob] = pack(shown)
+        while len(blobs[blob]) > LARGEST_MESH and shown.texture and shown.texture.get_size() > SMALLEST_PICTURE:
+            shown = halve_picture(shown)
+            blobs[blob] = pack(shown)
         if len(blobs[blob]) > LARGEST_MESH:
-            shown = reduce(model, FEWER_FACES)
+            shown = reduce(shown, FEWER_FACES)
             blobs[blob] = pack(shown)
         label = "delivered" if last and iteration == results.milestones[-1] else f"milestone {iteration:,}"
         entries.append({"iteration": iteration, "blob": blob, "faces": len(shown.faces), "label": label})

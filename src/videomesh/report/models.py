@@ -12,6 +12,7 @@ from videomesh.meshing import gltf
 from videomesh.meshing.raster import sample
 from videomesh.meshing.web import mean_colours, simplify, to_linear, to_srgb, vertex_normals
 
+QUALITY = 85  # of a picture that has to be smaller
 LEVELS = 65535  # of a quantised coordinate: 0.05 mm on 3 m
 
 
@@ -24,6 +25,10 @@ class Texture(NamedTuple):
     def read(self) -> np.ndarray:
         """(h, w, 3) float32 in 0..1."""
         return np.asarray(Image.open(BytesIO(self.picture)).convert("RGB"), np.float32) / 255
+
+    def get_size(self) -> int:
+        """Long side, px."""
+        return max(Image.open(BytesIO(self.picture)).size)
 
 
 class Model(NamedTuple):
@@ -76,6 +81,14 @@ def reduce(model: Model, count: int) -> Model:
     vertices, faces = simplify(welded, number.reshape(-1)[model.faces], count)
     colours = mean_colours(model.vertices, model.colours, vertices)
     return Model(vertices, faces, colours, vertex_normals(vertices, faces))
+
+
+def halve_picture(model: Model) -> Model:
+    """The same mesh with a picture of half the sides."""
+    assert model.texture is not None
+    picture, file = Image.open(BytesIO(model.texture.picture)), BytesIO()
+    picture.reduce(2).save(file, "JPEG", quality=QUALITY)
+    return model._replace(texture=model.texture._replace(picture=file.getvalue()))
 
 
 def pack(model: Model) -> bytes:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import trimesh
 
-from videomesh.meshing.web import glb
-from videomesh.report.models import Model, pack, read_glb, reduce, to_linear, to_srgb
+from videomesh.meshing import gltf, texture
+from videomesh.meshing.web import glb, to_linear, to_srgb
+from videomesh.report.models import Model, halve_picture, pack, read_content, read_glb, reduce
 from videomesh.report.still import Pinhole, draw, make_still
 
 
@@ -105,6 +106,55 @@ def test_a_textured_mesh_is_read_with_z_up(tmp_path: Path) -> None:
     box.export(tmp_path / "mesh.glb")
     model = read_glb(tmp_path / "mesh.glb")
     assert model is not None and np.allclose(np.ptp(model.vertices, axis=0), [1, 2, 4])
+
+
+@pytest.fixture
+def painted_ball() -> Model:
+    """A ball with a picture: red where x is above 0, else grey."""
+    mesh = trimesh.creation.icosphere(subdivisions=4)
+    vertices, faces = np.array(mesh.vertices), np.array(mesh.faces)
+    atlas = texture.unwrap(vertices, faces, 30, 512)
+    texels = texture.get_texels(atlas, vertices, vertices, np.where(vertices[:, :1] > 0, [[0.8, 0.1, 0.1]], 0.5))
+    picture = texture.fill(atlas.size, texels.place, texels.colour)
+    model = read_content(gltf.read(texture.glb(vertices, vertices, atlas, picture)))
+    assert model.texture is not None and len(model.vertices) > len(vertices)
+    return model
+
+
+def test_a_picture_is_drawn(painted_ball: Model) -> None:
+    drawing = draw(painted_ball, get_camera())
+    assert np.allclose(drawing.colours[40, 70], [0.8, 0.1, 0.1], atol=0.03)
+    assert np.allclose(drawing.colours[40, 50], 0.5, atol=0.03)
+    picture = np.asarray(make_still(painted_ball, None, (80, 60)))
+    assert (picture[:, :, 3] > 0).mean() > 0.1
+
+
+def test_packing_keeps_the_picture(painted_ball: Model, tmp_path: Path) -> None:
+    data = pack(painted_ball)
+    assert painted_ball.texture is not None and painted_ball.texture.picture in data
+    (tmp_path / "packed.glb").write_bytes(data)
+    mesh = trimesh.load(tmp_path / "packed.glb", force="mesh")
+    assert mesh.visual.kind == "texture" and len(mesh.faces) == len(painted_ball.faces)
+    document = json.loads(data[20 : 20 + struct.unpack_from("<I", data, 12)[0]])
+    assert "COLOR_0" not in document["meshes"][0]["primitives"][0]["attributes"], (
+        "it would be multiplied with the picture"
+    )
+    assert document["extensionsRequired"] == ["KHR_mesh_quantization"]
+
+
+def test_fewer_faces_have_colours_at_vertices_and_no_holes_along_charts(painted_ball: Model) -> None:
+    fewer = reduce(painted_ball, 500)
+    assert fewer.texture is None and 100 < len(fewer.faces) <= 500
+    assert trimesh.Trimesh(fewer.vertices, fewer.faces, process=False).is_watertight
+    assert np.allclose(fewer.colours[fewer.vertices[:, 0] > 0.4], [0.8, 0.1, 0.1], atol=0.1)
+
+
+def test_a_large_picture_becomes_smaller_before_faces_are_lost(painted_ball: Model) -> None:
+    half = halve_picture(painted_ball)
+    assert half.texture is not None and painted_ball.texture is not None
+    assert half.texture.get_size() == -(-painted_ball.texture.get_size() // 2)
+    assert len(pack(half)) < len(pack(painted_ball))
+    assert np.allclose(draw(half, get_camera()).colours[40, 70], [0.8, 0.1, 0.1], atol=0.05)
 
 
 @pytest.mark.parametrize("data", [b"", b"glTF", b"glTF" + bytes(40), b"<html>"])
