@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 
 from videomesh.meshing.sparse_mesh import Mesh
-from videomesh.meshing.surface import components
+from videomesh.meshing.surface import components, vertex_normals
 
 SMALL = 8  # corners of a hole that a fan of triangles closes well enough
+# A film across the rim of a sheet, such as the ground that an object stands on, would lie in the sheet. So it is moved
+# to the back of the sheet by so many edges of its rim, if the rim has more than LARGE.
+THICKNESS, LARGE = 4, 64
 RELAXATIONS = 300  # of the membrane: its vertices move to the mean of their neighbours
 
 
@@ -24,18 +27,22 @@ def close(mesh: Mesh) -> tuple[Mesh, Tensor]:
     face uses may remain.
     """
     mesh = separate(mesh)
-    rims = find_rims(mesh.faces)
+    normals = vertex_normals(Mesh(mesh.vertices[:, :3], mesh.faces))
     old = len(mesh.vertices)
-    vertices, faces = [mesh.vertices], [mesh.faces]
+    vertices, faces, moves = [mesh.vertices], [mesh.faces], [torch.zeros_like(mesh.vertices)]
     count = old
-    for rim in rims:
+    for rim in find_rims(mesh.faces):
         added, new_faces = span(mesh.vertices[rim], rim, count)
         vertices.append(added)
         faces.append(new_faces)
+        moves.append(torch.zeros_like(added))
+        if len(rim) > LARGE:
+            edge = (mesh.vertices[rim, :3] - mesh.vertices[rim.roll(-1), :3]).norm(dim=-1).mean()
+            moves[-1][:, :3] = -THICKNESS * edge * normals[rim].mean(0)
         count += len(added)
-    closed = Mesh(torch.cat(vertices), torch.cat(faces))
     new = torch.arange(count, device=mesh.faces.device) >= old
-    return relax(closed, new), new
+    film = relax(Mesh(torch.cat(vertices), torch.cat(faces)), new)
+    return Mesh(film.vertices + torch.cat(moves), film.faces), new
 
 
 def separate(mesh: Mesh) -> Mesh:

@@ -362,17 +362,18 @@ def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Names
     large, _ = surface.large_components(crop.bare(painted), args.min_component)
     painted, _ = surface.keep_faces(painted, large)
     if args.unseen == "close":
-        painted = close(painted)
+        painted = close(painted, args.min_component)
     vertices, colours, frames = painted.vertices[:, :3], painted.vertices[:, 3:6].float(), painted.vertices[:, 6]
     mesh = Mesh(vertices, painted.faces)
     return Cleaned(mesh, colours, frames.round().byte(), components_found, masked_share, unseen_share, cropped_share)
 
 
-def close(painted: Mesh) -> Mesh:
-    """The mesh without holes; no photograph sees what closes them."""
+def close(painted: Mesh, min_component: float) -> Mesh:
+    """The mesh without holes; no photograph sees what closes them. Small parts that only touched the rest go."""
     closed, new = closing.close(painted)
     closed.vertices[new, 6] = 0
-    return surface.keep_faces(closed, slice(None))[0]
+    large, _ = surface.large_components(crop.bare(closed), min_component)
+    return surface.keep_faces(closed, large)[0]
 
 
 # ---------------------------------------------------------------------------------------------------------- checks

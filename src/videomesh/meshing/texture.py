@@ -22,9 +22,9 @@ from videomesh.scene import SUBJECT, Scene, read_images, read_masks
 
 OVERSAMPLING = 1.25  # texels for a pixel of the nearest photographs: fewer lose detail to the second interpolation
 FULL = 0.6  # share of the picture that charts fill, about; what is larger is scaled down
-PIECE = (
-    2000  # faces that xatlas gets together: its time grows faster than they do (200,000 at 8000: 30 s, at 2000: 15 s)
-)
+# Faces that xatlas gets together, since its time grows faster than they do: 200,000 in pieces of 8000 take 30 s, of
+# 1000 10 s.
+PIECE = 1000
 PADDING = 2  # texels between charts, so that the filter of a viewer takes no colour from another
 BATCH = 8  # photographs in memory
 DEPTH_SIZE = 512  # px, long side of depth images

@@ -41,11 +41,12 @@ MIDDLES = BALL.triangles_center
 
 @pytest.mark.parametrize("height", [0.95, 0.6, 0.0, -0.5])
 def test_a_hole_is_spanned_by_a_film(height: float) -> None:
-    """What is left of a unit ball under a plane, closed: as large as the part of the ball."""
+    """What is left of a unit ball under a plane, closed: as large as the part of the ball, but for the film's move."""
     part = to_mesh(BALL, MIDDLES[:, 2] < height)
     assert to_solid(part).status() != manifold3d.Error.NoError
     solid = assert_solid(close(part))
-    assert solid.volume() == pytest.approx(np.pi * (2 + 3 * height - height**3) / 3, rel=0.03)
+    moved = abs(height) * closing.THICKNESS * 0.08 * np.pi * (1 - height**2)  # edges are up to 0.08 long
+    assert solid.volume() == pytest.approx(np.pi * (2 + 3 * height - height**3) / 3, rel=0.03, abs=1.2 * moved)
 
 
 def test_holes_of_any_size_and_number() -> None:
@@ -68,6 +69,17 @@ def test_parts_that_touch_are_parted() -> None:
         assert assert_solid(closed).volume() == pytest.approx(2)
 
 
+def test_a_sheet_becomes_a_plate() -> None:
+    """A bumpy disc, seen from above only: its film is below it, and so does not cut through it."""
+    disc = trimesh.creation.annulus(0.02, 1, 0.1, sections=128)
+    top = disc.triangles_center[:, 2] > 0.049
+    sheet = to_mesh(disc.subdivide_loop(0), top)
+    bumpy = Mesh(sheet.vertices + torch.randn(sheet.vertices.shape).double() * 0.001, sheet.faces)
+    solid = assert_solid(close(bumpy))
+    edge = 2 * np.pi / 128
+    assert 0.5 * closing.THICKNESS * edge < solid.volume() / np.pi < 1.1 * closing.THICKNESS * edge
+
+
 def test_a_closed_mesh_stays_as_it_is() -> None:
     whole = to_mesh(BALL, np.ones(len(BALL.faces), bool))
     closed, new = closing.close(whole)
@@ -80,7 +92,7 @@ def test_what_vertices_hold_beyond_their_place_goes_on_across_the_hole() -> None
     painted = Mesh(torch.cat([part.vertices, part.vertices[:, :1] * 0 + 0.25], 1), part.faces)
     closed, new = closing.close(painted)
     assert new.any() and torch.allclose(closed.vertices[new, 3], torch.tensor(0.25, dtype=torch.float64))
-    assert closed.vertices[new, 2].min() > 0.4, "flat across the rim, which lies at 0.5"
+    assert closed.vertices[new, 2].min() > 0.3, "flat across the rim, which lies at 0.5, and a little below"
 
 
 @pytest.mark.parametrize("units, factor", [("m", 1000), ("arbitrary", 1)])
