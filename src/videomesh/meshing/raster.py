@@ -122,7 +122,7 @@ def scan(
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         a = ((bx - x) * (cy - y) - (by - y) * (cx - x)) / area
         b = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) / area
-    c = 1 - a - b
+        c = 1 - a - b
     inside = (
         (a >= -1e-9) & (b >= -1e-9) & (c >= -1e-9)
     )  # false for a face without an area, whose weights are no numbers

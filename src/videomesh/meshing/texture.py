@@ -176,7 +176,7 @@ def paint(
     looks, gains, sharpness = compare(
         vertices - middle, faces, texels, [move(camera, middle) for camera in cameras], photographs
     )
-    reference = float(np.median([max(look.camera.focal) / np.linalg.norm(get_centre(look.camera)) for look in looks]))
+    reference = get_usual_density(looks)
     total = np.full(len(texels.colour), UNKNOWN, np.float32)
     colour = texels.colour * UNKNOWN
     for look, gain, sharp, (image, _) in zip(looks, gains, sharpness, photographs, strict=True):
@@ -187,6 +187,15 @@ def paint(
         total[rows] += weight
         colour[rows] += weight[:, None] * shown
     return fill(atlas.size, texels.place, colour / total[:, None])
+
+
+def get_usual_density(looks: Sequence[Look]) -> float:
+    """Pixels per unit of length with which the frames show the mesh, so that weights are near 1 whatever the unit."""
+    nearness = [look.depth[:, :, 0][look.depth[:, :, 0] > 0] for look in looks]
+    densities = [
+        max(look.camera.focal) * float(np.median(part)) for look, part in zip(looks, nearness, strict=True) if len(part)
+    ]
+    return float(np.median(densities)) if densities else 1.0
 
 
 def move(camera: Pinhole, origin: np.ndarray) -> Pinhole:
