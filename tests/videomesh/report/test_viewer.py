@@ -14,6 +14,8 @@ from PIL import Image
 from playwright.sync_api import Browser
 
 from browser import Visit, needs_chromium, open_browser, pixels
+from videomesh.meshing import gltf, texture
+from videomesh.report import models
 from viewer_page import CONTAINERS, write_viewer_page
 
 pytestmark = needs_chromium
@@ -191,6 +193,22 @@ def middle(picture: np.ndarray) -> np.ndarray:
 def changed(first: np.ndarray, second: np.ndarray) -> int:
     """Pixels that differ."""
     return int((np.abs(first - second).max(-1) > 8).sum())
+
+
+def test_a_mesh_with_a_picture_shows_it(visit: Opener) -> None:
+    """Packed as the page packs it, and under the page's policy. Its vertices have no colours."""
+    box = trimesh.creation.box((2, 2, 2)).subdivide()
+    vertices, faces = np.array(box.vertices), np.array(box.faces)
+    normals = np.array(box.vertex_normals)
+    atlas = texture.unwrap(vertices, faces, 30, 512)
+    picture = np.full((*atlas.size[::-1], 3), RED, np.uint8)
+    model = models.read_content(gltf.read(texture.glb(vertices, normals, atlas, picture)))
+    scene = visit(
+        {"meshes": [{"iteration": 1, "blob": "m", "faces": len(faces), "label": None}]}, {"m": models.pack(model)}
+    )
+    assert close_to(middle(scene.picture()), RED)
+    scene.page.check("input[value=shape]", force=True)
+    assert not close_to(middle(scene.picture()), RED)
 
 
 def test_the_mesh_is_drawn_large_in_the_middle(scene: Scene) -> None:
