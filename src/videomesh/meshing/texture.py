@@ -17,7 +17,7 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt, uniform_filter
 
 from videomesh.meshing import gltf
-from videomesh.meshing.raster import Pinhole, draw, draw_mesh, interpolate, is_within, project, sample
+from videomesh.meshing.raster import Pinhole, Raster, draw, draw_mesh, interpolate, is_within, project, sample
 from videomesh.scene import SUBJECT, Scene, read_images, read_masks
 
 OVERSAMPLING = 1.25  # texels for a pixel of the nearest photographs: fewer lose detail to the second interpolation
@@ -151,6 +151,7 @@ def get_texels(atlas: Atlas, vertices: np.ndarray, normals: np.ndarray, colours:
     """Vertices, normals and colours (V, 3) are those of the mesh."""
     x, y = (atlas.uv * atlas.size)[atlas.faces.T].transpose(2, 0, 1).astype(np.float64)
     raster = draw(x, y, np.ones(x.shape), atlas.size)
+    add_slivers(raster, x, y)
     position, normal, colour = (
         np.ascontiguousarray(interpolate(raster, values[atlas.vertex], atlas.faces).T, np.float32)
         for values in (vertices - middle_of(vertices), normals, colours)
@@ -158,6 +159,18 @@ def get_texels(atlas: Atlas, vertices: np.ndarray, normals: np.ndarray, colours:
     normal /= np.maximum(np.linalg.norm(normal, axis=0), 1e-12)
     rows, columns = np.nonzero(raster.face >= 0)
     return Texels((rows, columns), position, normal, colour.T)
+
+
+def add_slivers(raster: Raster, x: np.ndarray, y: np.ndarray) -> None:
+    """Give texels to triangles (3, F) between whose edges no texel has its centre: those of their middles, corners and
+    middles of edges. Else they would show what another chart has beside them."""
+    height, width = raster.face.shape
+    for weights in np.array([[2, 2, 2], [3, 3, 0], [0, 3, 3], [3, 0, 3], [6, 0, 0], [0, 6, 0], [0, 0, 6]]) / 6:
+        column = (weights @ x).astype(np.int64).clip(0, width - 1)
+        row = (weights @ y).astype(np.int64).clip(0, height - 1)
+        bare = np.flatnonzero(raster.face[row, column] < 0)
+        raster.face[row[bare], column[bare]] = bare
+        raster.weights[row[bare], column[bare]] = weights
 
 
 def middle_of(vertices: np.ndarray) -> np.ndarray:

@@ -203,6 +203,18 @@ def test_a_picture_is_no_larger_than_asked_for(ball: Mesh) -> None:
         assert max(atlas.size) <= largest
 
 
+def test_a_triangle_smaller_than_a_texel_has_one(ball: Mesh) -> None:
+    atlas = texture.unwrap(ball.vertices, ball.faces, 4, 4096)
+    texels = texture.get_texels(atlas, ball.vertices, ball.normals, ball.vertices)
+    picture = texture.fill(atlas.size, texels.place, texels.colour * 0.5 + 0.5) / 255
+    covered = np.zeros(picture.shape[:2], bool)
+    covered[texels.place] = True
+    column, row = (atlas.uv * atlas.size).astype(int).clip(0, np.array(atlas.size) - 1).T
+    assert covered[row, column].all()
+    distance = np.abs(picture[row, column] - (ball.vertices[atlas.vertex] * 0.5 + 0.5)).max(1)
+    assert np.quantile(distance, 0.99) < 0.25, "a texel is a quarter of the radius"
+
+
 def test_pieces_are_small_and_complete() -> None:
     middles = np.random.default_rng(0).random((7001, 3))
     pieces = texture.split(middles, np.arange(7001))
