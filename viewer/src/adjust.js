@@ -35,6 +35,7 @@ class Editor {
     });
     this.region = readShape(page.region);
     this.crop = readShape(page.crop);
+    this.automatic = page.adjust.cropMethod === "auto"; // its ball only says where the subject is looked for
     this.mode = "translate";
     this.history = [this.first()];
     this.place = 0; // in the history
@@ -46,12 +47,11 @@ class Editor {
     if (viewer) this.frame();
   }
 
-  /** What was saved last, else what is in use: with a mesh the crop, before there is one the region. */
+  /** With a mesh the crop that was set by hand, if there is one; else the region. What was saved last comes first. */
   first() {
-    const saved = [readShape(this.file.crop), readShape(this.file.region)];
-    const used = [this.crop, this.region];
-    const [crop, region] = [saved[0] ?? used[0], saved[1] ?? used[1]];
-    return (this.viewer?.surface.group ? crop ?? region : region ?? crop) ?? { kind: "sphere", center: [0, 0, 0], radius: 1 };
+    const crop = readShape(this.file.crop) ?? (this.automatic ? null : this.crop);
+    const region = readShape(this.file.region) ?? this.region;
+    return (this.contents.faces && crop) || region || crop || { kind: "sphere", center: [0, 0, 0], radius: 1 };
   }
 
   /** The first view holds the shape and what lies in it. */
@@ -154,7 +154,7 @@ class Editor {
     return [
       ["fit", "Fit to the subject", true],
       ["use-region", "Region in use", this.region],
-      ["use-crop", "Crop in use", this.crop],
+      ["use-crop", this.automatic ? "Ball round the subject" : "Crop in use", this.crop],
       ["fit-mesh", "Whole mesh", contents.faces],
       ["fit-points", "Most points", points],
       ["larger", "10 % larger", true],

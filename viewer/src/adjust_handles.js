@@ -6,7 +6,7 @@ import { quaternionOf, rotationOf } from "./adjust_shape.js";
 import { COLOURS, drawPlace } from "./layers.js";
 
 const UNIT = { sphere: { radius: 1, center: [0, 0, 0] }, box: { kind: "box", size: [1, 1, 1], center: [0, 0, 0] } };
-const SIZES = { mouse: 0.85, finger: 1.3 };
+const SIZES = { mouse: 1, finger: 1.4 };
 const AXES = "XYZ";
 const LEAST = 1e-4; // of a side, in radii of the stage
 

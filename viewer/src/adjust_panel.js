@@ -6,6 +6,7 @@ import { count, short } from "./words.js";
 
 const KINDS = [["sphere", "Sphere"], ["box", "Box"]];
 export const MODES = [["translate", "Move"], ["rotate", "Turn"], ["scale", "Size"]];
+const HANDLES = " Pull the arrows in the picture. Keys there: m moves, t turns, s sizes.";
 const AXES = ["x", "y", "z"];
 
 export function button(name, words, click, others = {}) {
@@ -51,7 +52,9 @@ export class Panel {
       size: this.row("size", "Size", AXES.map((axis) => `Size ${axis}`)),
       angles: this.row("angles", "Turned, °", AXES.map((axis) => `Turned round ${axis}, in degrees`)),
     };
-    const numbers = element("div", { class: "v-numbers" }, ...Object.values(this.rows));
+    const heads = [" ", ...AXES].map((axis) => element("span", {}, axis));
+    const head = element("div", { class: "v-field v-heads", "aria-hidden": "true" }, ...heads);
+    const numbers = element("div", { class: "v-numbers" }, head, ...Object.values(this.rows));
     this.undo = button("undo", "Undo", () => editor.undo(), { title: "Ctrl+Z" });
     this.redo = button("redo", "Redo", () => editor.redo(), { title: "Ctrl+Shift+Z" });
     const unit = this.unit ? "Lengths are in metres; z is up." : "Lengths have no known unit; z is up.";
@@ -59,7 +62,7 @@ export class Panel {
       "Shape",
       element("div", { class: "v-row" }, this.kinds, this.modes),
       numbers,
-      element("p", { class: "v-help" }, unit),
+      element("p", { class: "v-help" }, unit, editor.handles ? HANDLES : ""),
       element("div", { class: "v-row" }, this.undo, this.redo),
       element("details", {}, element("summary", {}, "As numbers, to copy"), this.text),
     );
@@ -111,7 +114,7 @@ export class Panel {
     const parts = ["region", "crop"].map((name) => {
       const remove = button(`remove-${name}`, `Remove the saved ${name}`, () => editor.remove(name), { class: "v-quiet" });
       this[name] = { words: element("p", { class: "v-help" }), remove };
-      const keep = name === "crop" ? button("keep-all", "Save: keep all", () => editor.saveKeepAll(), { class: "v-quiet" }) : null;
+      const keep = name === "crop" ? button("keep-all", "Save crop: keep all", () => editor.saveKeepAll(), { class: "v-quiet" }) : null;
       return element(
         "div",
         { class: "v-save" },
@@ -133,7 +136,7 @@ export class Panel {
     this.rows.radius.hidden = box;
     this.rows.size.hidden = this.rows.angles.hidden = !box;
     this.fill("center", shape.center);
-    this.fill("radius", [shape.radius]);
+    if (!box) this.fill("radius", [shape.radius]);
     if (box) this.fill("size", shape.size);
     if (box) this.fill("angles", anglesOf(shape));
     this.text.value = JSON.stringify(this.editor.numbers());
@@ -149,9 +152,10 @@ export class Panel {
 
   fill(name, values) {
     const step = this.editor.step(name);
+    const digits = Math.max(0, 2 - Math.floor(Math.log10(step)));
     this.fields[name].forEach((field, place) => {
       field.step = step;
-      if (values[place] != null) field.value = Number(values[place].toPrecision(6));
+      field.value = Number(values[place].toFixed(Math.min(digits, 20)));
     });
   }
 
