@@ -7,6 +7,7 @@ config/regions/SCENE.json, and the next run of the workflow takes it from there.
 
 import argparse
 import functools
+import shlex
 import webbrowser
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def export(project: Project, scene: str, folder: Path) -> None:
     count = blender.export(project.find_results(scene, blender.NEEDED), folder)
     print(
         f"{folder}: {count} images, COLMAP's model and the region of {scene}. Choose this folder in the panel of "
-        f"BlenderNeuralangelo. After Export Scene Parameters:\ncp {folder}/transforms.json {get_path(scene)}"
+        f"BlenderNeuralangelo. After Export Scene Parameters:\ncp {shlex.quote(str(folder / 'transforms.json'))} {get_path(scene)}"
     )
 
 
