@@ -43,9 +43,10 @@ def serve(project: Project, scene: str, browser: bool) -> None:
 
 def export(project: Project, scene: str, folder: Path) -> None:
     count = blender.export(project.find_results(scene, blender.NEEDED), folder)
+    saved = shlex.quote(str(folder / "transforms.json"))
     print(
         f"{folder}: {count} images, COLMAP's model and the region of {scene}. Choose this folder in the panel of "
-        f"BlenderNeuralangelo. After Export Scene Parameters:\ncp {shlex.quote(str(folder / 'transforms.json'))} {get_path(scene)}"
+        f"BlenderNeuralangelo. After Export Scene Parameters:\ncp {saved} {get_path(scene)}"
     )
 
 

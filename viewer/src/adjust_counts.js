@@ -57,9 +57,9 @@ function readFaces(group) {
 }
 
 function cutShare({ middles, areas, area }, inside) {
-  let kept = 0;
+  let cut = 0; // added up by itself: the difference of two large sums is never quite 0
   for (let i = 0; i < areas.length; i++) {
-    if (inside(middles[3 * i], middles[3 * i + 1], middles[3 * i + 2])) kept += areas[i];
+    if (!inside(middles[3 * i], middles[3 * i + 1], middles[3 * i + 2])) cut += areas[i];
   }
-  return area > 0 ? Math.min(1, Math.max(0, 1 - kept / area)) : 0;
+  return area > 0 ? Math.min(1, cut / area) : 0;
 }

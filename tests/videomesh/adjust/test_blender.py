@@ -39,7 +39,7 @@ def test_the_folder_has_what_the_add_on_reads(project: Project, tmp_path: Path) 
 
 
 def test_what_the_add_on_saves_is_taken_back(project: Project, tmp_path: Path) -> None:
-    """It writes a transforms.json of its own, from the model in the folder, with a sphere round the points in the box."""
+    """It writes a transforms.json of its own, from the model in the folder, with a sphere round points in the box."""
     export(project, tmp_path / "blender")
     flip = np.diag([1.0, -1, -1, 1])
     frames = [
