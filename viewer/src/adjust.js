@@ -4,6 +4,7 @@ import { Vector3 } from "three";
 import "./style.css";
 import "./adjust.css";
 import { Contents } from "./adjust_counts.js";
+import { Cut } from "./adjust_cut.js";
 import { Handles } from "./adjust_handles.js";
 import { list, Panel, percent } from "./adjust_panel.js";
 import { ask, readOther, save } from "./adjust_saving.js";
@@ -40,6 +41,7 @@ class Editor {
     this.history = [this.first()];
     this.place = 0; // in the history
     this.handles = viewer && new Handles(viewer, (shape, done) => (done ? this.commit(shape) : this.preview(shape)));
+    this.cut = viewer && this.contents.faces && new Cut(viewer.stage, this.contents.faces);
     this.panel = new Panel(root, this);
     addEventListener("keydown", (event) => this.onKey(event));
     this.handles?.setMode(this.mode);
@@ -72,7 +74,7 @@ class Editor {
     this.live = shape;
     this.request ??= requestAnimationFrame(() => {
       this.request = null;
-      this.panel.show(this.shape, this.count());
+      this.showCounts();
     });
   }
 
@@ -87,7 +89,12 @@ class Editor {
 
   show() {
     this.handles?.show(this.shape);
+    this.showCounts();
+  }
+
+  showCounts() {
     this.panel.show(this.shape, this.count());
+    this.cut?.show(this.contents.faces.outside);
   }
 
   canUndo() {
@@ -127,7 +134,7 @@ class Editor {
   /** A number that was typed. What is none, or no length, is put back. */
   type(name, place, value) {
     const { shape } = this;
-    const usable = Number.isFinite(value) && Math.abs(value) <= 1e6 && (value > 0 || !["radius", "size"].includes(name));
+    const usable = Number.isFinite(value) && (value > 0 || !["radius", "size"].includes(name));
     if (!usable) {
       this.panel.say(["radius", "size"].includes(name) ? "Type a number above 0." : "Type a number.", true);
       return this.show();

@@ -32,17 +32,19 @@ export class Contents {
       }
     }
     for (const { position } of this.cameras) found.cameras += inside(position.x, position.y, position.z);
-    if (faces) found.cut = cutShare(faces, inside);
+    if (faces) found.cut = cutOff(faces, inside);
     return { inside: found, total };
   }
 }
 
-/** Middle and area of each face, in the world. */
+/** Middle and area of each face, in the world, and which of them belong to which mesh. */
 function readFaces(group) {
-  const [middles, areas] = [[], []];
+  const [middles, areas, parts] = [[], [], []];
   const [a, b, c] = [new Vector3(), new Vector3(), new Vector3()];
-  group.traverse(({ isMesh, userData, geometry, matrixWorld }) => {
+  group.traverse((mesh) => {
+    const { isMesh, userData, geometry, matrixWorld } = mesh;
     if (!isMesh || userData.wire) return;
+    const first = areas.length;
     const { index, attributes: { position } } = geometry;
     const corner = (i, to) => to.fromBufferAttribute(position, index ? index.getX(i) : i).applyMatrix4(matrixWorld);
     for (let i = 0; i < (index ?? position).count; i += 3) {
@@ -52,14 +54,19 @@ function readFaces(group) {
       middles.push((a.x + b.x + c.x) / 3, (a.y + b.y + c.y) / 3, (a.z + b.z + c.z) / 3);
       areas.push(b.sub(a).cross(c.sub(a)).length() / 2);
     }
+    parts.push({ mesh, first, count: areas.length - first });
   });
-  return { middles: Float32Array.from(middles), areas: Float32Array.from(areas), area: areas.reduce((x, y) => x + y, 0) };
+  const outside = new Uint8Array(areas.length);
+  const area = areas.reduce((sum, one) => sum + one, 0);
+  return { middles: Float32Array.from(middles), areas: Float32Array.from(areas), area, parts, outside };
 }
 
-function cutShare({ middles, areas, area }, inside) {
+/** The share of the area whose faces have their middle outside; marks these. */
+function cutOff({ middles, areas, area, outside }, inside) {
   let cut = 0; // added up by itself: the difference of two large sums is never quite 0
   for (let i = 0; i < areas.length; i++) {
-    if (!inside(middles[3 * i], middles[3 * i + 1], middles[3 * i + 2])) cut += areas[i];
+    outside[i] = inside(middles[3 * i], middles[3 * i + 1], middles[3 * i + 2]) ? 0 : 1;
+    if (outside[i]) cut += areas[i];
   }
   return area > 0 ? Math.min(1, cut / area) : 0;
 }

@@ -164,7 +164,7 @@ export class Panel {
     const rows = [];
     if (total.subject) rows.push(["Points of the subject", share("subject")]);
     rows.push(["All points", share("points")], ["Cameras", share("cameras")]);
-    rows.push(["Cut off the mesh", inside.cut == null ? "no mesh yet" : percent(inside.cut)]);
+    rows.push(inside.cut == null ? ["Cut off the mesh", "no mesh yet"] : ["Cut off the mesh (red)", percent(inside.cut)]);
     this.counts.replaceChildren(
       element("tbody", {}, ...rows.map(([name, value]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value)))),
     );
@@ -182,6 +182,7 @@ export class Panel {
   say(words, failed = false) {
     this.status.textContent = words;
     this.status.classList.toggle("v-failed", failed);
+    if (words) this.status.scrollIntoView({ block: "nearest" });
   }
 }
 

@@ -8,7 +8,7 @@ const OUTLIERS = 0.01; // share of points on each side that may be wrong
 const MARGIN = 1.05; // around what a shape is fitted to
 const STEPS = 200; // towards the smallest sphere (Badoiu and Clarkson 2003: steps of 1/i)
 const ANGLES = 30; // that are tried for a box, of a quarter turn
-const DIGITS = 7;
+const DIGITS = 6; // behind the first of a size: a millionth is not seen
 
 /** The shape of {kind, center, radius} or {kind, center, size, rotation}, or null if its numbers cannot be used. */
 export function readShape(place) {
@@ -181,16 +181,22 @@ function squareTo(points, i, [x, y, z]) {
 
 // ---- As numbers in a file ----
 
-const rounded = (x) => Number(x.toPrecision(DIGITS));
-const turned = (x) => Number(x.toFixed(8)) + 0; // no -0
+/** Numbers with as many decimals as the shape needs, however far from 0 it is. */
+function rounded(numbers, size) {
+  const decimals = Math.min(100, Math.max(0, DIGITS - Math.floor(Math.log10(size))));
+  return numbers.map((x) => Number(x.toFixed(decimals)) + 0); // no -0
+}
+
+const turned = (x) => Number(x.toFixed(8)) + 0;
 
 export function regionOf(shape) {
   const { center, radius } = toSphere(shape);
-  return { center: center.map(rounded), radius: rounded(radius) };
+  const numbers = rounded([...center, radius], radius);
+  return { center: numbers.slice(0, 3), radius: numbers[3] };
 }
 
 export function cropOf(shape) {
-  const center = shape.center.map(rounded);
-  if (shape.kind === "sphere") return { method: "sphere", center, radius: rounded(shape.radius) };
-  return { method: "box", center, size: shape.size.map(rounded), rotation: shape.rotation.map(turned) };
+  if (shape.kind === "sphere") return { method: "sphere", ...regionOf(shape) };
+  const numbers = rounded([...shape.center, ...shape.size], Math.min(...shape.size));
+  return { method: "box", center: numbers.slice(0, 3), size: numbers.slice(3), rotation: shape.rotation.map(turned) };
 }

@@ -18,7 +18,6 @@ from videomesh.region.override import is_of_add_on, parse_override, read_numbers
 
 FOLDER = Path("config/regions")  # in the working folder
 CROP_KEYS = {"auto": (), "none": (), "sphere": ("center", "radius"), "box": ("center", "size", "rotation")}
-LARGEST = 1e6  # of a number, as in config/schemas
 SLACK = 1e-3  # by which the rows of a rotation may miss length 1 and right angles: numbers that were typed
 
 
@@ -119,9 +118,6 @@ def parse_crop(path: str, crop: Any) -> dict[str, Any]:
         found["size"] = read_numbers(path, "crop.size", crop["size"], (3,), "three numbers [x, y, z]").tolist()
         check_positive(path, "crop.size", found["size"])
         found["rotation"] = read_rotation(path, crop["rotation"])
-    numbers = [*found.get("center", ()), *found.get("size", ()), found.get("radius", 0.0)]
-    if max(map(abs, numbers)) > LARGEST:
-        raise UserError(f"{path}: crop holds {max(numbers, key=abs):g}; the largest number allowed is {LARGEST:g}")
     return found
 
 

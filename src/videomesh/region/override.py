@@ -123,7 +123,7 @@ def read_numbers(path: str, key: str, value: Any, shape: tuple[int, ...], wanted
     """The numbers of a key, in the shape that is wanted and finite. Raises UserError on anything else."""
     try:
         array = np.array(value, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.array(np.nan)
     # float() accepts "1" and True, JSON numbers are neither
     if array.shape != shape or any(not isinstance(v, int | float) or isinstance(v, bool) for v in _leaves(value)):

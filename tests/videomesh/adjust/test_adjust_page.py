@@ -118,15 +118,23 @@ def read() -> ByHand:
     return read_by_hand(FILE)
 
 
+def count_red(picture: np.ndarray) -> int:
+    red, green, blue = np.moveaxis(picture, -1, 0)
+    return int(((red > green + 50) & (red > blue + 50)).sum())
+
+
 def test_a_shape_is_made_by_numbers_buttons_and_keys_and_undone(visit: Visit) -> None:
     assert visit.shape == {"kind": "sphere", "center": [0, 0, 0.5], "radius": 2}, "begins with the region in use"
     start = visit.state()
     assert start["inside"]["subject"] == start["total"]["subject"] > 100 and start["inside"]["cut"] == 0
     assert 0 < start["inside"]["points"] < start["total"]["points"] and start["inside"]["cameras"] == 0
 
+    area = visit.page.locator(".v-area")
+    before = count_red(pixels(area))
     visit.type("radius0", "0.6")
     half = visit.state()
     assert half["shape"]["radius"] == 0.6 and 0.2 < half["inside"]["cut"] < 0.9
+    assert count_red(pixels(area)) > before + 2000, "what is cut off is red"
     assert half["inside"]["subject"] < half["total"]["subject"]
     for text in ("0", "-1", ""):
         visit.type("radius0", text)
@@ -267,6 +275,16 @@ def test_another_scenes_region_and_crop_are_copied(visit: Visit) -> None:
     assert visit.shape == {"kind": "sphere", "center": [1, 2, 3], "radius": 0.5}
     visit.do("copy-region")
     visit.said("other has no region with numbers.")
+
+
+def test_a_small_shape_far_from_the_middle_keeps_its_digits(visit: Visit) -> None:
+    """As in a survey's coordinates."""
+    for field, text in (("center0", "456789.123456"), ("center1", "5400000.5"), ("radius0", "0.0123456")):
+        visit.type(field, text)
+    visit.do("save-crop")
+    visit.answer(yes=True)
+    visit.said("Saved: the crop")
+    assert read().crop == {"method": "sphere", "center": [456789.123456, 5400000.5, 0.5], "radius": 0.0123456}
 
 
 def test_results_in_a_bucket_a_file_of_the_add_on_and_hostile_names(
