@@ -77,17 +77,32 @@ class Visit:
         status.wait_for()
         return status.inner_text()
 
-    def pull(self, axis: str, dx: float, dy: float) -> None:
-        """Drag the end of a handle by pixels."""
+    def tip(self, axis: str) -> tuple[float, float]:
+        """Where the end of a handle is in the window."""
         box = self.page.locator(".v-area").bounding_box()
         assert box
         left, top = self.page.evaluate(f"adjustTip('{axis}')")
-        x, y = box["x"] + 1 + left, box["y"] + 1 + top
+        return box["x"] + 1 + left, box["y"] + 1 + top
+
+    def pull(self, axis: str, dx: float, dy: float) -> None:
+        """Drag the end of a handle by pixels."""
+        x, y = self.tip(axis)
         self.page.mouse.move(x, y)
         self.page.mouse.down()
         self.page.mouse.move(x + dx, y + dy, steps=4)
         self.page.mouse.up()
         self.page.mouse.move(0, 0)
+
+    def pull_with_finger(self, axis: str, dx: float, dy: float) -> None:
+        x, y = self.tip(axis)
+        session = self.context.new_cdp_session(self.page)
+        for kind, points in (
+            ("touchStart", [{"x": x, "y": y}]),
+            ("touchMove", [{"x": x + dx / 2, "y": y + dy / 2}]),
+            ("touchMove", [{"x": x + dx, "y": y + dy}]),
+            ("touchEnd", []),
+        ):
+            session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
 
 @pytest.fixture(scope="module")
@@ -307,6 +322,9 @@ def test_results_in_a_bucket_a_file_of_the_add_on_and_hostile_names(
         assert visit.shape["radius"] == 1.5
         assert visit.page.evaluate("document.images.length") < 3 and visit.page.locator("[onerror]").count() == 0
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= 400
+        visit.pull_with_finger("Z", 0, -40)
+        assert visit.shape["center"][2] > 0.6 and visit.page.evaluate("scrollY") == 0
+        visit.do("undo")
         visit.page.select_option("select", hostile)
         visit.do("copy-crop")
         visit.said(f"This is the crop of {hostile}")
