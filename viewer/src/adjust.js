@@ -240,8 +240,8 @@ class Editor {
     const run = `The next run makes ${list(names)} again.`;
     const free = part === "crop" ? " Nothing is trained." : "";
     const work = part === "crop" ? "the mesh" : "the training";
-    const cost = elsewhere ? ` The results are in a bucket, so ${work} may run as a job on a rented machine, which costs.` : "";
-    return run + free + cost;
+    const cost = ` The results are in a bucket, so ${work} may run as a job on a rented machine, which costs.`;
+    return run + free + (elsewhere ? cost : "");
   }
 
   /** What a shape takes away, in sentences. */
@@ -251,7 +251,8 @@ class Editor {
     if (inside.cut > 0) words.push(`It cuts off the mesh: ${percent(inside.cut)}.`);
     const kind = total.subject ? "subject" : "points";
     const lost = total[kind] - inside[kind];
-    if (lost) words.push(`${count(lost)} of ${count(total[kind])} points${total.subject ? " of the subject" : ""} are outside.`);
+    const points = total.subject ? "points of the subject" : "points";
+    if (lost) words.push(`${count(lost)} of ${count(total[kind])} ${points} are outside.`);
     return words;
   }
 
@@ -261,7 +262,9 @@ class Editor {
     const region = part === "region";
     const shape = region ? toSphere(this.shape) : this.shape;
     const sentences = this.describeCut(shape);
-    if (region && this.file.addOn) sentences.push(`${this.file.path} was saved by Blender’s add-on. This region takes the place of that one.`);
+    if (region && this.file.addOn) {
+      sentences.push(`${this.file.path} was saved by Blender’s add-on. This region takes the place of that one.`);
+    }
     return this.store(part, region ? regionOf(shape) : cropOf(shape), sentences);
   }
 
@@ -277,7 +280,8 @@ class Editor {
     const verb = value ? "Save" : "Remove";
     if (this.page.adjust.elsewhere || sentences.length) {
       const words = [...sentences, this.describeRun(part)];
-      if (!(await ask(this.panel.root, `${verb} this ${part}?`, words, `${verb} ${part}`))) return this.panel.say("Nothing was saved.");
+      const yes = await ask(this.panel.root, `${verb} this ${part}?`, words, `${verb} ${part}`);
+      if (!yes) return this.panel.say("Nothing was saved.");
     }
     let answer = await save(part, value, this.file.version);
     if (answer.status === 409) answer = await this.saveOver(part, value, answer);
@@ -285,7 +289,8 @@ class Editor {
     if (answer.status !== 200) return this.panel.say(answer.content.error, true);
     this.file = answer.content.file;
     this.panel.showParts();
-    const done = value ? `Saved: the ${part} is in ${this.file.path}.` : `Removed: ${this.file.path} has no ${part} any more.`;
+    const { path } = this.file;
+    const done = value ? `Saved: the ${part} is in ${path}.` : `Removed: ${path} has no ${part} any more.`;
     return this.panel.say(`${done} ${this.describeRun(part)}`);
   }
 

@@ -8,7 +8,8 @@ export class Cut {
     this.faces = faces;
     // In front of the faces that it lies on.
     const options = { color: 0xdc2626, transparent: true, opacity: 0.6, side: DoubleSide, depthWrite: false };
-    const material = new MeshBasicMaterial({ ...options, polygonOffset: true, polygonOffsetFactor: -1, polygonOffsetUnits: -1 });
+    const nearer = { polygonOffset: true, polygonOffsetFactor: -1, polygonOffsetUnits: -1 };
+    const material = new MeshBasicMaterial({ ...options, ...nearer });
     this.parts = faces.parts.map(({ mesh, first, count }) => {
       const geometry = new BufferGeometry();
       geometry.setAttribute("position", mesh.geometry.attributes.position);

@@ -18,7 +18,8 @@ function choice(name, legend, options, change) {
     const input = element("input", { type: "radio", name, value, change: () => change(value) });
     return element("label", {}, input, element("span", {}, words));
   });
-  return element("fieldset", { class: "v-choice" }, element("legend", { class: "v-label" }, legend), element("div", {}, ...labels));
+  const title = element("legend", { class: "v-label" }, legend);
+  return element("fieldset", { class: "v-choice" }, title, element("div", {}, ...labels));
 }
 
 function part(title, ...children) {
@@ -33,7 +34,8 @@ export class Panel {
     this.status = element("p", { class: "v-status v-said", role: "status" });
     this.counts = element("table", { class: "v-counts" });
     this.notes = element("div", { class: "v-notes" });
-    this.text = element("textarea", { readonly: true, rows: 3, "aria-label": "The shape as numbers", spellcheck: "false" });
+    const text = { readonly: true, rows: 3, spellcheck: "false", "aria-label": "The shape as numbers" };
+    this.text = element("textarea", text);
     this.fields = {};
     const parts = [this.shapePart(), this.startPart(), this.countsPart(), this.savePart()];
     root.replaceChildren(...parts, this.status);
@@ -75,7 +77,8 @@ export class Panel {
         change: (event) => this.editor.type(name, place, event.target.valueAsNumber),
       })
     );
-    return element("div", { class: "v-field", role: "group", "aria-label": words }, element("span", {}, words), ...this.fields[name]);
+    const group = { class: "v-field", role: "group", "aria-label": words };
+    return element("div", group, element("span", {}, words), ...this.fields[name]);
   }
 
   // ---- Starting points ----
@@ -112,15 +115,16 @@ export class Panel {
   savePart() {
     const { editor } = this;
     const parts = ["region", "crop"].map((name) => {
-      const remove = button(`remove-${name}`, `Remove the saved ${name}`, () => editor.remove(name), { class: "v-quiet" });
+      const quiet = { class: "v-quiet" };
+      const remove = button(`remove-${name}`, `Remove the saved ${name}`, () => editor.remove(name), quiet);
       this[name] = { words: element("p", { class: "v-help" }), remove };
-      const keep = name === "crop" ? button("keep-all", "Save crop: keep all", () => editor.saveKeepAll(), { class: "v-quiet" }) : null;
+      const keepAll = button("keep-all", "Save crop: keep all", () => editor.saveKeepAll(), quiet);
       return element(
         "div",
         { class: "v-save" },
         button(`save-${name}`, `Save ${name}`, () => editor.save(name), { class: "v-main" }),
         this[name].words,
-        element("div", { class: "v-row" }, keep, remove),
+        element("div", { class: "v-row" }, name === "crop" ? keepAll : null, remove),
       );
     });
     return part("Save", ...parts);
@@ -164,10 +168,10 @@ export class Panel {
     const rows = [];
     if (total.subject) rows.push(["Points of the subject", share("subject")]);
     rows.push(["All points", share("points")], ["Cameras", share("cameras")]);
-    rows.push(inside.cut == null ? ["Cut off the mesh", "no mesh yet"] : ["Cut off the mesh (red)", percent(inside.cut)]);
-    this.counts.replaceChildren(
-      element("tbody", {}, ...rows.map(([name, value]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value)))),
-    );
+    if (inside.cut == null) rows.push(["Cut off the mesh", "no mesh yet"]);
+    else rows.push(["Cut off the mesh (red)", percent(inside.cut)]);
+    const cells = ([name, value]) => [element("th", { scope: "row" }, name), element("td", {}, value)];
+    this.counts.replaceChildren(element("tbody", {}, ...rows.map((row) => element("tr", {}, ...cells(row)))));
     this.notes.replaceChildren(...this.editor.notes().map((words) => element("p", {}, words)));
   }
 

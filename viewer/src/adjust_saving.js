@@ -6,9 +6,13 @@ import { element } from "./dom.js";
 export function ask(root, title, sentences, yes) {
   return new Promise((resolve) => {
     const close = (value) => () => dialog.close(value);
+    const closed = () => {
+      dialog.remove();
+      resolve(dialog.returnValue === "yes");
+    };
     const dialog = element(
       "dialog",
-      { class: "v-dialog", "aria-labelledby": "v-dialog-title", close: () => (dialog.remove(), resolve(dialog.returnValue === "yes")) },
+      { class: "v-dialog", "aria-labelledby": "v-dialog-title", close: closed },
       element("h2", { id: "v-dialog-title" }, title),
       ...sentences.map((words) => element("p", {}, words)),
       element(

@@ -15,7 +15,8 @@ export function readShape(place) {
   const center = list(place?.center);
   if (center.length !== 3 || !center.every(isNumber)) return null;
   if ((place.kind ?? place.method) !== "box") {
-    return isNumber(place.radius) && place.radius > 0 ? { kind: "sphere", center: [...center], radius: place.radius } : null;
+    const { radius } = place;
+    return isNumber(radius) && radius > 0 ? { kind: "sphere", center: [...center], radius } : null;
   }
   const size = list(place.size);
   const rotation = list(place.rotation).length === 9 ? place.rotation : UPRIGHT;
