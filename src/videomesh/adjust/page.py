@@ -24,7 +24,10 @@ class Page:
 
     def __init__(self, project: Project, scene: str) -> None:
         self.project, self.scene, self.path = project, scene, get_path(scene)
-        self.data, self.blobs = collect(project, scene)
+        try:
+            self.data, self.blobs = collect(project, scene)
+        finally:
+            project.remove_copies()
         self.lock = threading.Lock()  # requests come in threads of their own
 
     def show(self) -> tuple[str, str]:
@@ -56,7 +59,10 @@ class Page:
         if kind != "other" or name not in self.project.scenes:
             return HTTPStatus.NOT_FOUND, {"error": "there is no such address"}
         with self.lock:
-            return HTTPStatus.OK, describe_other(self.project, name)
+            try:
+                return HTTPStatus.OK, describe_other(self.project, name)
+            finally:
+                self.project.remove_copies()
 
     def save(self, request: dict[str, Any]) -> Answer:
         """{part: region or crop, value, version}; value null takes the part out of the file."""

@@ -37,7 +37,7 @@ class Project:
         return Results(scene, settings, {name: path for name, path in results.files.items() if name in names})
 
     def remove_copies(self) -> None:
-        """Snakemake's next plan would go by the dates of the copies."""
+        """As soon as they are read: Snakemake's next plan, also of a run beside this, would go by their dates."""
         while self.copies:
             self.copies.pop().unlink(missing_ok=True)
 

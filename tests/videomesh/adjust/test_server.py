@@ -195,10 +195,14 @@ def test_from_a_bucket_only_small_files_are_read_and_the_copies_go_again(project
     (root / "deliver/thing/scene.html").write_text(
         f'<p></p><script type="application/json" id="page-data">{data}</script>'
     )
+    files = {path: path.read_bytes() for path in (root / "results/thing/region").iterdir()}
     page = Page(elsewhere, "thing")
     assert "poses/images.tar" not in asked and not any("checkpoint" in name for name in asked)
     assert page.data["adjust"]["elsewhere"] is True
     assert [bool(camera["thumb"]) for camera in page.data["cameras"][:2]] == [True, False]
     assert page.data["meshes"]
-    elsewhere.remove_copies()
     assert not (root / "results/thing/mesh/200/mesh.glb").exists() and elsewhere.copies == []
+    for path, content in files.items():
+        path.write_bytes(content)
+    assert page.ask("other/thing")[1]["region"]
+    assert not (root / "results/thing/region/region.json").exists()
