@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # A worker that crashes ends the run: pytest-xdist can wait for ever for the tests of a worker that it has replaced.
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-.PHONY: demo demo-ovhai settings viewer test coverage chaos lint clean
+.PHONY: demo demo-ovhai adjust settings viewer test coverage chaos lint clean
 
 demo: $(VENV)/.local
 	$(BIN)/snakemake --profile profiles/local --configfile config/demo/config.yaml
@@ -19,10 +19,13 @@ demo: $(VENV)/.local
 demo-ovhai: $(VENV)/.test
 	$(BIN)/python tests/ovhai/demo.py
 
+adjust: $(VENV)/.local # a page to set the region and the crop: make adjust SCENE=lamp ARGS="--profile ovhai"
+	$(BIN)/python scripts/adjust.py --scene "$(SCENE)" $(ARGS)
+
 settings: $(VENV)/.test # config/config.yaml and the tables of config/README.md, from config/schemas
 	$(BIN)/python -m videomesh.configuration.document
 
-viewer: # src/videomesh/report/assets, from viewer/src; needs Node
+viewer: # the scripts of the pages, in src/videomesh/*/assets, from viewer/src; needs Node
 	cd viewer && npm ci && npm run build
 
 test: lint

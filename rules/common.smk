@@ -56,6 +56,24 @@ for warning in find_unused_regions(SCENES):
     logger.warning(warning)
 
 
+def load_regions():
+    """What config/regions/SCENE.json says of the scenes that have one. Its crop takes the place of the setting."""
+    if not any(Path(f"config/regions/{scene}.json").exists() for scene in SCENES):
+        return {}
+    from videomesh.region.by_hand import load_by_hand  # here, since most plans need none of its libraries
+
+    found, warnings = stop_on_errors(load_by_hand, SCENES)
+    for warning in warnings:
+        logger.warning(warning)
+    for scene, by_hand in found.items():
+        if by_hand.crop:
+            SCENES[scene]["crop"] = by_hand.crop
+    return found
+
+
+REGIONS = load_regions()
+
+
 wildcard_constraints:
     scene="[a-z0-9-]+",
     iteration="[0-9]+",
@@ -195,14 +213,22 @@ def get_selection_arguments(wildcards):
 
 
 def get_region_override(wildcards):
-    path = f"config/regions/{wildcards.scene}.json"
-    return local(path) if Path(path).exists() else []
+    """A file of Blender's add-on. Its date says nothing, since a crop in it may have changed: its checksum counts."""
+    by_hand = REGIONS.get(wildcards.scene)
+    return ancient(local(f"config/regions/{wildcards.scene}.json")) if by_hand and by_hand.add_on else []
+
+
+def get_region_checksum(wildcards):
+    by_hand = REGIONS.get(wildcards.scene)
+    return by_hand.add_on if by_hand else ""
 
 
 def get_region_arguments(wildcards):
     """Flags of region.py for a sphere given by hand, in a file or in the configuration."""
-    if get_region_override(wildcards):
-        return ["--override", f"config/regions/{wildcards.scene}.json"]
+    by_hand = REGIONS.get(wildcards.scene)
+    if by_hand and (by_hand.add_on or by_hand.region):
+        values = [f"--override-values={json.dumps(by_hand.region)}"] if by_hand.region else []
+        return ["--override", f"config/regions/{wildcards.scene}.json", *values]
     region = SCENES[wildcards.scene]["region"]
     if region["center"] is None:
         return []
@@ -231,7 +257,8 @@ def get_crop_arguments(wildcards):
     if crop["method"] == "sphere":
         arguments += [f"--crop-center={','.join(map(str, crop['center']))}", f"--crop-radius={crop['radius']}"]
     if crop["method"] == "box":
-        arguments += [f"--crop-box={json.dumps(crop['box'])}"]
+        turned = {key: crop[key] for key in ("center", "size", "rotation") if "size" in crop}
+        arguments += [f"--crop-box={json.dumps(turned or crop['box'])}"]
     return arguments
 
 

@@ -1,10 +1,13 @@
-"""Makes page.jpg, the picture of a scene's page in README.md, from the results of the demo (make demo)."""
+"""Makes page.jpg and adjust.jpg, pictures of a scene's page and of make adjust, from the results of make demo."""
 
+import signal
+import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
+from playwright.sync_api import Browser
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -23,6 +26,27 @@ def main() -> None:
         visit.page.click("[data-layer=cameras]")
         visit.page.wait_for_timeout(1000)  # until the last frame is drawn
         save(visit.page.screenshot(), HERE / "page.jpg")
+        save(take_adjust(browser), HERE / "adjust.jpg")
+
+
+def take_adjust(browser: Browser) -> bytes:
+    """The page of scripts/adjust.py with a box round the subject."""
+    command = [sys.executable, ROOT / "scripts/adjust.py", "--scene", "tractor", "--no-browser"]
+    command += ["--configfile", ROOT / "config/demo/config.yaml"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert server.stdout
+    try:
+        url = next(line.split()[1] for line in server.stdout if line.startswith("Open "))
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+        page.goto(url)
+        page.evaluate("adjustReady")
+        page.check("input[value=box]", force=True)
+        page.click("[data-do=fit]")
+        page.wait_for_timeout(1000)
+        return page.screenshot()
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait()
 
 
 def save(data: bytes, path: Path) -> None:

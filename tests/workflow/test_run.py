@@ -167,6 +167,31 @@ def test_a_region_by_hand_moves_region_and_later_stages(copy: Checkout) -> None:
     assert copy.planned(target) == {"region": 1}
 
 
+def test_a_crop_by_hand_cuts_the_mesh_and_trains_nothing(copy: Checkout) -> None:
+    """As the page of scripts/adjust.py saves it: a box that stands turned. The page of the scene shows it."""
+    region = json.loads((copy.folder / "results/photos/region/region.json").read_text())
+    size = [region["radius"] * share for share in (1.0, 0.7, 0.9)]
+    turn = [0.8, -0.6, 0, 0.6, 0.8, 0, 0, 0, 1]
+    crop = {"method": "box", "center": region["center"], "size": size, "rotation": turn}
+    file = copy.folder / "config/regions/photos.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"crop": crop}))
+    page = "results/photos/report/scene.html"
+    assert copy.planned(page) == {"sdfgrid_mesh": 1, "web_mesh": 1, "scene_page": 1}
+    run = copy.snakemake(page)
+    assert run.returncode == 0, run.stdout
+    summary = json.loads((copy.folder / "results/photos/mesh/20/mesh.json").read_text())
+    assert summary["crop"] == crop and 0 < summary["cropped_share"] < 1
+    vertices = trimesh.load_mesh(copy.folder / "results/photos/mesh/20/mesh.ply").vertices
+    along = (vertices - region["center"]) @ np.reshape(turn, (3, 3))
+    assert (np.abs(along) <= np.array(size) / 2 * 1.001).all() and (
+        np.abs(along).max(0) > np.array(size) / 2 * 0.5
+    ).any()
+    html = (copy.folder / page).read_text()
+    data = json.loads(html.split('id="page-data">')[1].split("</script>")[0])
+    assert data["crop"] == {"kind": "box", "center": crop["center"], "size": size, "rotation": turn}
+
+
 def test_results_of_a_removed_scene_stay(copy: Checkout, scenes: list[dict[str, object]]) -> None:
     before = copy.files()
     copy.configure(scenes[1:], **SMALL)

@@ -228,6 +228,8 @@ def collect_crop(results: Results) -> dict[str, Any] | None:
     crop = results.settings.get("crop") or {}
     if crop.get("method") == "sphere":
         return {"kind": "sphere", "center": crop["center"], "radius": crop["radius"]}
+    if crop.get("method") == "box" and "size" in crop:  # set by hand, in config/regions/SCENE.json
+        return {"kind": "box", "center": crop["center"], "size": crop["size"], "rotation": crop["rotation"]}
     if crop.get("method") == "box":
         box = np.array(crop["box"], float)
         rotation = np.eye(3).ravel().tolist()

@@ -96,15 +96,18 @@ def read_asset(name: str) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def get_policy(scripts: list[str], styles: list[str]) -> str:
-    """A content security policy: only these scripts and styles, pictures and meshes from the page itself."""
+def get_policy(scripts: list[str], styles: list[str], connect: str = "blob:") -> str:
+    """A content security policy: only these scripts and styles, pictures and meshes from the page itself.
+
+    connect: to what the script may connect.
+    """
     return "; ".join(
         [
             "default-src 'none'",
             f"script-src {' '.join(map(get_hash, scripts))}",
             f"style-src {' '.join(map(get_hash, styles))}",
             "img-src data: blob:",
-            "connect-src blob:",
+            f"connect-src {connect}",
             "base-uri 'none'",
             "form-action 'none'",
         ]

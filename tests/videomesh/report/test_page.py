@@ -143,6 +143,10 @@ def test_stretches_across_zero_are_one() -> None:
             {"method": "box", "box": [[0, 2], [-1, 1], [0, 4]]},
             {"kind": "box", "center": [1, 0, 2], "size": [2, 2, 4], "rotation": [1, 0, 0, 0, 1, 0, 0, 0, 1]},
         ),
+        (
+            {"method": "box", "center": [1, 0, 2], "size": [2, 2, 4], "rotation": [0, -1, 0, 1, 0, 0, 0, 0, 1]},
+            {"kind": "box", "center": [1, 0, 2], "size": [2, 2, 4], "rotation": [0, -1, 0, 1, 0, 0, 0, 0, 1]},
+        ),
         ({"method": "none"}, None),
     ],
 )
