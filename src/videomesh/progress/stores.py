@@ -1,0 +1,82 @@
+"""Where the files of scenes are: on this machine, or the results in a bucket. Listing them downloads nothing."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from videomesh.errors import UserError
+from videomesh.progress.steps import find_file
+
+Listing = dict[str, dict[str, float]]  # scene -> name of a file -> when it was written, in seconds since 1970
+
+
+class Store(Protocol):
+    def list(self) -> Listing: ...
+    def read(self, scene: str, name: str) -> str:
+        """A small file of the results; empty if it cannot be read."""
+
+
+class Folder:
+    """The working folder."""
+
+    def __init__(self, root: Path, scenes: Collection[str]) -> None:
+        self.root, self.scenes = root, scenes
+
+    def list(self) -> Listing:
+        listing: Listing = {scene: {} for scene in self.scenes}
+        for path in self.walk():
+            file = find_file(path.relative_to(self.root).as_posix(), self.scenes)
+            try:
+                if file:
+                    listing[file.scene][file.name] = path.stat().st_mtime
+            except OSError:  # it has just been moved
+                continue
+        return listing
+
+    def walk(self) -> Iterator[Path]:
+        for scene in self.scenes:
+            for folder in (f"results/{scene}", f"resources/videos/{scene}", f"deliver/{scene}"):
+                yield from (path for path in (self.root / folder).rglob("[!.]*") if path.is_file())
+
+    def read(self, scene: str, name: str) -> str:
+        try:
+            return (self.root / "results" / scene / name).read_text(errors="replace")
+        except OSError:
+            return ""
+
+
+class Bucket:
+    """Results in the S3 storage of a workflow. One request lists a thousand of them. What is delivered is here."""
+
+    def __init__(self, root: Path, scenes: Collection[str], workflow: Any) -> None:
+        self.folder, self.scenes, self.workflow = Folder(root, scenes), scenes, workflow
+
+    def list(self) -> Listing:
+        listing = {scene: {n: t for n, t in files.items() if n.startswith("deliver/")}
+                   for scene, files in self.folder.list().items()}  # fmt: skip
+        for top in ("results/", "resources/videos/"):
+            stored = self.get_stored(f"{top}_")
+            for item in stored.s3bucket().objects.filter(Prefix=stored.key[:-1]):
+                file = find_file(item.key, self.scenes)
+                if file:
+                    listing[file.scene].setdefault(file.name, item.last_modified.timestamp())
+        return listing
+
+    def read(self, scene: str, name: str) -> str:
+        try:
+            body = self.get_stored(f"results/{scene}/{name}").s3obj().get()["Body"]
+            return str(body.read().decode("utf-8", "replace"))
+        except Exception:  # botocore raises errors of its own for what is missing
+            return ""
+
+    def get_stored(self, path: str) -> Any:
+        stored = self.workflow.modifier.path_modifier.apply_default_storage(path).flags["storage_object"]
+        if not hasattr(stored, "s3bucket"):
+            raise UserError(f"the storage {type(stored).__module__} cannot be listed; only S3 and this machine can")
+        return stored
+
+
+def open_store(root: Path, scenes: Collection[str], workflow: Any) -> Store:
+    if workflow.storage_settings.default_storage_provider is None:
+        return Folder(root, scenes)
+    return Bucket(root, scenes, workflow)
