@@ -34,9 +34,13 @@ def tell() -> None:
     def tell_status(workflow: Workflow) -> None:
         try:
             status = find_status(workflow)
+            sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # whatever a log says
             show(Console(), select(status, args.scenes, args.states))
         except UserError as error:
             sys.exit(f"error: {error}")
+        finally:
+            for log in workflow.logger_manager.get_logfile():  # of a run, which this is none
+                Path(log).unlink(missing_ok=True)
 
     # Snakemake has no hook for a workflow that is only read. This is what --dag does with it before it makes a plan.
     Workflow.printdag = tell_status

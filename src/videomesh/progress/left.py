@@ -27,9 +27,13 @@ class Position(NamedTuple):
     age: float  # seconds since the training said so
 
     @property
+    def silent(self) -> bool:
+        return self.age > SILENT
+
+    @property
     def left(self) -> float | None:
         """Seconds; None if the training has been silent, or too slow to tell."""
-        if self.rate <= 0 or self.age > SILENT:
+        if self.rate <= 0 or self.silent:
             return None
         return max(0.0, (self.stop - self.iteration) / self.rate - self.age)
 
@@ -67,12 +71,18 @@ class Times:
 
     def estimate(self, file: File, alike: Collection[str]) -> float | None:
         """Seconds for a job by one of its outputs: the median of scenes that are alike; None if there is none."""
-        known = [job for (scene, name), job in self.made.items() if name == file.name and scene in alike]
+        kind = get_kind(file.name)
+        known = [job for (scene, name), job in self.made.items() if get_kind(name) == kind and scene in alike]
         return statistics.median(job.ended - job.began for job in known) if known else None
 
     def count_since(self, began: float) -> float:
         """Seconds that the jobs took together which began since then."""
         return sum(job.ended - job.began for job in set(self.made.values()) if job.began >= began)
+
+
+def get_kind(name: str) -> str:
+    """The same for files that take the same time to make: a mesh takes as long at each milestone."""
+    return re.sub(r"^(mesh|deliver/previews)/\d+", r"\1/*", name)
 
 
 def read_times(root: Path, scenes: Collection[str]) -> Times:

@@ -93,8 +93,8 @@ def describe_step(state: SceneState) -> str:
         said += f" for {describe_time(time.time() - state.since)}"
     if state.position:
         said += f", iteration {state.position.iteration:,} of {state.position.stop:,}"
-        if state.position.left is None:
-            return f"{said}, silent for {describe_time(state.position.age)}, time left unknown"
+        if state.position.silent:
+            said += f", silent for {describe_time(state.position.age)}"
     return said + (f", about {describe_time(state.step_left)} left" if state.step_left else ", time left unknown")
 
 

@@ -73,7 +73,7 @@ def get_state(scene: str, settings: dict[str, Any], files: dict[str, float], run
         if step in started:
             steps[step] = "running" if runs.began is not None else "failed"
         elif is_made(step, files):
-            steps[step] = "stale" if step in planned else "done"
+            steps[step] = "stale" if step in planned and not is_made(step, files, runs.began or 0.0) else "done"
         elif step.stage == "gate" and stopped:
             steps[step] = "stopped"
         else:
@@ -88,10 +88,10 @@ def get_state(scene: str, settings: dict[str, Any], files: dict[str, float], run
     return state
 
 
-def is_made(step: Step, files: dict[str, float]) -> bool:
-    if step.stage == "ingest" and "frames/frames.json" in files:
-        return True  # the source may have been cleared away
-    return all(output in files for output, _ in list_outputs(step))
+def is_made(step: Step, files: dict[str, float], since: float = 0.0) -> bool:
+    if step.stage == "ingest" and "frames/frames.json" in files and "source" not in files:
+        return True  # the source was cleared away
+    return all(files.get(output, -1.0) >= since for output, _ in list_outputs(step))
 
 
 def find_log(step: Step, files: dict[str, float], since: float) -> str | None:
@@ -164,14 +164,10 @@ class Clock:
 
     def find_alike(self, file: File) -> list[str]:
         """Scenes in which the same job does the same amount of work, by its settings."""
-        if not file.name.startswith(WITH_MILESTONES):
-            return list(self.scenes)
+        stage = file.name.split("/")[0]
+        keys = ["engine", stage] if stage in WITH_MILESTONES else []
         mine = self.scenes[file.scene]
-        return [
-            scene
-            for scene, settings in self.scenes.items()
-            if settings["engine"] == mine["engine"] and get_milestones(settings) == get_milestones(mine)
-        ]
+        return [name for name, other in self.scenes.items() if all(other[key] == mine[key] for key in keys)]
 
     def estimate_training(
         self, file: File, milestone: int, milestones: list[int], position: Position | None

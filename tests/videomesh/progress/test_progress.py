@@ -23,6 +23,7 @@ SETTINGS: dict[str, Any] = {
     "engine": "sdfgrid",
     "gate": {"mode": "fail"},
     "train": {"iterations": 200, "milestones": [100]},
+    "mesh": {"resolution": 256},
 }
 TRAIN = "results/{}/train/{}/checkpoint.pt"
 ALL = [
@@ -186,6 +187,8 @@ def test_a_result_that_the_run_will_make_again_is_stale(tmp_path: Path) -> None:
     stale = [str(step) for step, name in state.steps.items() if name == "stale"]
     assert state.name == "waiting" and stale == ["train 200", "mesh 200", "deliver"]
     assert "next is train 200 again" in describe_scene(state)
+    write(tmp_path, "results/lamp/train/200/metrics.jsonl")
+    assert read_one(tmp_path).steps[Step("train", 200)] == "done", "it was just made; the plan is seconds old"
 
 
 def test_a_job_runs_only_as_long_as_a_run_is_under_way(tmp_path: Path) -> None:
@@ -256,7 +259,7 @@ def test_the_words_of_neuralangelo_are_understood(tmp_path: Path) -> None:
         ("loading frames\n", 0, "train 100 for 5 min, time left unknown"),
         (LINE.format(40), 250, "iteration 40 of 100, silent for 4 min, time left unknown"),
         (LINE.format(40), 900, "train 100 for 5 min, time left unknown"),  # of the attempt before
-        (LINE.format(0).replace("2.0", "0.0"), 0, "time left unknown"),
+        (LINE.format(1).replace("2.0", "0.0"), 0, "train 100 for 5 min, iteration 1 of 100, time left unknown"),
     ],
 )
 def test_what_is_not_known_is_called_unknown(tmp_path: Path, line: str, age: float, words: str) -> None:
@@ -288,6 +291,12 @@ def test_only_scenes_of_the_same_engine_and_milestones_tell_how_long_a_training_
     assert read_status(tmp_path, scenes, Folder(tmp_path, scenes)).left is None
     scenes["cup"] = SETTINGS
     assert read_status(tmp_path, scenes, Folder(tmp_path, scenes)).left == pytest.approx(500)
+
+
+def test_a_mesh_takes_as_long_as_that_of_an_earlier_milestone(tmp_path: Path) -> None:
+    record(tmp_path, "results/lamp/mesh/100/mesh.ply", 20)
+    plan(tmp_path, "results/lamp/mesh/200/mesh.ply")
+    assert read_one(tmp_path).left == pytest.approx(20)
 
 
 def test_a_milestone_that_is_done_tells_the_pace_of_the_next(tmp_path: Path) -> None:
