@@ -6,7 +6,7 @@ Where nothing is known, no number is given.
 import re
 import statistics
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,18 @@ from videomesh.report.times import RECORDS, list_records
 # What both engines write into their logs: iteration 1200 of 20000 (6 %), 55.3 it/s
 PROGRESS = re.compile(r"iteration (\d+) of (\d+)\b.*?\b([\d.]+) it/s")
 SILENT = 180.0  # seconds without a line in the log of a training, which writes one every 5 to 60
+
+
+class Left(NamedTuple):
+    seconds: float
+    whole: bool  # False: something more is to be done, of which nothing is known
+
+
+def add(times: Iterable[float | None]) -> Left | None:
+    """None if nothing is known."""
+    everything = list(times)
+    known = [seconds for seconds in everything if seconds is not None]
+    return Left(sum(known), len(known) == len(everything)) if known else None
 
 
 class Position(NamedTuple):

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from videomesh.progress.left import Left
 from videomesh.progress.state import SceneState, Status
 from videomesh.progress.steps import STAGES
 
@@ -78,8 +79,8 @@ def describe_scene(state: SceneState) -> str:
     said = f"{state.scene}: {WORDS.get(state.name, state.name)}"
     if state.name == "running":
         said += f", {describe_step(state)}"
-        if state.left is not None and state.left != state.step_left:
-            said += f"; the scene about {describe_time(state.left)}"
+        if state.left and state.left != state.step_left:
+            said += f"; {describe_left(state.left)} for the scene"
     elif state.name in ("failed", "stopped"):
         said += (f" in {state.step}" if state.name == "failed" else "") + f": {clean(state.reason)}"
     elif state.name == "waiting":
@@ -95,7 +96,7 @@ def describe_step(state: SceneState) -> str:
         said += f", iteration {state.position.iteration:,} of {state.position.stop:,}"
         if state.position.silent:
             said += f", silent for {describe_time(state.position.age)}"
-    return said + (f", about {describe_time(state.step_left)} left" if state.step_left else ", time left unknown")
+    return f"{said}, {describe_left(state.step_left)}"
 
 
 def describe_totals(status: Status) -> str:
@@ -104,7 +105,13 @@ def describe_totals(status: Status) -> str:
     said = f"{number} {'scene' if number == 1 else 'scenes'}: {counts or 'none'}"
     if not status.running:
         return f"{said}; no run is under way"
-    return f"{said}; " + ("time left unknown" if status.left is None else f"about {describe_time(status.left)} left")
+    return f"{said}; {describe_left(status.left)}"
+
+
+def describe_left(left: Left | None) -> str:
+    if left is None:
+        return "time left unknown"
+    return f"{'about' if left.whole else 'at least'} {describe_time(left.seconds)} left"
 
 
 def describe_time(seconds: float) -> str:

@@ -3,13 +3,13 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from videomesh.checks import describe, select
-from videomesh.progress.left import Position, Times, find_position, read_times
+from videomesh.progress.left import Left, Position, Times, add, find_position, read_times
 from videomesh.progress.runs import Runs, read_runs
 from videomesh.progress.steps import WITH_MILESTONES, File, Step, find_step, get_milestones, list_outputs, list_steps
 from videomesh.progress.stores import Store
@@ -25,8 +25,8 @@ class SceneState:
     reason: str = ""  # of failed and stopped: what the log or the gate says
     since: float | None = None  # when the running step began, in seconds since 1970
     position: Position | None = None  # in the running training
-    step_left: float | None = None  # seconds that the running step takes from now on; None: unknown
-    left: float | None = None  # seconds for all that is to be done of the scene, once it runs; None: unknown
+    step_left: Left | None = None  # time that the step takes from now on; None: unknown
+    left: Left | None = None  # time for all that is to be done of the scene, once it runs; None: unknown
 
     @property
     def step(self) -> Step | None:
@@ -39,7 +39,7 @@ class SceneState:
 class Status:
     scenes: list[SceneState]
     running: bool  # whether a run is under way
-    left: float | None  # seconds until it ends; None: unknown
+    left: Left | None  # time until it ends; None: unknown
 
     def count(self) -> dict[str, int]:
         """Scenes by state; states of no scene are left out."""
@@ -183,20 +183,18 @@ class Clock:
                 return seconds / (other - begins[other]) * (milestone - begins[milestone])
         return None
 
-    def find_left(self, states: list[SceneState]) -> float | None:
-        """Seconds until the run ends: as many jobs side by side as there were until now, on average."""
-        open_scenes = {file.scene for file in self.runs.planned}
-        lefts = [state.left for state in states if state.scene in open_scenes and state.name in ("running", "waiting")]
-        work, now = add(lefts), time.time()
-        if work is None or self.runs.began is None:
+    def find_left(self, states: list[SceneState]) -> Left | None:
+        """Time until the run ends: as many jobs side by side as there were until now, on average."""
+        assert self.runs.began is not None
+        planned = {file.scene for file in self.runs.planned}
+        open_scenes = [state for state in states if state.scene in planned and state.name in ("running", "waiting")]
+        lefts = [state.left for state in open_scenes if state.left]
+        if not lefts:
             return None
+        now = time.time()
         running = sum(now - self.runs.started[file] for file in self.runs.planned & set(self.runs.started))
         spent = self.times.count_since(self.runs.began) + running
         side_by_side = max(1.0, spent / max(1.0, now - self.runs.began))
-        return max([left for left in lefts if left is not None] + [work / side_by_side])
-
-
-def add(times: Iterable[float | None]) -> float | None:
-    """None if there are none, or if one of them is unknown."""
-    known = list(times)
-    return sum(time for time in known if time is not None) if known and None not in known else None
+        seconds = [left.seconds for left in lefts]
+        whole = len(lefts) == len(open_scenes) and all(left.whole for left in lefts)
+        return Left(max([*seconds, sum(seconds) / side_by_side]), whole)
