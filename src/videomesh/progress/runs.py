@@ -4,6 +4,7 @@ Locks are no sign of a run: with results in a bucket there are none, and a kille
 """
 
 import base64
+import contextlib
 import json
 import os
 import socket
@@ -58,10 +59,29 @@ def read_runs(root: Path, scenes: Collection[str]) -> Runs:
 
 
 def is_alive(run: Path) -> bool:
+    """Raises ValueError for a file of another name, OSError if the file is gone."""
     host, _, process = run.stem.rpartition("-")
-    if host == socket.gethostname() and not Path("/proc", process).exists():
+    if host == socket.gethostname() and not exists(int(process)):
         return False
     return time.time() - run.stat().st_mtime < SILENT
+
+
+def exists(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # sends nothing
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        return True
+    return True
+
+
+def remove_killed(root: Path) -> None:
+    """What killed runs have left of themselves."""
+    for path in (root / RUNS).glob("*.json"):
+        with contextlib.suppress(OSError, ValueError):
+            if not is_alive(path):
+                path.unlink()
 
 
 def read_started(folder: Path, scenes: Collection[str]) -> dict[File, float]:

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from videomesh.errors import UserError
 from videomesh.progress.steps import find_file
+from videomesh.report.results import LOG_BYTES, read_end
 
 Listing = dict[str, dict[str, float]]  # scene -> name of a file -> when it was written, in seconds since 1970
 
@@ -13,7 +14,7 @@ Listing = dict[str, dict[str, float]]  # scene -> name of a file -> when it was 
 class Store(Protocol):
     def list(self) -> Listing: ...
     def read(self, scene: str, name: str) -> str:
-        """A small file of the results; empty if it cannot be read."""
+        """A small file of the results, or the end of a log; empty if it cannot be read."""
 
 
 class Folder:
@@ -39,8 +40,9 @@ class Folder:
                 yield from (path for path in (self.root / folder).rglob("[!.]*") if path.is_file())
 
     def read(self, scene: str, name: str) -> str:
+        path = self.root / "results" / scene / name
         try:
-            return (self.root / "results" / scene / name).read_text(errors="replace")
+            return read_end(path) if path.suffix == ".log" else path.read_text(errors="replace")
         except OSError:
             return ""
 
@@ -56,15 +58,19 @@ class Bucket:
                    for scene, files in self.folder.list().items()}  # fmt: skip
         for top in ("results/", "resources/videos/"):
             stored = self.get_stored(f"{top}_")
-            for item in stored.s3bucket().objects.filter(Prefix=stored.key[:-1]):
-                file = find_file(item.key, self.scenes)
-                if file:
-                    listing[file.scene].setdefault(file.name, item.last_modified.timestamp())
+            pages = get_client(stored).get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=stored.bucket, Prefix=stored.key[:-1]):
+                for item in page.get("Contents", []):
+                    file = find_file(item["Key"], self.scenes)
+                    if file:
+                        listing[file.scene][file.name] = item["LastModified"].timestamp()
         return listing
 
     def read(self, scene: str, name: str) -> str:
         try:
-            body = self.get_stored(f"results/{scene}/{name}").s3obj().get()["Body"]
+            part = {"Range": f"bytes=-{LOG_BYTES}"} if name.endswith(".log") else {}
+            stored = self.get_stored(f"results/{scene}/{name}")
+            body = get_client(stored).get_object(Bucket=stored.bucket, Key=stored.key, **part)["Body"]
             return str(body.read().decode("utf-8", "replace"))
         except Exception:  # botocore raises errors of its own for what is missing
             return ""
@@ -74,6 +80,11 @@ class Bucket:
         if not hasattr(stored, "s3bucket"):
             raise UserError(f"the storage {type(stored).__module__} cannot be listed; only S3 and this machine can")
         return stored
+
+
+def get_client(stored: Any) -> Any:
+    """The storage plugin's, which any thread may use; what the plugin has built on it may not."""
+    return stored.provider.s3c.meta.client
 
 
 def open_store(root: Path, scenes: Collection[str], workflow: Any) -> Store:

@@ -12,13 +12,14 @@ from typing import Any
 
 from rich.console import Console
 
-from videomesh.progress.runs import BEAT, RUNS, name_run, remove_run, write_run
+from videomesh.progress.runs import BEAT, RUNS, name_run, remove_killed, remove_run, write_run
 from videomesh.progress.show import describe_scene, describe_totals, show
 from videomesh.progress.state import Status, read_status
 from videomesh.progress.stores import open_store
 
 SHORTEST, LONGEST = 60.0, 600.0  # seconds between two reports, if something has changed or not
 MOST = 20  # scenes of one report
+PATIENCE = 10.0  # seconds to wait at the end for a report that is being made; a bucket may be silent
 
 
 class Watch:
@@ -33,13 +34,14 @@ class Watch:
         self.thread = threading.Thread(target=self.work, daemon=True)
 
     def start(self) -> None:
+        self.guard(lambda: remove_killed(self.root))
         self.guard(self.beat)
         self.thread.start()
 
     def stop(self) -> None:
         """The run has ended: nothing is under way any more, and the last report says how it stands."""
         self.ended.set()
-        self.thread.join()
+        self.thread.join(PATIENCE)
         self.guard(lambda: remove_run(self.root))
         self.guard(self.report)
 

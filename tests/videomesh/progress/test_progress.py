@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from videomesh.progress.left import Left
-from videomesh.progress.runs import RUNS, SILENT, name_run, read_runs, remove_run, write_run
+from videomesh.progress.runs import RUNS, SILENT, name_run, read_runs, remove_killed, remove_run, write_run
 from videomesh.progress.show import describe_scene, describe_time, describe_totals, show
 from videomesh.progress.state import SceneState, Status, read_status
 from videomesh.progress.steps import File, Step, find_file, find_step
@@ -217,6 +217,10 @@ def test_a_killed_run_is_not_under_way_and_one_of_another_machine_is_until_it_is
     mine = tmp_path / RUNS / name_run()
     killed = mine.rename(mine.with_name(f"{socket.gethostname()}-{process.pid}.json"))
     assert read_runs(tmp_path, ["lamp"]).began is None
+    kept = killed.read_text()
+    remove_killed(tmp_path)
+    assert not killed.exists()
+    killed.write_text(kept)
     other = killed.rename(mine.with_name(f"another-machine-{process.pid}.json"))
     assert read_runs(tmp_path, ["lamp"]).began is not None
     write(tmp_path, str(other.relative_to(tmp_path)), other.read_text(), age=SILENT + 5)
@@ -228,6 +232,7 @@ def test_two_runs_and_a_broken_file_are_read_together(tmp_path: Path) -> None:
     (tmp_path / RUNS / name_run()).rename(tmp_path / RUNS / "other-1.json")
     plan(tmp_path, "results/cup/poses/images.tar", "resources/neuralangelo/x.tar.gz", age=100)
     (tmp_path / RUNS / "third-1.json").write_text('{"beg')
+    (tmp_path / RUNS / f"{socket.gethostname()}-x.json").write_text("{}")
     runs = read_runs(tmp_path, ["lamp", "cup"])
     assert {file.scene for file in runs.planned} == {"lamp", "cup"}
     assert runs.began and abs(time.time() - runs.began - 100) < 5
