@@ -6,8 +6,9 @@ Where nothing is known, no number is given.
 import re
 import statistics
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,11 +82,17 @@ class Times:
 
     made: dict[File, Job] = field(default_factory=dict)  # each output -> the job that made it
 
-    def estimate(self, file: File, alike: Collection[str]) -> float | None:
+    @cached_property
+    def kinds(self) -> dict[str, list[Job]]:
+        kinds: dict[str, list[Job]] = {}
+        for file, job in self.made.items():
+            kinds.setdefault(get_kind(file.name), []).append(job)
+        return kinds
+
+    def estimate(self, name: str, alike: Callable[[str], bool]) -> float | None:
         """Seconds for a job by one of its outputs: the median of scenes that are alike; None if there is none."""
-        kind = get_kind(file.name)
-        known = [job for (scene, name), job in self.made.items() if get_kind(name) == kind and scene in alike]
-        return statistics.median(job.ended - job.began for job in known) if known else None
+        known = [job.ended - job.began for job in self.kinds.get(get_kind(name), []) if alike(job.scene)]
+        return statistics.median(known) if known else None
 
     def count_since(self, began: float) -> float:
         """Seconds that the jobs took together which began since then."""

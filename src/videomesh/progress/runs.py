@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from videomesh.files import outputs
@@ -27,6 +28,21 @@ class Runs:
     began: float | None = None  # when the oldest began, in seconds since 1970; None: none is under way
     planned: frozenset[File] = frozenset()  # outputs that are still to be made
     started: dict[File, float] = field(default_factory=dict)  # outputs of jobs that have begun -> when
+
+    def list_planned(self, scene: str) -> list[File]:
+        return self.by_scene[0].get(scene, [])
+
+    def list_started(self, scene: str) -> list[File]:
+        return self.by_scene[1].get(scene, [])
+
+    @cached_property
+    def by_scene(self) -> tuple[dict[str, list[File]], dict[str, list[File]]]:
+        planned: dict[str, list[File]] = {}
+        started: dict[str, list[File]] = {}
+        for files, lists in ((self.planned, planned), (self.started, started)):
+            for file in files:
+                lists.setdefault(file.scene, []).append(file)
+        return planned, started
 
 
 def name_run() -> str:

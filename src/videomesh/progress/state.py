@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from videomesh.checks import describe, select
-from videomesh.progress.left import Left, Position, Times, add, find_position, read_times
+from videomesh.progress.left import Left, Position, Times, add, find_position, get_kind, read_times
 from videomesh.progress.runs import Runs, read_runs
 from videomesh.progress.steps import WITH_MILESTONES, File, Step, find_step, get_milestones, list_outputs, list_steps
 from videomesh.progress.stores import Store
 
+VERDICT = ("gate/gate.json", "gate/gate_decision.log")  # the newer one tells when the gate decided
 STATES = ("running", "failed", "stopped", "waiting", "done")  # of a scene
 
 
@@ -63,9 +64,11 @@ def read_status(root: Path, scenes: Mapping[str, dict[str, Any]], store: Store) 
 
 def get_state(scene: str, settings: dict[str, Any], files: dict[str, float], runs: Runs, store: Store) -> SceneState:
     milestones = get_milestones(settings)
-    planned = {find_step(file.name, milestones) for file in runs.planned if file.scene == scene}
-    started = {find_step(file.name, milestones) for file in runs.started if file.scene == scene}
+    planned = {find_step(file.name, milestones) for file in runs.list_planned(scene)}
+    started = {find_step(file.name, milestones) for file in runs.list_started(scene)}
     stopped = read_failures(scene, settings, files, store)
+    if Step("gate") in planned and max(files.get(name, 0.0) for name in VERDICT) < (runs.began or 0.0):
+        stopped = ""  # this run has not decided yet
     steps, logs = {}, {}
     for step in list_steps(milestones):
         # A log of before belongs to an attempt that this run repeats.
@@ -120,23 +123,21 @@ def read_reason(store: Store, scene: str, log: str | None) -> str:
 # --- times ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Clock:
     """What is left of a run that is under way."""
 
-    root: Path
-    scenes: Mapping[str, dict[str, Any]]
-    runs: Runs
-    times: Times
+    def __init__(self, root: Path, scenes: Mapping[str, dict[str, Any]], runs: Runs, times: Times) -> None:
+        self.root, self.scenes, self.runs, self.times = root, scenes, runs, times
+        self.known: dict[tuple[str, str], float | None] = {}  # what was estimated already
 
     def add_times(self, state: SceneState) -> SceneState:
         now, step = time.time(), state.step
         milestones = get_milestones(self.scenes[state.scene])
-        mine = [file for file in self.runs.planned if file.scene == state.scene]
+        mine = self.runs.list_planned(state.scene)
         begins = [
-            began
-            for file, began in self.runs.started.items()
-            if file.scene == state.scene and find_step(file.name, milestones) == step
+            self.runs.started[file]
+            for file in self.runs.list_started(state.scene)
+            if find_step(file.name, milestones) == step
         ]
         since = min(begins, default=None) if state.name == "running" else None
         training = since is not None and step is not None and step.stage == "train"
@@ -156,18 +157,24 @@ class Clock:
         train = step is not None and step.stage == "train" and not file.name.startswith("train/config/")
         if position and began and train:
             return position.left
-        whole = self.times.estimate(file, self.find_alike(file))
+        whole = self.estimate_alike(file)
         if train and whole is None and step:
             whole = self.estimate_training(file, step.milestone, milestones, position)
         left = None if whole is None else whole - (now - began if began else 0.0)
         return left if left is None or left > 0 else None  # it takes longer than the others did
 
-    def find_alike(self, file: File) -> list[str]:
-        """Scenes in which the same job does the same amount of work, by its settings."""
-        stage = file.name.split("/")[0]
-        keys = ["engine", stage] if stage in WITH_MILESTONES else []
-        mine = self.scenes[file.scene]
-        return [name for name, other in self.scenes.items() if all(other[key] == mine[key] for key in keys)]
+    def estimate_alike(self, file: File) -> float | None:
+        """From the same job in scenes where it does the same amount of work, by its settings."""
+        key = get_kind(file.name), self.get_key(file.scene, file.name)
+        if key not in self.known:
+            self.known[key] = self.times.estimate(file.name, lambda scene: self.get_key(scene, file.name) == key[1])
+        return self.known[key]
+
+    def get_key(self, scene: str, name: str) -> str:
+        stage, settings = name.split("/")[0], self.scenes[scene]
+        if stage not in WITH_MILESTONES:
+            return ""
+        return json.dumps([settings["engine"], settings.get(settings["engine"]), settings[stage]])
 
     def estimate_training(
         self, file: File, milestone: int, milestones: list[int], position: Position | None
@@ -178,7 +185,7 @@ class Clock:
             return (milestone - begins[milestone]) / position.rate
         for other in reversed(milestones):
             name = file.name.replace(f"train/{milestone}/", f"train/{other}/")
-            seconds = self.times.estimate(File(file.scene, name), [file.scene])
+            seconds = self.times.estimate(name, lambda scene: scene == file.scene)
             if seconds is not None:
                 return seconds / (other - begins[other]) * (milestone - begins[milestone])
         return None

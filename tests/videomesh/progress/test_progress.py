@@ -180,6 +180,17 @@ def test_a_scene_that_the_gate_stops_tells_why(tmp_path: Path, mode: str, name: 
     assert ("Walk round it." in state.reason) == (name == "stopped")
 
 
+def test_a_verdict_that_the_run_makes_anew_stops_nothing_yet(tmp_path: Path) -> None:
+    make_scene(tmp_path, "lamp", 4)
+    content = json.dumps({"checks": [{"verdict": "fail", "meaning": "m", "name": "n", "value": 1, "unit": "", "fail": 2,
+                                      "worse": "below", "warn": 3, "advice": "a"}]})  # fmt: skip
+    write(tmp_path, "results/lamp/gate/gate.json", content, age=700)
+    plan(tmp_path, "results/lamp/gate/gate.pass", age=600)
+    assert read_one(tmp_path).name == "waiting"
+    write(tmp_path, "results/lamp/gate/gate_decision.log", "error: no\n")
+    assert read_one(tmp_path).name == "stopped"
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"checks": 3}', '{"checks": [{"verdict": "pass"}]}'])
 def test_a_verdict_that_is_not_made_yet_stops_nothing(tmp_path: Path, content: str) -> None:
     make_scene(tmp_path, "lamp", 4)
@@ -306,6 +317,19 @@ def test_only_scenes_of_the_same_engine_and_milestones_tell_how_long_a_training_
     assert read_status(tmp_path, scenes, Folder(tmp_path, scenes)).left is None
     scenes["cup"] = SETTINGS
     assert seconds(read_status(tmp_path, scenes, Folder(tmp_path, scenes)).left) == pytest.approx(500)
+
+
+def test_five_hundred_scenes_are_read_in_seconds(tmp_path: Path) -> None:
+    names = [f"scene-{number}" for number in range(500)]
+    jobs = [path.format("{}") for path in ALL]
+    for name in names[:100]:
+        for job in jobs:
+            record(tmp_path, job.format(name), 20, ended=5000)
+    plan(tmp_path, *(job.format(name) for name in names[100:] for job in jobs))
+    begin_time = time.process_time()
+    status = read(tmp_path, *names)
+    assert time.process_time() - begin_time < 3
+    assert len(status.scenes) == 500 and seconds(status.left) == pytest.approx(400 * len(ALL) * 20, rel=0.1)
 
 
 def test_a_mesh_takes_as_long_as_that_of_an_earlier_milestone(tmp_path: Path) -> None:
