@@ -25,7 +25,7 @@ demo-ovhai: $(VENV)/.test
 
 status: # how far each scene is, from a second terminal; make status OPTIONS="--profile ovhai --states failed"
 	@test -x $(BIN)/videomesh-status || { echo "There is no $(BIN)/videomesh-status: install the workflow first (README.md)."; exit 1; }
-	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/videomesh-status $(OPTIONS)
+	@$(BIN)/videomesh-status $(OPTIONS)
 
 settings: $(VENV)/.test # config/config.yaml and the tables of config/README.md, from config/schemas
 	$(BIN)/python -m videomesh.configuration.document
