@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from videomesh.errors import UserError
 from videomesh.progress.steps import find_file
 from videomesh.report.results import LOG_BYTES, read_end
@@ -57,14 +59,20 @@ class Bucket:
         listing = {scene: {n: t for n, t in files.items() if n.startswith("deliver/")}
                    for scene, files in self.folder.list().items()}  # fmt: skip
         for top in ("results/", "resources/videos/"):
-            stored = self.get_stored(f"{top}_")
-            pages = get_client(stored).get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=stored.bucket, Prefix=stored.key[:-1]):
-                for item in page.get("Contents", []):
-                    file = find_file(item["Key"], self.scenes)
-                    if file:
-                        listing[file.scene][file.name] = item["LastModified"].timestamp()
+            for item in self.walk(self.get_stored(f"{top}_")):
+                file = find_file(item["Key"], self.scenes)
+                if file:
+                    listing[file.scene][file.name] = item["LastModified"].timestamp()
         return listing
+
+    def walk(self, stored: Any) -> Iterator[dict[str, Any]]:
+        """All beside an object. Raises UserError if the bucket does not answer, or not to these keys."""
+        pages = get_client(stored).get_paginator("list_objects_v2")
+        try:
+            for page in pages.paginate(Bucket=stored.bucket, Prefix=stored.key.rpartition("/")[0] + "/"):
+                yield from page.get("Contents", [])
+        except (BotoCoreError, ClientError) as error:
+            raise UserError(f"bucket {stored.bucket}: cannot be listed; check its name, keys and region. {error}")
 
     def read(self, scene: str, name: str) -> str:
         try:

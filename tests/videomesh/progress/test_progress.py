@@ -8,17 +8,21 @@ import socket
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 from rich.console import Console
 
+from s3_server import S3Server
+from videomesh.errors import UserError
 from videomesh.progress.left import Left
 from videomesh.progress.runs import RUNS, SILENT, name_run, read_runs, remove_killed, remove_run, write_run
 from videomesh.progress.show import describe_scene, describe_time, describe_totals, show
 from videomesh.progress.state import SceneState, Status, read_status
 from videomesh.progress.steps import File, Step, find_file, find_step
-from videomesh.progress.stores import Folder
+from videomesh.progress.stores import Folder, open_store
 
 SETTINGS: dict[str, Any] = {
     "engine": "sdfgrid",
@@ -247,6 +251,44 @@ def test_two_runs_and_a_broken_file_are_read_together(tmp_path: Path) -> None:
     runs = read_runs(tmp_path, ["lamp", "cup"])
     assert {file.scene for file in runs.planned} == {"lamp", "cup"}
     assert runs.began and abs(time.time() - runs.began - 100) < 5
+
+
+class Storage:
+    """As a workflow whose default storage is a bucket."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+        self.modifier = SimpleNamespace(path_modifier=self)
+        self.storage_settings = SimpleNamespace(default_storage_provider="s3")
+
+    def apply_default_storage(self, path: str) -> Any:
+        provider = SimpleNamespace(s3c=SimpleNamespace(meta=SimpleNamespace(client=self.client)))
+        stored = SimpleNamespace(bucket="progress", key=f"results/{path}", provider=provider, s3bucket=None)
+        return SimpleNamespace(flags={"storage_object": stored})
+
+
+def test_results_in_a_bucket_are_listed_and_what_is_delivered_is_here(tmp_path: Path, s3: S3Server) -> None:
+    client = s3.client()
+    client.create_bucket(Bucket="progress")
+    for scene, number in (("lamp", len(ALL) - 1), ("cup", 2)):
+        for path in ALL[:number]:
+            client.put_object(Bucket="progress", Key=f"results/{path.format(scene)}", Body=b"{}")
+    client.put_object(Bucket="progress", Key="results/results/cup/poses/poses.log", Body=b"x\nerror: no pose\n")
+    write(tmp_path, "deliver/lamp/mesh.ply")
+    make_scene(tmp_path, "mug", 5)  # of a run on this machine
+    scenes = dict.fromkeys(("lamp", "cup", "mug"), SETTINGS)
+    store = open_store(tmp_path, scenes, Storage(client))
+    states = {state.scene: state for state in read_status(tmp_path, scenes, store).scenes}
+    assert {scene: state.name for scene, state in states.items()} == {
+        "lamp": "done",
+        "cup": "failed",
+        "mug": "waiting",
+    }
+    assert states["cup"].reason == "error: no pose" and states["mug"].step == Step("ingest")
+    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    wrong = boto3.client("s3", endpoint_url=s3.endpoint, region_name="x", **keys)
+    with pytest.raises(UserError, match="bucket progress: cannot be listed"):
+        open_store(tmp_path, scenes, Storage(wrong)).list()
 
 
 # --- times ------------------------------------------------------------------------------------------------------------
