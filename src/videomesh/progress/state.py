@@ -115,9 +115,9 @@ def read_failures(scene: str, settings: dict[str, Any], files: dict[str, float],
 
 
 def read_reason(store: Store, scene: str, log: str | None) -> str:
-    """The last line of a log, or that a run was cut off."""
+    """The last line of a log. It is empty if a run was cut off early."""
     lines = store.read(scene, log).split("\n") if log else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "the run was cut off")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it ended without a result")
 
 
 # --- times ------------------------------------------------------------------------------------------------------------

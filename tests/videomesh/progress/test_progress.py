@@ -222,7 +222,7 @@ def test_a_job_runs_only_as_long_as_a_run_is_under_way(tmp_path: Path) -> None:
     assert state.since and abs(time.time() - state.since - 90) < 5
     remove_run(tmp_path)
     state = read_one(tmp_path)
-    assert (state.name, state.step, state.reason) == ("failed", Step("poses"), "the run was cut off")
+    assert (state.name, state.step, state.reason) == ("failed", Step("poses"), "it ended without a result")
 
 
 def test_a_killed_run_is_not_under_way_and_one_of_another_machine_is_until_it_is_silent(tmp_path: Path) -> None:
