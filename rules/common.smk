@@ -398,6 +398,14 @@ def update_pages():
         copy.unlink(missing_ok=True)
 
 
+@functools.lru_cache(maxsize=None)
+def get_watch():
+    """It says how the run stands. It and the libraries it needs are for runs only, not for plans."""
+    from videomesh.progress.watch import Watch
+
+    return Watch(Path(), SCENES, workflow, logger)
+
+
 def get_verdicts():
     return [f"results/{scene}/gate/gate.pass" for scene in SCENES]
 

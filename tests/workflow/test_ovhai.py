@@ -15,6 +15,7 @@ from ovhai_standin.platform import Platform
 import s3_server
 from checkout import DEMO, ROOT, SMALL, Checkout
 from remote_checkout import ENVIRONMENT, Remote
+from snakemake_process import run_snakemake
 
 ROW = {
     "scene": "lego",
@@ -73,6 +74,19 @@ def test_nothing_is_done_twice_and_a_change_costs_only_what_depends_on_it(remote
         "deliver_page",
         "all",
     }
+
+
+def test_a_second_laptop_asks_how_far_the_scenes_in_the_bucket_are(remote: Remote, tmp_path: Path) -> None:
+    checkout = Checkout.make(tmp_path / "checkout")
+    settings = {name: dict(section) for name, section in SMALL.items()}
+    checkout.configure([ROW, {**ROW, "scene": "new"}], **{**settings, "train": {"milestones": []}})
+    arguments = ["--profile", "ovhai", "--configfile", "settings.yaml"]
+    variables = {**os.environ, **remote.environment, "PYTHONPATH": str(checkout.folder / "src")}
+    run = run_snakemake(arguments, checkout.folder, variables, module="videomesh.status")
+    assert run.returncode == 0, run.stdout
+    # What is delivered is on the first laptop.
+    assert "lego: waiting, next is deliver" in run.stdout and "new: waiting, next is ingest" in run.stdout
+    assert "2 scenes: 2 waiting; no run is under way" in run.stdout
 
 
 def test_no_job_sees_more_than_its_inputs(remote: Remote) -> None:
