@@ -10,6 +10,7 @@ from typing import Any
 
 from videomesh.errors import UserError
 from videomesh.files import outputs, read_json, write_json
+from videomesh.progress.runs import Runs, read_runs
 from videomesh.report.page import get_policy, get_template, make_page, read_asset
 from videomesh.report.results import STAGES, Results, State, find_files, find_state, list_steps, name_files
 
@@ -30,7 +31,6 @@ COLUMNS = {  # of scenes.csv: key of a summary -> heading on the page
 RESULTS = ("frames/", "poses/", "region/", "gate/", "train/", "mesh/", "ingest/")  # what a page is made of
 EXTRAS = {"region": ("region/region.json", "region/points.npz")}
 NOT_FETCHED = {"ingest"}  # the footage is large, and frames.json tells that it was there
-LOCKS = Path(".snakemake/locks")
 
 
 Fetch = Callable[[str, Sequence[str]], list[Path]]  # scene and names of files -> copies of those that a bucket has
@@ -42,8 +42,10 @@ def update_pages(root: Path, scenes: Mapping[str, dict[str, Any]], ended: bool, 
     root: the working folder. scenes: the settings of each. ended: no stage can be at work, since the run has ended.
     fetch: brings files of a scene whose results are in a bucket to this machine.
     """
-    running = not ended and any(lock.stat().st_size for lock in (root / LOCKS).glob("*"))
-    summaries = [update_page(root, scene, settings, running, fetch) for scene, settings in scenes.items()]
+    runs = Runs() if ended else read_runs(root, scenes)
+    summaries = [
+        update_page(root, scene, settings, bool(runs.list_planned(scene)), fetch) for scene, settings in scenes.items()
+    ]
     html, table = make_index(summaries)
     with outputs(root / "deliver/index.html", root / "deliver/scenes.csv") as (page, sheet):
         page.write_text(html, encoding="utf-8")

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from videomesh.progress.runs import write_run
 from videomesh.report.index import COLUMNS, make_index, update_pages
 
 SETTINGS: dict[str, Any] = {
@@ -110,9 +111,9 @@ def test_a_run_under_way_is_told_from_a_failure(root: Path) -> None:
     (root / "results/ball/mesh/200").mkdir()
     (root / "results/ball/mesh/200/mesh.log").write_text("mesh: working\n")
     assert update(root, ended=False)["ball"]["state"] == "failed"
-    lock = root / ".snakemake/locks/0.output.lock"
-    lock.parent.mkdir(parents=True)
-    lock.write_text("deliver/ball/mesh.ply\n")
+    write_run(root, time.time(), ["results/other/mesh/200/mesh.ply"])
+    assert update(root, ended=False)["ball"]["state"] == "failed"
+    write_run(root, time.time(), ["results/ball/mesh/200/mesh.ply"])
     assert update(root, ended=False)["ball"]["state"] == "running"
     assert update(root, ended=True)["ball"]["state"] == "failed"
 
