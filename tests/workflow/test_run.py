@@ -262,7 +262,7 @@ def list_all(folder: Path) -> set[Path]:
 def test_a_second_terminal_asks_beside_a_run_and_changes_nothing(
     copy: Checkout, scenes: list[dict[str, object]], tmp_path: Path
 ) -> None:
-    assert ask(copy) == "film: done\nphotos: done\nweb: done\n3 scenes: 3 done; no run is under way"
+    assert ask(copy) == "film: done\nphotos: done\nweb: done\n3 scenes: 3 done"
     (copy.folder / "scripts/web_mesh.py").write_text("import time\ntime.sleep(600)\n")
     copy.configure([{**scenes[0], "mesh.web_faces": 2900}, *scenes[1:]], **SMALL)
     target = "results/film/mesh/120/mesh.glb"
@@ -289,7 +289,7 @@ def test_a_run_says_how_it_stands_in_plain_lines_and_as_a_table_on_a_terminal(co
     (copy.folder / "deliver/film/mesh.ply").unlink()
     run = copy.snakemake()
     assert run.returncode == 0 and "\x1b" not in run.stdout
-    assert "progress: 3 scenes: 3 done; no run is under way" in run.stdout.splitlines()
+    assert "progress: 3 scenes: 3 done" in run.stdout.splitlines()
     (copy.folder / "deliver/film/mesh.ply").unlink()
     said = run_on_terminal([str(Path(sys.executable).with_name("snakemake")), *copy.arguments()], copy.folder)
     assert "✓ done" in said and "✓ 2/2" in said and "progress: " not in said

@@ -104,7 +104,7 @@ def describe_totals(status: Status) -> str:
     counts = ", ".join(f"{count} {WORDS.get(name, name)}" for name, count in status.count().items())
     said = f"{number} {'scene' if number == 1 else 'scenes'}: {counts or 'none'}"
     if not status.running:
-        return f"{said}; no run is under way"
+        return said if set(status.count()) <= {"done"} else f"{said}; no run is under way"
     return f"{said}; {describe_left(status.left)}"
 
 
