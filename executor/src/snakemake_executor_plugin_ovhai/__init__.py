@@ -23,6 +23,7 @@ A map for newcomers, in the order in which data flows:
       rescue.py           its files could not be copied to the bucket: have them copied again
     updates.py          what a failed job must not take with it
     notices.py          what the user is told meanwhile; errors.py is how the plugin ends a run
+    prices.py           what flavors cost; bill.py says what each job has cost, budget.py what may still be submitted
     leaving.py          signals: Ctrl-C stops the jobs, SIGTERM and SIGHUP leave them to the next run
 
 These modules reach the outside:
@@ -38,9 +39,11 @@ import contextlib
 import sys
 import threading
 import time
+import uuid
 from collections.abc import AsyncGenerator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -51,8 +54,11 @@ from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings
 from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
+from .bill import Bill, BillError
 from .bucket import Bucket, BucketError, get_access, make_client
-from .client import INSTALL, Client
+from .budget import Budget, check_limits
+from .budget import Limits as MoneyLimits
+from .client import INSTALL, Client, OvhaiError
 from .completion import Completion
 from .credentials import SHORTEST, get_secrets
 from .diagnosis import Failure
@@ -76,6 +82,7 @@ from .preflight import (
     refuse_impossible_jobs,
     refuse_to_replace_protected,
 )
+from .prices import Prices, load_prices
 from .provenance import Provenance
 from .rescue import Rescuer
 from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
@@ -91,6 +98,7 @@ from .volumes import Volume
 from .watcher import Watcher
 
 LONGEST_CHECK = 5.0  # seconds; Ctrl-C waits no longer for a check, which may wait for the bucket
+LAST_LIST = 10.0  # seconds; the end of a run waits no longer for the last list of jobs
 FREE_RETRIES = 5  # a job may be taken away so many times without this being counted as an attempt
 
 common_settings = CommonSettings(
@@ -117,6 +125,7 @@ class Executor(RemoteExecutor):
 
     def __post_init__(self) -> None:
         self.settings: ExecutorSettings = self.workflow.executor_settings
+        self.run = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}"  # in labels and in the bill
         self.retries: dict[JobExecutorInterface, Retry] = {}  # failed job -> whether another attempt may help
         self.free_retries: dict[JobExecutorInterface, int] = {}
         self.waits: dict[JobExecutorInterface, float] = {}  # failed job -> seconds until its next attempt may begin
@@ -143,13 +152,16 @@ class Executor(RemoteExecutor):
         bucket = Bucket(s3_client)
         signatures = self.load_signatures()
         self.provenance: Provenance | None = getattr(self.workflow.persistence, "provenance", None)
+        self.prices = self.load_prices()
         self.flavors = load_flavors(client, self.logger)
         self.quota = load_quota(client, FOUND.account)
-        refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors, self.quota)
+        self.budget = self.open_budget()
+        refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors, self.quota, self.budget)
         refuse_to_replace_protected(bucket, self.dag, partial(is_marked_incomplete, self.workflow.persistence))
         workflow = get_workflow_label(self.bucket_name, self.root)
         check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
         self.source_volumes = self.upload_sources(bucket)
+        self.bill = self.open_bill(workflow)
         self.watcher = self.make_watcher(client, bucket, workflow, signatures, get_storage_secrets(provider.settings))
         self.leaving = Leaving(
             self.say_goodbye, self.workflow.persistence.unlock, self.watcher.get_job_ids, self.logger
@@ -165,6 +177,30 @@ class Executor(RemoteExecutor):
             return own + load_signatures(OWN_FILE)
         except ValueError as error:
             raise WorkflowError(str(error)) from None
+
+    def load_prices(self) -> Prices:
+        path = self.settings.prices
+        try:
+            return load_prices(find_file(path, self.workflow.main_snakefile) if path else None)
+        except ValueError as error:
+            raise WorkflowError(str(error)) from None
+
+    def open_bill(self, workflow: str) -> Bill | None:
+        if self.settings.bill is None:
+            return None
+        try:
+            return Bill(self.settings.bill, workflow, self.prices, self.flavors, Notices(self.logger))
+        except BillError as error:
+            raise WorkflowError(f"--ovhai-bill: {error}") from None
+
+    def open_budget(self) -> Budget:
+        settings = self.settings
+        limits = MoneyLimits(settings.max_cost, settings.max_price_per_hour)
+        try:
+            check_limits(limits)
+        except ValueError as error:
+            raise WorkflowError(str(error)) from None
+        return Budget(limits, self.prices, self.flavors, self.run, settings.pending_limit * 60, Notices(self.logger))
 
     def upload_sources(self, bucket: Bucket) -> list[Volume]:
         folder = f"{self.root}/.ovhai".lstrip("/")
@@ -199,11 +235,13 @@ class Executor(RemoteExecutor):
             notices,
             limits,
             followers,
-            Submitter(client, bucket, notices, limits, workflow, datastore, secrets, record_job),
+            Submitter(client, bucket, notices, limits, workflow, datastore, secrets, record_job, self.run),
             Stopper(client, notices, limits.min_interval),
             Completion(bucket, notices, followers, signatures, Rescuer(client, notices), self.provenance),
             record_job,
             get_output_ids(file for step in self.dag.needrun_jobs() for file in get_remote_outputs(step)),
+            self.bill,
+            self.budget,
         )
 
     # The scheduler's thread calls these -----------------------------------------------------------------------------
@@ -298,8 +336,18 @@ class Executor(RemoteExecutor):
         self.reporter.shutdown(wait=not self.wait_thread.is_alive())
         if self.watcher:
             self.watcher.close()
+            if self.bill:
+                self.close_bill(self.bill)
             if self.provenance:
                 self.workflow.persistence.save()
+
+    def close_bill(self, bill: Bill) -> None:
+        """Jobs that were stopped at the end have ended since the last check."""
+        if bill.live:
+            with contextlib.suppress(OvhaiError):
+                bill.update(Client(timeout=LAST_LIST).list_jobs())
+        if said := bill.describe_run(self.run):
+            self.logger.info(said)
 
     # The thread of leaving.py calls this ----------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ attempt               number of the attempt
 target, fingerprint   which work it does (fingerprint.py); the single files stand elsewhere (identity.py)
 submission            a random mark of one submission, to find a job whose reply was lost
 submitted             time of the submission by the bucket's clock, in seconds since 1970
+run                   the head that submitted it: when it started (UTC), and random digits
 """
 
 import hashlib

@@ -9,6 +9,7 @@ from typing import Any
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 from .bucket import Bucket, BucketError
+from .budget import Budget
 from .client import Client, OvhaiError
 from .errors import WorkflowError
 from .fingerprint import get_target
@@ -57,6 +58,7 @@ def refuse_impossible_jobs(
     settings: ExecutorSettings,
     flavors: Mapping[str, Flavor],
     quota: Mapping[str, int] | None = None,
+    budget: Budget | None = None,
 ) -> None:
     """WorkflowError lists all problems of all steps that are to run."""
     steps = list(steps)
@@ -71,11 +73,12 @@ def refuse_impossible_jobs(
         resources, memory = get_resources(step, settings.default_runtime)
         if resources:
             found += check_resources(resources, flavors, memory, quota)
+            found += budget.find_problems(resources) if budget else []
         problems |= {f"rule {step.rule.name}: {problem}": None for problem in found}
         if group := step.dag.get_job_group(step):
             groups[id(group)] = group
     for group in groups.values():
-        for problem in find_group_problems(group, settings, flavors, quota):
+        for problem in find_group_problems(group, settings, flavors, quota, budget):
             problems[f"group {group.groupid}: {problem}"] = None
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
@@ -87,6 +90,7 @@ def find_group_problems(
     settings: ExecutorSettings,
     flavors: Mapping[str, Flavor],
     quota: Mapping[str, int] | None,
+    budget: Budget | None = None,
 ) -> list[str]:
     """What its rules, of which each is possible by itself, cannot do together."""
     members = [step for step in group.jobs if not step.is_local]
@@ -96,6 +100,7 @@ def find_group_problems(
     resources, memory = get_resources(group, settings.default_runtime)
     if resources:
         problems += check_resources(resources, flavors, memory, quota)
+        problems += budget.find_problems(resources) if budget else []
     return [problem for problem in problems if problem]
 
 

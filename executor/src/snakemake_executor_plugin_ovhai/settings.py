@@ -71,6 +71,30 @@ class ExecutorSettings(ExecutorSettingsBase):
             "type": Path,
         },
     )
+    prices: Optional[Path] = field(
+        default=None,
+        metadata={
+            "help": "YAML file of prices per flavor, below the working folder or beside the Snakefile; they take the "
+            "place of those that `snakemake-ovhai prices` shows",
+            "type": Path,
+        },
+    )
+    bill: Optional[Path] = field(
+        default=None,
+        metadata={"help": "CSV file below the working folder that says what each job has cost", "type": Path},
+    )
+    max_cost: Optional[float] = field(
+        default=None,
+        metadata={
+            "help": "most that the jobs of this run may cost, without VAT; a job that lives counts as if it ran until "
+            "its time limit, and one that could pass the amount is not submitted",
+            "type": float,
+        },
+    )
+    max_price_per_hour: Optional[float] = field(
+        default=None,
+        metadata={"help": "most that the jobs that live at a time may cost an hour, without VAT", "type": float},
+    )
     detach: bool = field(
         default=False,
         metadata={"help": "Ctrl-C leaves the jobs running, and the next run takes them over"},

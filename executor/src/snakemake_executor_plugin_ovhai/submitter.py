@@ -30,14 +30,16 @@ class Submitter:
         datastore: str,
         secrets: list[str],
         record_job: Callable[[Task, str | None], None],
+        run: str = "",
     ) -> None:
-        """workflow: the label of all jobs. secrets: what no argument may hold.
+        """workflow: the label of all jobs. secrets: what no argument may hold. run: a label too, of this head.
 
         record_job writes into Snakemake's records. It is called before a submission with None, and with the job's id as
         soon as that is known.
         """
         self.client, self.bucket, self.notices, self.limits = client, bucket, notices, limits
         self.workflow, self.datastore, self.secrets, self.record_job = workflow, datastore, secrets, record_job
+        self.run = run
         self.pool = ThreadPoolExecutor(CALLS)
         self.closed = False
 
@@ -88,7 +90,7 @@ class Submitter:
         now = self.bucket.get_time(spec.outputs[0].bucket)
         mark = uuid.uuid4().hex
         labels = get_labels(spec, self.workflow, task.target, task.fingerprint)
-        labels |= make_labels({"submission": mark, "submitted": str(int(now.timestamp()))})
+        labels |= make_labels({"submission": mark, "submitted": str(int(now.timestamp())), "run": self.run or "none"})
         arguments = get_arguments(spec, labels, self.datastore, task.outputs)
         check_secrets(arguments, self.secrets)
         self.record_job(task, None)
