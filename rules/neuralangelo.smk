@@ -86,6 +86,8 @@ rule neuralangelo_train:
     container:
         get_container("neuralangelo")
     threads: 8
+    resources:
+        expected_seconds=get_expected("neuralangelo_train"),
     params:
         container=get_container_in_use("neuralangelo"),
         resume=get_neuralangelo_resume_arguments,
@@ -129,6 +131,8 @@ rule neuralangelo_mesh:
     container:
         get_container("neuralangelo")
     threads: 8
+    resources:
+        expected_seconds=get_expected("neuralangelo_mesh"),
     params:
         container=get_container_in_use("neuralangelo"),
         extractor=get_setting("neuralangelo.extractor"),

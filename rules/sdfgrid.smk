@@ -47,6 +47,8 @@ rule sdfgrid_train:
     container:
         get_container("pytorch")
     threads: 8
+    resources:
+        expected_seconds=get_expected("sdfgrid_train"),
     params:
         container=get_container_in_use("pytorch"),
         resume=get_resume_arguments,
@@ -85,6 +87,8 @@ rule sdfgrid_mesh:
     container:
         get_container("pytorch")
     threads: 8
+    resources:
+        expected_seconds=get_expected("sdfgrid_mesh"),
     params:
         container=get_container_in_use("pytorch"),
         resolution=get_setting("mesh.resolution"),

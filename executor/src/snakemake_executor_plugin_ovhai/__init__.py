@@ -8,6 +8,7 @@ A map for newcomers, in the order in which data flows:
     first_words.py      what is wrong, before Snakemake plans: bucket (probe.py, place.py), platform (datastore.py)
     __init__.py         Executor: everything that Snakemake calls
     preflight.py        checks before the first submission, with leftovers.py (files of failed jobs)
+    estimate.py         how long a job may take; quote.py says what a run will cost, dry_run.py for `snakemake -n` too
     sources.py          uploads the folders of programs that the commands call
     snakemake_jobs.py   a Snakemake job becomes a job spec: job_spec.py, volumes.py, flavors.py
     rule_script.py      the shell text of one rule: shadow folder, benchmark, touch()
@@ -54,7 +55,7 @@ from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings
 from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
-from .bill import Bill, BillError
+from .bill import Bill, BillError, load_charges
 from .bucket import Bucket, BucketError, get_access, make_client
 from .budget import Budget, check_limits
 from .budget import Limits as MoneyLimits
@@ -63,11 +64,12 @@ from .completion import Completion
 from .credentials import SHORTEST, get_secrets
 from .diagnosis import Failure
 from .errors import WorkflowError
+from .estimate import History, learn
 from .first_words import FOUND
 from .flavors import check_resources
 from .identity import get_output_ids
 from .job_spec import JobSpec, SubmissionError
-from .labels import get_workflow_label
+from .labels import get_workflow_label, name_rules
 from .leaving import Leaving, end_local_commands, take_over_sigterm
 from .logs import LogFollower
 from .notices import Notices
@@ -77,6 +79,7 @@ from .polling import Limits
 from .preflight import (
     check_earlier_jobs,
     get_remote_outputs,
+    list_items,
     load_flavors,
     load_quota,
     refuse_impossible_jobs,
@@ -84,6 +87,8 @@ from .preflight import (
 )
 from .prices import Prices, load_prices
 from .provenance import Provenance
+from .quote import Planner
+from .quote import describe as describe_quote
 from .rescue import Rescuer
 from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
 from .signatures import OWN_FILE, Retry, Signature, load_signatures
@@ -156,18 +161,23 @@ class Executor(RemoteExecutor):
         self.flavors = load_flavors(client, self.logger)
         self.quota = load_quota(client, FOUND.account)
         self.budget = self.open_budget()
-        refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors, self.quota, self.budget)
-        refuse_to_replace_protected(bucket, self.dag, partial(is_marked_incomplete, self.workflow.persistence))
         workflow = get_workflow_label(self.bucket_name, self.root)
+        self.bill = self.open_bill(workflow)
+        self.planner = self.make_planner(client, workflow)
+        refuse_impossible_jobs(
+            self.dag.needrun_jobs(), self.settings, self.flavors, self.quota, self.budget, self.planner
+        )
+        refuse_to_replace_protected(bucket, self.dag, partial(is_marked_incomplete, self.workflow.persistence))
         check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
         self.source_volumes = self.upload_sources(bucket)
-        self.bill = self.open_bill(workflow)
         self.watcher = self.make_watcher(client, bucket, workflow, signatures, get_storage_secrets(provider.settings))
         self.leaving = Leaving(
             self.say_goodbye, self.workflow.persistence.unlock, self.watcher.get_job_ids, self.logger
         )
         self.leaving.install()
         take_over_sigterm(self.leaving, self.logger)
+        if items := list_items(self.dag, self.settings, self.planner):
+            self.logger.info(describe_quote(items, self.prices.currency))
 
     def load_signatures(self) -> list[Signature]:
         """The user's own come first, since the first one that matches counts."""
@@ -192,6 +202,15 @@ class Executor(RemoteExecutor):
             return Bill(self.settings.bill, workflow, self.prices, self.flavors, Notices(self.logger))
         except BillError as error:
             raise WorkflowError(f"--ovhai-bill: {error}") from None
+
+    def make_planner(self, client: Client, workflow: str) -> Planner:
+        factor = self.settings.timeout_factor
+        if not 1 <= factor < 1000:
+            raise WorkflowError(f"--ovhai-timeout-factor is {factor}; allowed is a number from 1 on")
+        history = History()
+        if self.settings.bill:
+            history = learn(load_charges(self.settings.bill, workflow, client, self.prices, self.flavors))
+        return Planner(factor, self.prices, self.flavors, history)
 
     def open_budget(self) -> Budget:
         settings = self.settings
@@ -284,9 +303,10 @@ class Executor(RemoteExecutor):
 
     def get_spec(self, job: JobExecutorInterface, members: list[JobExecutorInterface]) -> JobSpec:
         settings = self.settings
-        return get_job_spec(
+        spec = get_job_spec(
             members, job.attempt, settings.image, settings.default_runtime, self.source_volumes, self.root
         )
+        return replace(spec, resources=self.planner.settle(spec.resources, name_rules(spec.rule), job.attempt))
 
     def get_spec_of_some(self, group: JobExecutorInterface, numbers: Collection[int]) -> JobSpec:
         """numbers: which members of the group, in the order of its spec."""

@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
+from .client import Client, OvhaiError
 from .flavors import Flavor, count_units
 from .job import WAITING, Job
-from .labels import get_label, get_wildcards
+from .labels import get_label, get_wildcards, name_rules
 from .notices import Notices
 from .prices import Prices, write_text
 
@@ -77,7 +78,7 @@ def make_charge(job: Job, prices: Prices, flavors: Mapping[str, Flavor], now: da
         run=get_label(job, "run"),
         job=job.id,
         workflow=get_label(job, "workflow"),
-        rules=" ".join(get_label(job, "rule").split("-")),
+        rules=name_rules(get_label(job, "rule")),
         wildcards=" ".join(f"{name}={value}" for name, value in get_wildcards(job).items()),
         flavor=job.flavor,
         units=units,
@@ -115,7 +116,7 @@ def count_useful_seconds(job: Job) -> int | None:
     if not job.succeeded:
         return 0
     end = job.stopped_at or get_end(job)
-    return max(0, round((end - job.started_at).total_seconds())) if job.started_at and end else None
+    return max(0, math.ceil((end - job.started_at).total_seconds())) if job.started_at and end else None
 
 
 def get_end(job: Job) -> datetime | None:
@@ -174,6 +175,19 @@ def merge(known: Iterable[Charge], new: Iterable[Charge]) -> dict[str, Charge]:
         if charge.job not in charges or not charges[charge.job].final:
             charges[charge.job] = charge
     return charges
+
+
+def load_charges(
+    path: Path, workflow: str, client: Client, prices: Prices, flavors: Mapping[str, Flavor]
+) -> list[Charge]:
+    """What is known of a workflow's jobs: the bill of this folder, or else what the platform still knows of them."""
+    if charges := read_bill(path):
+        return charges
+    try:
+        jobs = [job for job in client.list_jobs() if get_label(job, "workflow").lower() == workflow]
+    except OvhaiError:
+        return []
+    return [make_charge(job, prices, flavors, datetime.now(UTC)) for job in jobs]
 
 
 # Sums ----------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
-from . import first_words, patience, snakemake_records, updates
+from . import dry_run, first_words, patience, snakemake_records, updates
 
 
 @dataclass
@@ -32,6 +32,14 @@ class ExecutorSettings(ExecutorSettingsBase):
     default_runtime: int = field(
         default=240,
         metadata={"help": "time limit in minutes for jobs of rules without the resource `runtime`", "type": int},
+    )
+    timeout_factor: float = field(
+        default=4.0,
+        metadata={
+            "help": "time limit over expected time, for jobs of rules with the resource `expected_seconds` and without "
+            "`runtime`; a second attempt gets twice as long",
+            "type": float,
+        },
     )
     queued_limit: float = field(
         default=60.0,
@@ -106,3 +114,4 @@ class ExecutorSettings(ExecutorSettingsBase):
         patience.attach()
         updates.attach()
         snakemake_records.attach()
+        dry_run.attach(self)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from .arguments import check_secrets, get_arguments, get_labels
 from .bucket import Bucket, BucketError
 from .client import Client, NotAuthenticatedError, OvhaiError, QuotaError, RefusedError
+from .estimate import get_expected
 from .flags import check_protected
 from .job_spec import SubmissionError
 from .labels import make_labels
@@ -90,6 +91,8 @@ class Submitter:
         now = self.bucket.get_time(spec.outputs[0].bucket)
         mark = uuid.uuid4().hex
         labels = get_labels(spec, self.workflow, task.target, task.fingerprint)
+        if seconds := round(get_expected(spec.resources.expected, spec.resources.flavor)):
+            labels |= make_labels({"expected": str(seconds)})
         labels |= make_labels({"submission": mark, "submitted": str(int(now.timestamp())), "run": self.run or "none"})
         arguments = get_arguments(spec, labels, self.datastore, task.outputs)
         check_secrets(arguments, self.secrets)

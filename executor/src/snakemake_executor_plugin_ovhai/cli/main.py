@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ..client import Client, NotAuthenticatedError, OvhaiError, RefusedError
 from ..credentials import hide_secrets
-from . import bill, doctor, jobs, logs, prices, push, stop
+from . import bill, doctor, jobs, logs, prices, push, quote, stop
 from .selection import CommandError
 
 
@@ -26,6 +26,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "stop": stop,
     "push": push,
     "prices": prices,
+    "quote": quote,
     "bill": bill,
 }
 
