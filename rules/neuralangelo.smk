@@ -88,6 +88,7 @@ rule neuralangelo_train:
     threads: 8
     resources:
         expected_seconds=get_expected("neuralangelo_train"),
+        gpu_mem_gb=get_gpu_memory_of_scene,
     params:
         container=get_container_in_use("neuralangelo"),
         resume=get_neuralangelo_resume_arguments,
@@ -133,6 +134,7 @@ rule neuralangelo_mesh:
     threads: 8
     resources:
         expected_seconds=get_expected("neuralangelo_mesh"),
+        gpu_mem_gb=get_gpu_memory_of_scene,
     params:
         container=get_container_in_use("neuralangelo"),
         extractor=get_setting("neuralangelo.extractor"),

@@ -49,6 +49,7 @@ rule sdfgrid_train:
     threads: 8
     resources:
         expected_seconds=get_expected("sdfgrid_train"),
+        gpu_mem_gb=get_gpu_memory_of_scene,
     params:
         container=get_container_in_use("pytorch"),
         resume=get_resume_arguments,
@@ -89,6 +90,7 @@ rule sdfgrid_mesh:
     threads: 8
     resources:
         expected_seconds=get_expected("sdfgrid_mesh"),
+        gpu_mem_gb=get_gpu_memory_of_scene,
     params:
         container=get_container_in_use("pytorch"),
         resolution=get_setting("mesh.resolution"),

@@ -26,6 +26,12 @@ FAST = 1.4  # iterations a second of `neuralangelo.preset: fast`, over those of 
 NEURALANGELO_CELL = 180 / 2048**2  # the same tutorial: an extraction at 2048 takes about 3 minutes
 
 
+# GB of GPU memory that a step needs. The built-in engine took 0.9 to 3.6 GiB. Neuralangelo's full table needs 24 GB, as
+# the setting neuralangelo.gpu_memory says.
+SDFGRID_MEMORY = 6
+NEURALANGELO_MEMORY = 24
+
+
 def count_frames(settings: Mapping[str, Any]) -> int:
     return int(settings["frames"]["target"])
 
@@ -70,6 +76,13 @@ EXPECTED: Mapping[str, Callable[[Mapping[str, Any], int], float]] = {
     "neuralangelo_train": expect_neuralangelo_train,
     "neuralangelo_mesh": expect_neuralangelo_mesh,
 }
+
+
+def get_gpu_memory(settings: Mapping[str, Any]) -> float:
+    """GB that training and extraction of the scene's engine need."""
+    if settings["engine"] == "sdfgrid":
+        return SDFGRID_MEMORY
+    return float(settings["neuralangelo"]["gpu_memory"] or NEURALANGELO_MEMORY)
 
 
 def get_expected_seconds(rule: str, settings: Mapping[str, Any], iteration: int = 0) -> int:

@@ -8,6 +8,7 @@ A map for newcomers, in the order in which data flows:
     first_words.py      what is wrong, before Snakemake plans: bucket (probe.py, place.py), platform (datastore.py)
     __init__.py         Executor: everything that Snakemake calls
     preflight.py        checks before the first submission, with leftovers.py (files of failed jobs)
+    choice.py           which flavor is the cheapest that fits, for `flavor: auto`
     estimate.py         how long a job may take; quote.py says what a run will cost, dry_run.py for `snakemake -n` too
     sources.py          uploads the folders of programs that the commands call
     snakemake_jobs.py   a Snakemake job becomes a job spec: job_spec.py, volumes.py, flavors.py
@@ -59,6 +60,7 @@ from .bill import Bill, BillError, load_charges
 from .bucket import Bucket, BucketError, get_access, make_client
 from .budget import Budget, check_limits
 from .budget import Limits as MoneyLimits
+from .choice import AUTO
 from .client import INSTALL, Client, OvhaiError
 from .completion import Completion
 from .credentials import SHORTEST, get_secrets
@@ -78,6 +80,7 @@ from .place import PlaceError, split_storage_prefix
 from .polling import Limits
 from .preflight import (
     check_earlier_jobs,
+    get_needs,
     get_remote_outputs,
     list_items,
     load_flavors,
@@ -92,7 +95,7 @@ from .quote import describe as describe_quote
 from .rescue import Rescuer
 from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
 from .signatures import OWN_FILE, Retry, Signature, load_signatures
-from .snakemake_jobs import get_job_spec, get_members, get_resources
+from .snakemake_jobs import get_job_spec, get_members
 from .snakemake_records import is_forced
 from .sources import SourceError, find_file, find_folder, upload_folder
 from .stopper import Stopper
@@ -130,6 +133,8 @@ class Executor(RemoteExecutor):
 
     def __post_init__(self) -> None:
         self.settings: ExecutorSettings = self.workflow.executor_settings
+        self.notices = Notices(self.logger)
+        self.choices: set[str] = set()  # why which flavor was chosen, as far as the user knows
         self.run = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}"  # in labels and in the bill
         self.retries: dict[JobExecutorInterface, Retry] = {}  # failed job -> whether another attempt may help
         self.free_retries: dict[JobExecutorInterface, int] = {}
@@ -199,7 +204,7 @@ class Executor(RemoteExecutor):
         if self.settings.bill is None:
             return None
         try:
-            return Bill(self.settings.bill, workflow, self.prices, self.flavors, Notices(self.logger))
+            return Bill(self.settings.bill, workflow, self.prices, self.flavors, self.notices)
         except BillError as error:
             raise WorkflowError(f"--ovhai-bill: {error}") from None
 
@@ -210,7 +215,7 @@ class Executor(RemoteExecutor):
         history = History()
         if self.settings.bill:
             history = learn(load_charges(self.settings.bill, workflow, client, self.prices, self.flavors))
-        return Planner(factor, self.prices, self.flavors, history)
+        return Planner(factor, self.prices, self.flavors, history, self.quota)
 
     def open_budget(self) -> Budget:
         settings = self.settings
@@ -219,7 +224,7 @@ class Executor(RemoteExecutor):
             check_limits(limits)
         except ValueError as error:
             raise WorkflowError(str(error)) from None
-        return Budget(limits, self.prices, self.flavors, self.run, settings.pending_limit * 60, Notices(self.logger))
+        return Budget(limits, self.prices, self.flavors, self.run, settings.pending_limit * 60, self.notices)
 
     def upload_sources(self, bucket: Bucket) -> list[Volume]:
         folder = f"{self.root}/.ovhai".lstrip("/")
@@ -246,7 +251,7 @@ class Executor(RemoteExecutor):
             settings.max_interval,
             settings.initializing_limit * 60,
         )
-        notices, followers = Notices(self.logger), LogFollower(client)
+        notices, followers = self.notices, LogFollower(client)
         datastore = settings.datastore or ""  # Snakemake has made sure that there is one
         return Watcher(
             client,
@@ -306,7 +311,13 @@ class Executor(RemoteExecutor):
         spec = get_job_spec(
             members, job.attempt, settings.image, settings.default_runtime, self.source_volumes, self.root
         )
-        return replace(spec, resources=self.planner.settle(spec.resources, name_rules(spec.rule), job.attempt))
+        rules = name_rules(spec.rule)
+        if spec.resources.flavor == AUTO:
+            _, why = self.planner.choose(spec.resources, rules, job.attempt)
+            if why not in self.choices:
+                self.logger.info(f"{spec.name}: flavor {why}")
+            self.choices.add(why)
+        return replace(spec, resources=self.planner.settle(spec.resources, rules, job.attempt))
 
     def get_spec_of_some(self, group: JobExecutorInterface, numbers: Collection[int]) -> JobSpec:
         """numbers: which members of the group, in the order of its spec."""
@@ -323,9 +334,9 @@ class Executor(RemoteExecutor):
 
     def asks_for_another_machine(self, job: JobExecutorInterface) -> bool:
         """Whether the next attempt does. On the same machine, the same job would run out of memory again."""
-        now, _ = get_resources(job, self.settings.default_runtime)
+        now, _, _ = get_needs(job, self.settings, self.planner)
         job.attempt += 1
-        then, _ = get_resources(job, self.settings.default_runtime)
+        then, _, _ = get_needs(job, self.settings, self.planner)
         job.attempt -= 1
         return now is None or then is None or replace(now, runtime=0) != replace(then, runtime=0)
 

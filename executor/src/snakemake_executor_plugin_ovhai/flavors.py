@@ -26,6 +26,7 @@ class Flavor:
     memory: int | None
     gpus: int = 1
     default: bool = False  # of the platform, for its kind
+    gpu_memory: int | None = None  # bytes of one GPU
 
 
 def read_flavors(records: Iterable[Mapping[str, Any]]) -> dict[str, Flavor]:
@@ -41,6 +42,7 @@ def read_flavors(records: Iterable[Mapping[str, Any]]) -> dict[str, Flavor]:
                 read_int(unit.get("memory")),
                 read_int(unit.get("gpu")) or 1,
                 record.get("default") is True,
+                read_int(get_map(record, "gpuInformation").get("gpuMemory")),
             )
     return flavors
 

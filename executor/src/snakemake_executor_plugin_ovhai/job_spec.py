@@ -17,6 +17,7 @@ class Resources:
 
     expected   seconds that the commands take on the reference machine (estimate.py). 0: not known
     untimed    those seconds of it for which no `runtime` is set, and for which runtime has no minutes yet
+    gpu_memory, memory_mb   what it needs at least of one GPU (GB), and in all: for the flavor `auto` (choice.py)
     """
 
     gpu: int
@@ -25,6 +26,8 @@ class Resources:
     runtime: int
     expected: float = 0.0
     untimed: float = 0.0
+    gpu_memory: float = 0.0
+    memory_mb: int = 0
 
 
 @dataclass(frozen=True)

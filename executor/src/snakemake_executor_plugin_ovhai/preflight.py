@@ -17,7 +17,7 @@ from .flags import find_protected, find_workflow_problems
 from .flavors import Flavor, check_resources, read_flavors, read_quota
 from .identity import JobIndex, get_output_id, get_output_ids, read_outputs
 from .job import Job
-from .job_spec import Resources
+from .job_spec import Resources, SubmissionError
 from .labels import get_label, name_rules
 from .leftovers import find_failed_writer
 from .notices import Logger
@@ -74,7 +74,8 @@ def refuse_impossible_jobs(
         if step.is_local:
             continue
         found = find_problems(step, settings.image)
-        resources, memory = get_needs(step, settings, planner)
+        resources, memory, unfit = get_needs(step, settings, planner)
+        found += unfit
         if resources:
             found += check_resources(resources, flavors, memory, quota)
             found += budget.find_problems(resources) if budget else []
@@ -91,10 +92,15 @@ def refuse_impossible_jobs(
 
 def get_needs(
     job: JobExecutorInterface, settings: ExecutorSettings, planner: Planner | None
-) -> tuple[Resources | None, int | None]:
-    """Resources with a time limit, and mem_mb. job: a step or a group."""
+) -> tuple[Resources | None, int | None, list[str]]:
+    """Resources with a flavor and a time limit, mem_mb, and why no flavor can be chosen. job: a step or a group."""
     resources, memory = get_resources(job, settings.default_runtime)
-    return resources and planner.settle(resources, get_rules(job), job.attempt) if planner else resources, memory
+    if resources is None or planner is None:
+        return resources, memory, []
+    try:
+        return planner.settle(resources, get_rules(job), job.attempt), memory, []
+    except SubmissionError as error:
+        return None, memory, [str(error)]
 
 
 def get_rules(job: JobExecutorInterface) -> str:
@@ -111,7 +117,7 @@ def list_items(dag: Any, settings: ExecutorSettings, planner: Planner) -> list[I
             units.setdefault(id(job), job)
     items = []
     for job in units.values():
-        resources, _ = get_needs(job, settings, planner)
+        resources, _, _ = get_needs(job, settings, planner)
         wildcards = {name: str(value) for member in get_members(job) for name, value in member.wildcards.items()}
         items.append(planner.get_item(resources, get_rules(job), wildcards))
     return items
@@ -130,7 +136,8 @@ def find_group_problems(
     problems = [find_image_problem(get_image(step, settings.image) for step in members), find_flavor_problem(members)]
     if not problems[-1]:
         problems += [text for level in group.dag.toposorted(group.jobs) for text in find_text_problems(level)]
-    resources, memory = get_needs(group, settings, planner)
+    resources, memory, unfit = get_needs(group, settings, planner)
+    problems += unfit
     if resources:
         problems += check_resources(resources, flavors, memory, quota)
         problems += budget.find_problems(resources) if budget else []

@@ -1,9 +1,10 @@
 """What a run will take and cost, before it starts: for each job, for each value of a wildcard, and in all."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from .choice import AUTO, choose
 from .estimate import History, Span, estimate, get_time_limit
 from .flavors import LONGEST_RUN, Flavor, get_flavor_name
 from .job_spec import Resources
@@ -35,14 +36,24 @@ class Planner:
     prices: Prices
     flavors: Mapping[str, Flavor]
     history: History
+    quota: Mapping[str, int] = field(default_factory=dict)
 
     def settle(self, resources: Resources, rules: str, attempt: int) -> Resources:
-        """The resources with a time limit. rules: as in the bill."""
+        """The resources with a flavor and a time limit. rules: as in the bill.
+
+        SubmissionError if the flavor is auto and none can be chosen.
+        """
+        if resources.flavor == AUTO:
+            resources = replace(resources, flavor=self.choose(resources, rules, attempt)[0])
         if not resources.untimed:
             return resources
         seconds = self.estimate(replace(resources, expected=resources.untimed), rules)
         limit = resources.runtime + get_time_limit(seconds, self.factor, attempt)
         return replace(resources, runtime=min(limit, LONGEST_RUN // 60), untimed=0.0)
+
+    def choose(self, resources: Resources, rules: str, attempt: int) -> tuple[str, str]:
+        """For the flavor auto: the cheapest that fits, and why."""
+        return choose(resources, rules, attempt, self.flavors, self.quota, self.prices, self.history)
 
     def estimate(self, resources: Resources, rules: str) -> Span:
         return estimate(resources.expected, rules, get_flavor_name(resources, self.flavors), self.history)

@@ -118,6 +118,8 @@ def sum_resources(members: Sequence[JobExecutorInterface], default_runtime: int)
         runtime=sum(resources.runtime for resources in known),
         expected=sum(resources.expected for resources in known) if all(r.expected for r in known) else 0.0,
         untimed=sum(resources.untimed for resources in known),
+        gpu_memory=max(resources.gpu_memory for resources in known),
+        memory_mb=max(resources.memory_mb for resources in known),
     ), memory
 
 
@@ -137,8 +139,10 @@ def get_own_resources(job: JobExecutorInterface, default_runtime: int) -> tuple[
     memory = resources.get("mem_mb")
     # Snakemake sets mem_mb of every job. Only what the rule itself asks for counts.
     asked = "mem_mb" in getattr(job.rule, "resources", {})
-    needs = Resources(gpu, cpu, flavor, runtime, expected, untimed)
-    return needs, memory if asked and isinstance(memory, int) else None
+    memory = memory if asked and isinstance(memory, int) else None
+    gpu_memory = resources.get("gpu_mem_gb", 0)
+    gpu_memory = float(gpu_memory) if isinstance(gpu_memory, int | float) else 0.0
+    return Resources(gpu, cpu, flavor, runtime, expected, untimed, gpu_memory, memory or 0), memory
 
 
 def get_job_spec(
