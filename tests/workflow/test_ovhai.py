@@ -180,7 +180,7 @@ def test_results_in_the_bucket_are_accepted(remote: Remote) -> None:
     for folder in (".snakemake", "deliver"):
         shutil.rmtree(other.folder / folder)
     said = Remote(other, remote.platform, remote.environment, remote.bucket, remote.s3).run("--dry-run").stdout
-    assert set(re.findall(r"^(?:local)?rule (\w+):", said, re.MULTILINE)) == {"deliver", "all"}, said
+    assert set(re.findall(r"^(?:local)?rule (\w+):", said, re.MULTILINE)) == {"deliver", "deliver_page", "all"}, said
 
 
 def test_a_capture_that_fails_the_gate_costs_no_gpu(remote: Remote) -> None:
