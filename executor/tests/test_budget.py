@@ -136,6 +136,24 @@ def test_a_submission_that_no_list_shows_yet_counts() -> None:
     assert budget.get_present_load(tasks, [make_live_job("a")]).hour == 3 * 60.0
 
 
+def test_a_job_whose_time_limit_the_platform_does_not_show_counts_with_the_one_that_was_asked_for() -> None:
+    budget, _ = make_budget(cost=1)
+    job = make_live_job("x", timeout=0)
+    watching = make_task(job_id="x", runtime=20)
+    assert budget.get_present_load([watching], [job]).most == 1 + 20 + FINALIZING / 60
+    assert budget.get_load(job, datetime.now(UTC)).most == 1 + 10_080 + FINALIZING / 60  # the platform's longest run
+
+
+def test_money_that_was_spent_does_not_vanish_with_a_record() -> None:
+    budget, _ = make_budget(cost=1)
+    done = make_live_job("a", minutes=3, state="DONE", finalized_at=datetime.now(UTC))
+    live = make_live_job("b")
+    budget.note([], [done, live])
+    assert budget.get_present_load([], []).spent == 4.0 + (1 + 10 + FINALIZING / 60)
+    watching = make_task(job_id="b")
+    assert budget.get_present_load([watching], [done]).hour == 60.0  # a list that lacks it does not free the place
+
+
 def test_jobs_that_are_ready_at_once_do_not_pass_the_limit_together() -> None:
     each = 10 + EXTRA
     budget, said = make_budget(cost=2.5 * each)

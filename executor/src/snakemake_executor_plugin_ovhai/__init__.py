@@ -135,7 +135,8 @@ class Executor(RemoteExecutor):
         self.settings: ExecutorSettings = self.workflow.executor_settings
         self.notices = Notices(self.logger)
         self.choices: set[str] = set()  # why which flavor was chosen, as far as the user knows
-        self.run = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:4]}"  # in labels and in the bill
+        # A label, of which the platform may show small letters only.
+        self.run = f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-{uuid.uuid4().hex[:4]}"
         self.retries: dict[JobExecutorInterface, Retry] = {}  # failed job -> whether another attempt may help
         self.free_retries: dict[JobExecutorInterface, int] = {}
         self.waits: dict[JobExecutorInterface, float] = {}  # failed job -> seconds until its next attempt may begin

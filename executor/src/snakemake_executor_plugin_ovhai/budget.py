@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from .bill import count_billed_seconds
-from .flavors import Flavor, count_units, get_flavor_name
+from .flavors import LONGEST_RUN, Flavor, count_units, get_flavor_name
 from .job import Job
 from .job_spec import Resources, SubmissionError
 from .labels import get_label
@@ -105,6 +105,7 @@ class Budget:
         self.limits, self.prices, self.flavors, self.run, self.pull = limits, prices, flavors, run, pull
         self.notices = notices
         self.adopted: set[str] = set()  # ids of live jobs that this run has taken over: it keeps them alive
+        self.loads: dict[str, Load] = {}  # of this run's jobs, when a list last showed them
 
     @property
     def limited(self) -> bool:
@@ -153,37 +154,46 @@ class Budget:
     def get_present_load(self, tasks: Iterable[Task], jobs: Sequence[Job]) -> Load:
         tasks = list(tasks)
         self.note(tasks, jobs)
-        now, total = datetime.now(UTC), Load()
-        ours = [job for job in jobs if self.is_ours(job)]
-        for job in ours:
-            total += self.get_load(job, now)
-        ids, marks = {job.id for job in ours}, {get_label(job, "submission") for job in ours}
-        for task in tasks:  # that are submitted, and that the list does not show yet
-            if (task.job_id and task.job_id not in ids) or (task.submission and task.submission not in marks):
+        listed = {job.id for job in jobs}
+        marks = {get_label(job, "submission").lower() for job in jobs}
+        watched = {task.job_id for task in tasks if task.job_id}
+        total = Load()
+        for job_id, load in self.loads.items():
+            if job_id in listed:
+                total += load
+            elif job_id not in watched:  # its record was deleted, or the list lacks it; it may have run to its limit
+                total += Load(load.most, load.most, 0.0)
+        for task in tasks:  # that are submitted, and that the list does not show
+            if (task.job_id and task.job_id not in listed) or (task.submission and task.submission not in marks):
                 total += self.get_new_load(task.spec.resources)
         return total
 
     def note(self, tasks: Iterable[Task], jobs: Collection[Job]) -> None:
-        """Remember which jobs this run keeps alive, though another one has submitted them."""
-        watched = {task.job_id for task in tasks}
-        self.adopted |= {job.id for job in jobs if job.id in watched and not job.ended}
+        """Remember what the jobs of this run cost, and those that it keeps alive though another run submitted them."""
+        limits = {task.job_id: task.spec.resources.runtime * 60 for task in tasks if task.job_id}
+        self.adopted |= {job.id for job in jobs if job.id in limits and not job.ended}
+        now = datetime.now(UTC)
+        for job in jobs:
+            if self.is_ours(job):
+                self.loads[job.id] = self.get_load(job, now, limits.get(job.id, 0))
 
     def is_ours(self, job: Job) -> bool:
-        return get_label(job, "run").lower() == self.run.lower() or job.id in self.adopted
+        return get_label(job, "run").lower() == self.run or job.id in self.adopted
 
-    def get_load(self, job: Job, now: datetime) -> Load:
+    def get_load(self, job: Job, now: datetime, limit: float = 0) -> Load:
+        """limit: seconds that the job may run, as far as this head knows. The platform may not show it."""
         units, seconds = count_units(job, self.flavors), count_billed_seconds(job, now)
         spent = None if seconds is None else self.get_cost(job, units, seconds)
         if job.ended:
             return Load(spent, spent, 0.0)
-        most = self.get_cost(job, units, max(seconds or 0, self.get_most_seconds(job)))
+        most = self.get_cost(job, units, max(seconds or 0, self.get_most_seconds(job, limit)))
         return Load(spent, most, self.prices.get_hour(job.flavor, units))
 
     def get_cost(self, job: Job, units: int, seconds: float) -> float | None:
         return self.prices.get_cost(job.flavor, units, seconds) if seconds else 0.0
 
-    def get_most_seconds(self, job: Job) -> float:
+    def get_most_seconds(self, job: Job, limit: float) -> float:
         pull = self.pull
         if job.started_at and job.pending_at:
             pull = (job.started_at - job.pending_at).total_seconds()
-        return pull + (job.timeout or 0) + FINALIZING
+        return pull + (max(job.timeout or 0, limit) or LONGEST_RUN) + FINALIZING

@@ -149,9 +149,7 @@ def list_steps(durations: list[Duration], charges: Sequence[Charge]) -> list[Ste
     steps.sort(key=lambda step: step.ended)
     if not charges:
         return steps
-    total = bill.add_up(charges)
-    share = f"billed {total.share:.2f} times the useful time" if total.share else ""
-    return [*steps, Step("all rented machines", share, "", str(len(charges)), bill.show_cost(total))]
+    return [*steps, Step("all rented machines", "", "", str(len(charges)), bill.show_cost(bill.add_up(charges)))]
 
 
 def list_rented(jobs: Sequence[Charge]) -> Step:

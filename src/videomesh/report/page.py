@@ -54,6 +54,7 @@ def make_page(results: Results, state: State, root: Path, code: str = "") -> tup
         poses=figures.list_poses(results),
         training=figures.list_training(results),
         mesh=figures.list_mesh(results),
+        share=bill.add_up(charges).share,
         steps=figures.list_steps(read_durations(root, results.scene), charges),
         provenance=figures.list_provenance(results, code),
         **get_assets(),
