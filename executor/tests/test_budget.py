@@ -58,7 +58,7 @@ def make_live_job(name: str, minutes: float = 0, state: str = "RUNNING", run: st
     begin = datetime.now(UTC) - timedelta(minutes=minutes + 1, seconds=-5)
     times = {"pending_at": begin, "started_at": begin + timedelta(minutes=1)}
     labels = {"snakemake-run": run, "snakemake-submission": f"mark-{name}"}
-    return Job(name, state, labels=labels, flavor="one", units=1, timeout=600, **{**times, **changes})
+    return Job(name, state, labels=labels, **{"flavor": "one", "units": 1, "timeout": 600, **times, **changes})
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,8 @@ def test_jobs_of_other_runs_count_only_if_this_run_watches_them() -> None:
     watching = make_task(job_id="c")
     assert budget.get_present_load([watching], [mine, other, taken]).hour == 120.0
     done = replace(taken, state="DONE", finalized_at=datetime.now(UTC))
-    assert budget.get_present_load([], [other, done]).spent == 1.0  # it stays this run's
+    assert budget.get_present_load([], [mine, other, done]).hour == 60.0
+    assert budget.get_present_load([], [mine, other, done]).spent == 1.0 + 1.0  # it stays this run's
 
 
 def test_a_submission_that_no_list_shows_yet_counts() -> None:
