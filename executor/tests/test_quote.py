@@ -110,6 +110,9 @@ def test_what_is_not_known_is_said_and_not_counted() -> None:
     total = add_up(items)
     assert (total.unexpected, total.unpriced) == (2, 2) and total.cost == items[0].cost
     text = describe(items, "EUR")
+    assert "scene a: 0.22 (0.08 to 0.58) h of machines, at least 1.30" in text
+    assert "scene b: 0.22 (0.08 to 0.58) h of machines, an unknown cost" in text
+    assert "If the other jobs ran until their time limits" in text
     assert "Not in it: 2 jobs whose rules have no `expected_seconds` (late, odd)" in text
     assert "the cost of 2 jobs, since a price is not known (not known yet, secret-1-gpu)" in text
 

@@ -78,7 +78,8 @@ def refuse_impossible_jobs(
         found += unfit
         if resources:
             found += check_resources(resources, flavors, memory, quota)
-            found += budget.find_problems(resources) if budget else []
+            # A member of a group is paid with the group.
+            found += budget.find_problems(resources) if budget and not step.dag.get_job_group(step) else []
         problems |= {f"rule {step.rule.name}: {problem}": None for problem in found}
         if group := step.dag.get_job_group(step):
             groups[id(group)] = group

@@ -145,12 +145,16 @@ def explain(items: Sequence[Item], total: Sum, currency: str) -> list[str]:
         flavors = ", ".join(sorted({item.flavor or "the default flavor" for item in items if item.most is None}))
         lines.append(f"  Not in it: the cost of {total.unpriced} jobs, since a price is not known ({flavors}).")
     if total.unpriced < total.jobs:
-        lines.append(f"  If all jobs ran until their time limits, they would cost {total.most:,.2f} {currency}.")
+        which = "the other jobs" if total.unpriced else "all jobs"
+        lines.append(f"  If {which} ran until their time limits, they would cost {total.most:,.2f} {currency}.")
     return lines
 
 
 def show_sum(total: Sum, currency: str) -> str:
-    return f"{show(total.hours)} h of machines, {show(total.cost)} {currency} without VAT"
+    cost = f"{show(total.cost)} {currency} without VAT"
+    if total.unpriced or total.unexpected:
+        cost = f"at least {cost}" if total.cost.mid else "an unknown cost"
+    return f"{show(total.hours)} h of machines, {cost}"
 
 
 def show(span: Span) -> str:

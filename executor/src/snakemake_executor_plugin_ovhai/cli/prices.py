@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ..client import Client, OvhaiError
-from ..flavors import read_flavors
+from ..flavors import Flavor, read_flavors
 from ..prices import CATALOGUE, SUBSIDIARY, PriceError, get_refreshed_file, load_prices, refresh
 from .selection import CommandError
 from .table import print_table
@@ -53,9 +53,9 @@ def run(arguments: argparse.Namespace, client: Client) -> int:
     return 0
 
 
-def list_flavors(client: Client) -> list[str]:
+def list_flavors(client: Client) -> dict[str, Flavor]:
     """Those of the region. None if the platform does not answer, since prices need no login."""
     try:
-        return list(read_flavors(client.list_flavors()))
+        return read_flavors(client.list_flavors())
     except OvhaiError:
-        return []
+        return {}
