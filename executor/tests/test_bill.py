@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,13 @@ def test_an_unknown_price_is_not_0() -> None:
     known = make_charge(make_job(*WAYS, ("DONE", 231)), PRICES, FLAVORS, NOW)
     assert add_up([charge]).text.endswith("an unknown cost")
     assert "at least 0.30 EUR without VAT (the cost of 1 is unknown)" in add_up([charge, known]).text
+
+
+def test_two_currencies_are_never_added() -> None:
+    euros = make_charge(make_job(*WAYS, ("DONE", 231)), PRICES, FLAVORS, NOW)
+    dollars = replace(euros, job="later", currency="USD", cost=5.0)
+    total = add_up([euros, dollars])
+    assert (total.cost, total.currency, total.unknown) == (5.0, "USD", 1)
 
 
 def test_times_that_the_platform_does_not_tell_are_not_known() -> None:

@@ -227,6 +227,17 @@ def test_a_run_stops_at_its_limit_and_what_is_under_way_ends_well(head: Head) ->
     assert 0 < add_up(charges).cost < 33
 
 
+def test_jobs_wait_for_their_turn_under_a_limit_an_hour(head: Head) -> None:
+    head.write(make="sleep 1;")
+    limits = ("--ovhai-max-price-per-hour", "125", "--ovhai-prices", write_prices(head))
+    run = head.run(*limits, "--config", "scenes=a,b")
+    said = strip_colours(run.stdout)
+    assert run.returncode == 0, said
+    assert said.count("Jobs wait, since the jobs that live cost 120.00 EUR an hour (--ovhai-max-price-per-hour)") == 1
+    first, second = jobs_of(head.platform, "make")
+    assert second["createdAt"] > first["status"]["finalizedAt"]
+
+
 def test_what_can_never_be_paid_is_refused_before_anything_is_submitted(head: Head) -> None:
     run = head.run("--ovhai-max-cost", "31", "--ovhai-pending-limit", "1", "--ovhai-prices", write_prices(head))
     said = strip_colours(run.stdout)

@@ -2,14 +2,16 @@
 
 import json
 from dataclasses import replace
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 from cli_helpers import Run
 from heads import SNAKEFILE, Head, jobs_of, labels, strip_colours
 
 from snakemake_executor_plugin_ovhai import dry_run
-from snakemake_executor_plugin_ovhai.bill import Charge
+from snakemake_executor_plugin_ovhai.bill import Charge, load_charges, write_bill
+from snakemake_executor_plugin_ovhai.client import Client
 from snakemake_executor_plugin_ovhai.estimate import (
     DOUBT,
     OVERHEAD,
@@ -21,6 +23,7 @@ from snakemake_executor_plugin_ovhai.estimate import (
     learn,
     load_speeds,
 )
+from snakemake_executor_plugin_ovhai.job import Job
 from snakemake_executor_plugin_ovhai.job_spec import Resources
 from snakemake_executor_plugin_ovhai.prices import Price, Prices
 from snakemake_executor_plugin_ovhai.quote import Planner, add_up, choose_wildcard, describe, group, to_record
@@ -68,6 +71,33 @@ def test_ended_jobs_correct_it_and_those_of_the_same_flavor_first() -> None:
 )
 def test_jobs_that_failed_or_are_not_known_teach_nothing(charge: Charge) -> None:
     assert learn([charge]) == History()
+
+
+def test_a_folder_without_a_bill_learns_from_what_the_platform_still_knows(tmp_path: Any) -> None:
+    class Platform:
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def list_jobs(self) -> list[Job]:
+            self.asked += 1
+            begin = datetime(2026, 11, 27, tzinfo=UTC)
+            times = [begin + timedelta(seconds=second) for second in (0, 60, 460, 470)]
+            return [
+                Job(f"job-{name}", "DONE", labels={f"snakemake-{key}": value for key, value in labels.items()},
+                    flavor="ai1-1-gpu", units=1, pending_at=times[0], started_at=times[1], stopped_at=times[2],
+                    finalized_at=times[3])
+                for name, labels in (
+                    ("ours", {"workflow": "w", "rule": "train", "expected": "200"}),
+                    ("other", {"workflow": "v", "rule": "train", "expected": "1"}),
+                )
+            ]  # fmt: skip
+
+    platform = Platform()
+    known = load_charges(tmp_path / "bill.csv", "w", cast(Client, platform), PRICES, {})
+    assert learn(known) == History({("train", "ai1-1-gpu"): [2.0]}, {"train": [70.0]})
+    write_bill(tmp_path / "bill.csv", [make_charge()])
+    assert load_charges(tmp_path / "bill.csv", "w", cast(Client, platform), PRICES, {}) == [make_charge()]
+    assert platform.asked == 1
 
 
 def test_a_job_without_an_expected_time_teaches_its_overhead() -> None:

@@ -195,7 +195,7 @@ def load_charges(
 
 @dataclass(frozen=True)
 class Total:
-    """unknown: jobs whose cost is not known, which are not in the sum."""
+    """unknown: jobs that are not in the sum: their cost is not known, or in another currency than the last one's."""
 
     jobs: int
     unknown: int
@@ -217,13 +217,15 @@ class Total:
 
 def add_up(charges: Iterable[Charge]) -> Total:
     charges = list(charges)
+    currency = next((charge.currency for charge in reversed(charges) if charge.currency), "")
+    costs = [charge.cost for charge in charges if charge.cost is not None and charge.currency in ("", currency)]
     return Total(
         jobs=len(charges),
-        unknown=sum(charge.cost is None for charge in charges),
+        unknown=len(charges) - len(costs),
         billed=sum(charge.billed_seconds or 0 for charge in charges),
         useful=sum(charge.useful_seconds or 0 for charge in charges),
-        cost=sum(charge.cost or 0.0 for charge in charges),
-        currency=next((charge.currency for charge in charges if charge.currency), ""),
+        cost=sum(costs),
+        currency=currency,
     )
 
 

@@ -31,8 +31,8 @@ class Charge(NamedTuple):
 
 class Total(NamedTuple):
     cost: float | None  # None if no cost is known
-    currency: str
-    complete: bool  # whether the cost of every job is known
+    currency: str  # of the last job; costs in another one are not in the sum
+    complete: bool  # whether the cost of every job is in the sum
     share: float | None  # billed over useful time
 
 
@@ -84,11 +84,12 @@ def read_time(text: str | None) -> float:
 
 def add_up(charges: Iterable[Charge]) -> Total:
     charges = list(charges)
-    costs = [charge.cost for charge in charges if charge.cost is not None]
+    currency = next((charge.currency for charge in reversed(charges) if charge.currency), "")
+    costs = [charge.cost for charge in charges if charge.cost is not None and charge.currency in ("", currency)]
     useful = sum(charge.useful or 0 for charge in charges)
     return Total(
         cost=round(sum(costs), 4) if costs else None,
-        currency=next((charge.currency for charge in charges if charge.currency), ""),
+        currency=currency,
         complete=len(costs) == len(charges),
         share=round(sum(charge.billed or 0 for charge in charges) / useful, 2) if useful else None,
     )

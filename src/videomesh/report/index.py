@@ -29,6 +29,7 @@ COLUMNS = {  # of scenes.csv: key of a summary -> heading on the page
     "held_out_psnr": "PSNR of unseen frames",
     "cost": "cost of rented machines",
     "currency": "currency",
+    "cost_complete": "every cost is known",
     "billed_share": "billed over useful minutes",
 }
 RESULTS = ("frames/", "poses/", "region/", "gate/", "train/", "mesh/", "ingest/")  # what a page is made of

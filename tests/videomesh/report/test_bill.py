@@ -74,6 +74,8 @@ def test_what_is_not_known_is_not_0(tmp_path: Path) -> None:
     assert [(step.cost, step.time) for step in steps[:2]] == [("unknown", "3 min 20 s"), ("0.10 EUR", "")]
     assert steps[2].cost == "at least 0.10 EUR"
     assert summarize(read_bill(tmp_path)["other"])["cost_complete"] is False
+    write_bill(tmp_path, [ROWS[0], ROWS[3].replace("EUR", "USD")])
+    assert add_up(read_bill(tmp_path)["ball"])[:3] == (0.2, "USD", False)  # two currencies are never added
     assert add_up([]).cost is None and summarize([]) == {}
 
 
@@ -101,6 +103,7 @@ def test_index_and_scenes_csv_have_the_cost_of_today(root: Path) -> None:
     assert "cost 2.72 EUR, billed 1.25 times the useful time" in html and html.count("cost 2.72") == 1
     rows = {row["scene"]: row for row in csv.DictReader((root / "deliver/scenes.csv").read_text().splitlines())}
     assert (rows["ball"]["cost"], rows["ball"]["currency"], rows["new"]["cost"]) == ("2.72", "EUR", "")
+    assert (rows["ball"]["cost_complete"], rows["new"]["cost_complete"]) == ("True", "")
     write_bill(root, ROWS[:1])
     update_pages(root, {"ball": SETTINGS}, True)  # nothing is newer than the page but the bill
     assert "cost 0.02 EUR" in (root / "deliver/index.html").read_text()
