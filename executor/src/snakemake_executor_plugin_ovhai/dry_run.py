@@ -18,7 +18,7 @@ from .client import Client, OvhaiError
 from .errors import WorkflowError
 from .estimate import History, learn
 from .first_words import FOUND, PATIENCE
-from .flavors import Flavor, read_flavors
+from .flavors import Flavor, read_flavors, read_quota
 from .labels import get_workflow_label
 from .place import split_storage_prefix
 from .prices import load_prices
@@ -82,7 +82,8 @@ def make_quote(settings: Any, workflow: Any, logger: Any) -> str:
         history = History()
         if settings.bill and not FOUND.platform:
             history = learn(load_charges(settings.bill, get_workflow_label(*place), client, prices, flavors))
-        planner = Planner(settings.timeout_factor, prices, flavors, history)
+        quota = read_quota(FOUND.account or {})
+        planner = Planner(settings.timeout_factor, prices, flavors, history, quota)
         with as_in_a_run(workflow):
             items = list_items(workflow.dag, settings, planner)
         if path := os.environ.get(VARIABLE):
