@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from videomesh import staleness
 from videomesh.configuration.files import check_files
 from videomesh.configuration.load import find_unused_regions, load_scenes
 from videomesh.errors import ConfigurationError
+from videomesh.expected import get_expected_seconds, get_gpu_memory
 from videomesh.photos import find_files, is_ingested
 from videomesh.sources import get_kind, list_folder, normalize, resolve_path, split_sources
 
@@ -308,6 +310,20 @@ def get_overrides(wildcards):
 def get_stall_minutes(wildcards, input):
     """It takes the input, which it does not need, since Snakemake leaves such params out of what makes a file stale."""
     return SCENES[wildcards.scene]["neuralangelo"]["stall_minutes"]
+
+
+def get_expected(rule):
+    """A resource: seconds that a step may take on a reference machine, for whoever makes quotes and time limits of it."""
+
+    def get_seconds(wildcards):
+        return get_expected_seconds(rule, SCENES[wildcards.scene], int(wildcards.get("iteration", 0)))
+
+    return get_seconds
+
+
+def get_gpu_memory_of_scene(wildcards):
+    """A resource: GB that a GPU must have, for whoever chooses a machine."""
+    return math.ceil(get_gpu_memory(SCENES[wildcards.scene]))
 
 
 def get_gpus(wildcards, resources):
