@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ from videomesh import staleness
 from videomesh.configuration.files import check_files
 from videomesh.configuration.load import find_unused_regions, load_scenes
 from videomesh.errors import ConfigurationError
+from videomesh.expected import get_expected_seconds, get_gpu_memory
 from videomesh.photos import find_files, is_ingested
 from videomesh.sources import get_kind, list_folder, normalize, resolve_path, split_sources
 
@@ -54,6 +56,24 @@ configfile: "config/config.yaml"
 SCENES = stop_on_errors(load_scenes, config, workflow.configfiles)
 for warning in find_unused_regions(SCENES):
     logger.warning(warning)
+
+
+def load_regions():
+    """What config/regions/SCENE.json says of the scenes that have one. Its crop takes the place of the setting."""
+    if not any(Path(f"config/regions/{scene}.json").exists() for scene in SCENES):
+        return {}
+    from videomesh.region.by_hand import load_by_hand  # here, since most plans need none of its libraries
+
+    found, warnings = stop_on_errors(load_by_hand, SCENES)
+    for warning in warnings:
+        logger.warning(warning)
+    for scene, by_hand in found.items():
+        if by_hand.crop:
+            SCENES[scene]["crop"] = by_hand.crop
+    return found
+
+
+REGIONS = load_regions()
 
 
 wildcard_constraints:
@@ -195,14 +215,22 @@ def get_selection_arguments(wildcards):
 
 
 def get_region_override(wildcards):
-    path = f"config/regions/{wildcards.scene}.json"
-    return local(path) if Path(path).exists() else []
+    """A file of Blender's add-on. Its date says nothing, since a crop in it may have changed: its checksum counts."""
+    by_hand = REGIONS.get(wildcards.scene)
+    return ancient(local(f"config/regions/{wildcards.scene}.json")) if by_hand and by_hand.add_on else []
+
+
+def get_region_checksum(wildcards):
+    by_hand = REGIONS.get(wildcards.scene)
+    return by_hand.add_on if by_hand else ""
 
 
 def get_region_arguments(wildcards):
     """Flags of region.py for a sphere given by hand, in a file or in the configuration."""
-    if get_region_override(wildcards):
-        return ["--override", f"config/regions/{wildcards.scene}.json"]
+    by_hand = REGIONS.get(wildcards.scene)
+    if by_hand and (by_hand.add_on or by_hand.region):
+        values = [f"--override-values={json.dumps(by_hand.region)}"] if by_hand.region else []
+        return ["--override", f"config/regions/{wildcards.scene}.json", *values]
     region = SCENES[wildcards.scene]["region"]
     if region["center"] is None:
         return []
@@ -231,7 +259,8 @@ def get_crop_arguments(wildcards):
     if crop["method"] == "sphere":
         arguments += [f"--crop-center={','.join(map(str, crop['center']))}", f"--crop-radius={crop['radius']}"]
     if crop["method"] == "box":
-        arguments += [f"--crop-box={json.dumps(crop['box'])}"]
+        turned = {key: crop[key] for key in ("center", "size", "rotation") if "size" in crop}
+        arguments += [f"--crop-box={json.dumps(turned or crop['box'])}"]
     return arguments
 
 
@@ -301,6 +330,20 @@ def get_overrides(wildcards):
 def get_stall_minutes(wildcards, input):
     """It takes the input, which it does not need, since Snakemake leaves such params out of what makes a file stale."""
     return SCENES[wildcards.scene]["neuralangelo"]["stall_minutes"]
+
+
+def get_expected(rule):
+    """A resource: seconds that a step may take on a reference machine, for whoever makes quotes and time limits of it."""
+
+    def get_seconds(wildcards):
+        return get_expected_seconds(rule, SCENES[wildcards.scene], int(wildcards.get("iteration", 0)))
+
+    return get_seconds
+
+
+def get_gpu_memory_of_scene(wildcards):
+    """A resource: GB that a GPU must have, for whoever chooses a machine."""
+    return math.ceil(get_gpu_memory(SCENES[wildcards.scene]))
 
 
 def get_gpus(wildcards, resources):
@@ -389,6 +432,14 @@ def update_pages():
         logger.warning(f"The pages in deliver/ could not be brought up to date: {error!r}")
     for copy in FETCHED:
         copy.unlink(missing_ok=True)
+
+
+@functools.lru_cache(maxsize=None)
+def get_watch():
+    """It says how the run stands. It and the libraries it needs are for runs only, not for plans."""
+    from videomesh.progress.watch import Watch
+
+    return Watch(Path(), SCENES, workflow, logger)
 
 
 def get_verdicts():

@@ -30,6 +30,7 @@ rule region:
         method=get_setting("region.method"),
         margin=get_setting("region.margin"),
         explicit=get_region_arguments,
+        override=get_region_checksum,
         scale=get_scale_arguments,
         code=get_code("scripts/region.py"),
     shell:

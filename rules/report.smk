@@ -49,9 +49,15 @@ rule report:
     localrule: True
 
 
+onstart:
+    get_watch().start()
+
+
 onsuccess:
     update_pages()
+    get_watch().stop()
 
 
 onerror:
     update_pages()
+    get_watch().stop()

@@ -27,7 +27,8 @@ SNAKEMAKE_ONLY = {
     "pandas",
     "jsonschema",
     "pygments",
-}  # table, settings, report
+    "rich",
+}  # table, settings, report, progress
 NO_IMPORT = {"python", "pip"}  # run the programs, and install what conda lacks
 NO_ENVIRONMENT = {"neuralangelo_train", "neuralangelo_mesh"}  # need upstream's packages: its image has them
 

@@ -1,5 +1,5 @@
-// Bundles src/ into one classic script and one style sheet, for pages that open from disk. The first line of each says
-// from which sources it was made, and what the rest must be; tests/videomesh/report/test_assets.py reads it.
+// Bundles src/ into a classic script and a style sheet for each page. The first line of each says from which sources it was
+// made, and what the rest must be; tests/videomesh/report/test_assets.py reads it.
 
 import { createHash } from "node:crypto";
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -8,40 +8,45 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const OUT = join(HERE, "../src/videomesh/report/assets");
+// Each page: its script in src/, the folder of what is built, and what is no source of it.
+const PAGES = [
+  { name: "viewer", entry: "main", out: "../src/videomesh/report/assets", without: /^adjust/ },
+  { name: "adjust", entry: "adjust", out: "../src/videomesh/adjust/assets", without: null },
+];
 const OTHERS = ["build.mjs", "package.json", "package-lock.json"];
-const PARTS = ["three", "uplot"]; // what is bundled, and nothing else
+const PARTS = ["three", "uplot"]; // what may be bundled, and nothing else
 
 const sha256 = (data) => createHash("sha256").update(data).digest("hex");
 
-function checksumOfSources() {
-  const files = [...OTHERS, ...readdirSync(join(HERE, "src")).map((name) => `src/${name}`)].sort();
+function checksumOfSources(without) {
+  const names = readdirSync(join(HERE, "src")).filter((name) => !without?.test(name));
+  const files = [...OTHERS, ...names.map((name) => `src/${name}`)].sort();
   return sha256(files.map((file) => `${file} ${sha256(readFileSync(join(HERE, file)))}\n`).join(""));
 }
 
-async function bundle() {
+async function bundle({ name, entry, out }) {
   const { outputFiles, metafile } = await build({
     absWorkingDir: HERE,
-    entryPoints: ["src/main.js"],
+    entryPoints: [`src/${entry}.js`],
     bundle: true,
     minify: true,
     format: "iife",
     target: "es2022",
     charset: "ascii",
     legalComments: "none", // they are in LICENSES.txt
-    outdir: OUT,
-    entryNames: "viewer",
+    outdir: join(HERE, out),
+    entryNames: name,
     metafile: true,
     write: false,
   });
-  checkParts(Object.keys(metafile.inputs));
-  return outputFiles;
+  return { files: outputFiles, parts: findParts(Object.keys(metafile.inputs)) };
 }
 
-function checkParts(inputs) {
+function findParts(inputs) {
   const packages = inputs.map((file) => file.match(/node_modules\/((?:@[^/]+\/)?[^/]+)/)?.[1]).filter(Boolean);
   const unknown = new Set(packages.filter((name) => !PARTS.includes(name)));
   if (unknown.size) throw new Error(`bundled without a licence in LICENSES.txt: ${[...unknown].join(", ")}`);
+  return PARTS.filter((name) => packages.includes(name));
 }
 
 function write({ path, text }, sources) {
@@ -50,16 +55,20 @@ function write({ path, text }, sources) {
   console.log(`${path}: ${Math.round(text.length / 1000)} kB`);
 }
 
-function licences() {
-  const texts = PARTS.map((name) => {
-    const folder = join(HERE, "node_modules", name);
+function licences(name, parts) {
+  const texts = parts.map((part) => {
+    const folder = join(HERE, "node_modules", part);
     const { version, license, homepage } = JSON.parse(readFileSync(join(folder, "package.json")));
-    return `${name} ${version} (${license}), ${homepage}\n\n${readFileSync(join(folder, "LICENSE"), "utf8").trim()}\n`;
+    return `${part} ${version} (${license}), ${homepage}\n\n${readFileSync(join(folder, "LICENSE"), "utf8").trim()}\n`;
   });
-  return `viewer.js and viewer.css contain parts of:\n\n${texts.join(`\n${"-".repeat(80)}\n\n`)}`;
+  return `${name}.js and ${name}.css contain parts of:\n\n${texts.join(`\n${"-".repeat(80)}\n\n`)}`;
 }
 
-mkdirSync(OUT, { recursive: true });
-const sources = checksumOfSources();
-for (const file of await bundle()) write(file, sources);
-writeFileSync(join(OUT, "LICENSES.txt"), licences());
+for (const page of PAGES) {
+  const out = join(HERE, page.out);
+  mkdirSync(out, { recursive: true });
+  const sources = checksumOfSources(page.without);
+  const { files, parts } = await bundle(page);
+  for (const file of files) write(file, sources);
+  writeFileSync(join(out, "LICENSES.txt"), licences(page.name, parts));
+}

@@ -163,6 +163,16 @@ def test_a_local_record_counts_if_its_object_has_its_date(monkeypatch: pytest.Mo
     assert persistence.provenance and (persistence.provenance.find(FILE.uri) is not None) is fits
 
 
+def test_a_local_record_has_the_date_of_the_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snakemake's own is that of a step on the head, which may have waited for its upload."""
+    persistence = make_persistence(monkeypatch, 0)
+    monkeypatch.setattr(Bucket, "get_info", lambda *_: ObjectInfo('"abc" 3', BEGIN, 3))
+    persistence._write_record(FILE.uri, make_record(rule="region", endtime=BEGIN.timestamp() - 40))
+    assert persistence.provenance
+    persistence.provenance.entries.clear()  # the bucket has lost the record, or never got it
+    assert persistence._read_record(FILE.uri) is not None
+
+
 def test_an_outage_after_a_job_costs_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
     persistence = make_persistence(monkeypatch, 0)
     persistence.deactivate_cache()  # a run begins

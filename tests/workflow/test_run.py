@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import trimesh
 
 from checkout import ROOT, SMALL, Checkout
-from snakemake_process import SnakemakeProcess, kill_session
+from snakemake_process import SnakemakeProcess, kill_session, run_snakemake
 
 STAGES = {
     "frames/frames.tar",
@@ -175,6 +176,31 @@ def test_a_region_by_hand_moves_region_and_later_stages(copy: Checkout) -> None:
     assert copy.planned(target) == {"region": 1}
 
 
+def test_a_crop_by_hand_cuts_the_mesh_and_trains_nothing(copy: Checkout) -> None:
+    """As the page of scripts/adjust.py saves it: a box that stands turned. The page of the scene shows it."""
+    region = json.loads((copy.folder / "results/photos/region/region.json").read_text())
+    size = [region["radius"] * share for share in (1.0, 0.7, 0.9)]
+    turn = [0.8, -0.6, 0, 0.6, 0.8, 0, 0, 0, 1]
+    crop = {"method": "box", "center": region["center"], "size": size, "rotation": turn}
+    file = copy.folder / "config/regions/photos.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"crop": crop}))
+    page = "results/photos/report/scene.html"
+    assert copy.planned(page) == {"sdfgrid_mesh": 1, "web_mesh": 1, "scene_page": 1}
+    run = copy.snakemake(page)
+    assert run.returncode == 0, run.stdout
+    summary = json.loads((copy.folder / "results/photos/mesh/20/mesh.json").read_text())
+    assert summary["crop"] == crop and 0 < summary["cropped_share"] < 1
+    vertices = trimesh.load_mesh(copy.folder / "results/photos/mesh/20/mesh.ply").vertices
+    along = (vertices - region["center"]) @ np.reshape(turn, (3, 3))
+    assert (np.abs(along) <= np.array(size) / 2 * 1.001).all() and (
+        np.abs(along).max(0) > np.array(size) / 2 * 0.5
+    ).any()
+    html = (copy.folder / page).read_text()
+    data = json.loads(html.split('id="page-data">')[1].split("</script>")[0])
+    assert data["crop"] == {"kind": "box", "center": crop["center"], "size": size, "rotation": turn}
+
+
 def test_results_of_a_removed_scene_stay(copy: Checkout, scenes: list[dict[str, object]]) -> None:
     before = copy.files()
     copy.configure(scenes[1:], **SMALL)
@@ -225,3 +251,74 @@ def wait_for(condition, workflow: SnakemakeProcess) -> None:
         assert workflow.poll() is None, "the workflow ended too early"
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+# --- how far it is ----------------------------------------------------------------------------------------------------
+
+
+def ask(checkout: Checkout, *arguments: str) -> str:
+    variables = {**os.environ, "PYTHONPATH": str(checkout.folder / "src")}
+    run = run_snakemake(checkout.arguments(*arguments), checkout.folder, variables, module="videomesh.status")
+    assert run.returncode == 0, run.stdout
+    return "\n".join(run.stdout.splitlines()[2:])  # without what Snakemake says of profile and configuration
+
+
+def list_all(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.suffix != ".pyc" and path.name != "__pycache__"}
+
+
+def test_a_second_terminal_asks_beside_a_run_and_changes_nothing(
+    copy: Checkout, scenes: list[dict[str, object]], tmp_path: Path
+) -> None:
+    assert ask(copy) == "film: done\nphotos: done\nweb: done\n3 scenes: 3 done"
+    (copy.folder / "scripts/web_mesh.py").write_text("import time\ntime.sleep(600)\n")
+    copy.configure([{**scenes[0], "mesh.web_faces": 2900}, *scenes[1:]], **SMALL)
+    target = "results/film/mesh/120/mesh.glb"
+    process = SnakemakeProcess(copy.arguments(target), copy.folder, os.environ, tmp_path / "log")
+    try:
+        marks, deadline = copy.folder / ".snakemake/incomplete", time.time() + 60
+        while not any(path.is_file() for path in marks.rglob("*")):
+            assert process.poll() is None and time.time() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        before = list_all(copy.folder)
+        said = ask(copy)
+        assert "film: running, mesh 120 for " in said and "photos: done" in said, said
+        assert "3 scenes: 1 running, 2 done; " in said.splitlines()[-1] and "no run" not in said
+        assert ask(copy, "--states", "running").startswith("film: running")
+        assert ask(copy, "--scenes", "web").startswith("web: done\n1 scene")
+        assert list_all(copy.folder) == before and list((copy.folder / ".snakemake/locks").iterdir())
+    finally:
+        kill_session(process.pid)
+        process.wait(10)
+    assert "film: failed in mesh 120: " in ask(copy), "the run was killed"
+
+
+def test_a_run_says_how_it_stands_in_plain_lines_and_as_a_table_on_a_terminal(copy: Checkout) -> None:
+    (copy.folder / "deliver/film/mesh.ply").unlink()
+    run = copy.snakemake()
+    assert run.returncode == 0 and "\x1b" not in run.stdout
+    assert "progress: 3 scenes: 3 done" in run.stdout.splitlines()
+    (copy.folder / "deliver/film/mesh.ply").unlink()
+    said = run_on_terminal([str(Path(sys.executable).with_name("snakemake")), *copy.arguments()], copy.folder)
+    assert "✓ done" in said and "✓ 2/2" in said and "progress: " not in said
+    assert not list((copy.folder / ".snakemake/runs").glob("*"))
+
+
+def run_on_terminal(command: list[str], folder: Path) -> str:
+    """All that a program writes to a terminal of 100 columns."""
+    ours, theirs = pty.openpty()
+    variables = {**os.environ, "COLUMNS": "100", "TERM": "xterm-256color", "NO_COLOR": "1"}
+    process = subprocess.Popen(command, cwd=folder, env=variables, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # Linux says so at the end
+            break
+        if not part:
+            break
+        said += part
+    os.close(ours)
+    assert process.wait() == 0, said.decode()
+    return said.decode()

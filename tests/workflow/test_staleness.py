@@ -1,5 +1,6 @@
 """What makes which stage stale, as `snakemake -n` shows it: each key of the configuration, programs, dates, folders."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -291,6 +292,44 @@ def test_clips_of_a_folder(tmp_path: Path) -> None:
         assert checkout.accept().returncode == 0
     (checkout.folder / "clips/a.mp4").unlink()
     assert "ingest_clips" in checkout.planned()
+
+
+REGION = {"center": [0, 0, 1], "radius": 0.8}
+ADD_ON = {"sphere_center": [0, 0, 1], "sphere_radius": 0.8, "frames": []}
+CROP = {"method": "box", "center": [0, 0, 1], "size": [1, 2, 3], "rotation": [0, -1, 0, 1, 0, 0, 0, 0, 1]}
+
+
+def test_a_region_and_a_crop_in_one_file_make_only_their_own_stages_stale(two: Checkout) -> None:
+    """In our own small file (sdfgrid), and in a transforms.json of Blender's add-on (neuralangelo)."""
+
+    def write(region: float, **crop: Any) -> None:
+        (two.folder / "config/regions").mkdir(exist_ok=True)
+        own = {**REGION, "radius": region, **crop}
+        of_add_on = {**ADD_ON, "sphere_radius": region, **crop}
+        for engine, content in (("sdfgrid", own), ("neuralangelo", of_add_on)):
+            (two.folder / f"config/regions/{engine}.json").write_text(json.dumps(content))
+
+    def planned() -> dict[str, set[str]]:
+        return {scene: set(rules) for scene, rules in two.planned_by_scene().items()}
+
+    after_region = {engine: get_behind({"region"}, engine) | {"deliver_preview"} for engine in ENGINES}
+    after_crop = {engine: get_behind({f"{engine}_mesh"}, engine) | {"deliver_preview"} for engine in ENGINES}
+    write(0.8)
+    assert planned() == after_region
+    assert two.accept().returncode == 0
+    write(0.8, crop=CROP)
+    assert planned() == after_crop
+    assert two.accept().returncode == 0
+    write(0.9, crop=CROP)
+    assert planned() == after_region
+    write(0.8, crop=CROP)  # the same again, with a new date
+    assert planned() == {}
+    write(0.8, crop={**CROP, "size": [1, 2, 4]})
+    assert planned() == after_crop
+    (two.folder / "config/regions/sdfgrid.json").write_text('{"crop": {"method": "cube"}}')
+    run = two.snakemake("--dry-run")
+    assert run.returncode == 1 and "Traceback" not in run.stdout
+    assert "configuration: 1 error" in run.stdout and "config/regions/sdfgrid.json: crop is" in run.stdout
 
 
 def test_an_image_counts_where_it_is_used(two: Checkout, tmp_path: Path) -> None:

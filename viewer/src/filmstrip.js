@@ -2,10 +2,10 @@
 
 import { isNumber, list } from "./data.js";
 import { container, element, picture } from "./dom.js";
-import { seconds, short } from "./words.js";
+import { moment, short } from "./words.js";
 
 export function makeFilmstrip(page, viewer) {
-  const frames = list(page.frames).filter((frame) => frame?.kept !== false);
+  const frames = list(page.frames).filter((frame) => frame);
   const root = frames.length && container("filmstrip");
   if (!root) return;
   const cameras = new Set(list(page.cameras).map((camera) => camera?.name));
@@ -17,7 +17,7 @@ export function makeFilmstrip(page, viewer) {
       viewer?.goTo(frame.name);
     };
     const attributes = { type: "button", "aria-label": describe(frame, lost), tabindex: i ? -1 : 0, click };
-    const words = element("span", {}, isNumber(frame.time) ? seconds(frame.time) : String(frame.name));
+    const words = element("span", {}, isNumber(frame.time) ? moment(frame, frame.time) : String(frame.name));
     const image = picture(frame.thumb, "") ?? element("i", { class: "v-blank" });
     return element("button", { ...attributes, class: lost ? "v-lost" : "" }, image, words, lost ? chip("no pose") : null);
   });
@@ -33,9 +33,10 @@ function chip(words) {
   return element("em", { class: "v-chip" }, words);
 }
 
-function describe({ name, time, sharpness }, lost) {
+function describe(frame, lost) {
+  const { name, time, sharpness } = frame;
   const parts = [`Frame ${name}`];
-  if (isNumber(time)) parts.push(`at ${seconds(time)}`);
+  if (isNumber(time)) parts.push(`at ${moment(frame, time)}`);
   if (isNumber(sharpness)) parts.push(`sharpness ${short(sharpness)}`);
   if (lost) parts.push("no pose was found");
   return parts.join(", ");

@@ -46,7 +46,7 @@ class Viewer {
     this.camera = null; // the chosen one
     this.whenChosen = [];
     this.build(root, canvas);
-    canvas.setAttribute("aria-label", `${page.scene?.name ?? "Scene"} in three dimensions`);
+    canvas.setAttribute("aria-label", `${page.scene ?? "Scene"} in three dimensions`);
     this.stage = new Stage(canvas, context);
     this.surface = new Surface(this.stage, this.meshes);
     this.compare = new Compare(this.stage, this.area);
@@ -62,7 +62,7 @@ class Viewer {
 
   build(root, canvas) {
     this.overlay = svg("svg", { class: "v-overlay", "aria-hidden": "true" });
-    this.still = element("img", { class: "v-still", alt: `A still of ${this.page.scene?.name ?? "the scene"}` });
+    this.still = element("img", { class: "v-still", alt: `A still of ${this.page.scene ?? "the scene"}` });
     this.card = element("div", { class: "v-card", hidden: true, role: "group", "aria-label": "Chosen camera" });
     this.area = element("div", { class: "v-area" }, canvas, this.overlay, this.still);
     this.status = element("p", { class: "v-status", role: "status" });

@@ -24,6 +24,11 @@ export function seconds(time) {
   return `${Number(time.toFixed(2))} s`;
 }
 
+/** A time of a frame or a stretch, with the clip if there are several. */
+export function moment({ clip }, time) {
+  return clip ? `${clip}, ${seconds(time)}` : seconds(time);
+}
+
 export function capital(words) {
   return words.charAt(0).toUpperCase() + words.slice(1);
 }

@@ -243,14 +243,17 @@ class BucketRecords:
         if made:
             checksums = {path: CHECKSUM + version for path, version in made.inputs.items()}
             record.input_checksums = {**(record.input_checksums or {}), **checksums}
-        super()._write_record(key, record)  # type: ignore[misc]
         try:
             info = made.info if made else provenance.look_up(uri)
         except BucketError as error:
-            # The local record fits by its date, and the next run writes it into the bucket.
+            # The local record fits if it has the object's date, and the next run writes it into the bucket.
+            super()._write_record(key, record)  # type: ignore[misc]
             if not self.patient:
                 raise WorkflowError(f"The record of {key} could not be written into the bucket: {error}") from None
             return
+        if info:
+            record.endtime = info.modified.timestamp()  # Snakemake's is before the upload of a step on the head
+        super()._write_record(key, record)  # type: ignore[misc]
         provenance.add(uri, info, made.work if made else (), dict(record.items()))
 
     def save(self) -> None:

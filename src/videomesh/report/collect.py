@@ -232,6 +232,8 @@ def collect_crop(results: Results) -> dict[str, Any] | None:
     crop = results.settings.get("crop") or {}
     if crop.get("method") == "sphere":
         return {"kind": "sphere", "center": crop["center"], "radius": crop["radius"]}
+    if crop.get("method") == "box" and "size" in crop:  # set by hand, in config/regions/SCENE.json
+        return {"kind": "box", "center": crop["center"], "size": crop["size"], "rotation": crop["rotation"]}
     if crop.get("method") == "box":
         box = np.array(crop["box"], float)
         rotation = np.eye(3).ravel().tolist()
@@ -283,30 +285,44 @@ def merge(missing: np.ndarray, width: float) -> list[list[float]]:
 
 
 def collect_frames(results: Results, pictures: Pictures) -> list[dict[str, Any]]:
-    frames = results.read("frames/frames.json").get("frames") or []
-    poses = results.read("poses/poses.json")
-    without = set(poses.get("unregistered") or [])
+    """All frames that were kept. Those without a pose say so."""
+    frames_json = results.read("frames/frames.json")
+    without = set(results.read("poses/poses.json").get("unregistered") or [])
     return [
         {
             "name": frame["name"],
             "time": frame.get("time"),
+            **place_clip(frames_json, frame.get("clip")),
             "sharpness": frame.get("sharpness"),
             "exposure": frame.get("luminance"),
-            "kept": frame["name"] not in without,
             "reason": "no camera pose was found" if frame["name"] in without else None,
             "thumb": to_uri(pictures.undistorted.get(frame["name"]) or pictures.frames.get(frame["name"]), STRIP_SIZE),
         }
-        for frame in frames
+        for frame in frames_json.get("frames") or []
     ]
 
 
 def collect_rejected(results: Results) -> list[dict[str, Any]]:
-    """Stretches of the video, in seconds, of which no frame was kept."""
-    rejected = results.read("frames/frames.json").get("rejected") or []
+    """Stretches of the footage, in seconds of their clip, of which no frame was kept."""
+    frames_json = results.read("frames/frames.json")
     return [
-        {"from": entry.get("from"), "to": entry.get("to"), "reason": REASONS.get(entry["reason"], entry["reason"])}
-        for entry in rejected
+        {
+            "from": entry.get("from"),
+            "to": entry.get("to"),
+            **place_clip(frames_json, entry.get("clip")),
+            "reason": REASONS.get(entry["reason"], entry["reason"]),
+        }
+        for entry in frames_json.get("rejected") or []
     ]
+
+
+def place_clip(frames_json: Mapping[str, Any], number: Any) -> dict[str, Any]:
+    """The name of a clip, and how many seconds the clips before it last. {} for one clip, or without lengths."""
+    clips = frames_json.get("clips") or []
+    durations = [clip.get("duration") for clip in clips]
+    if len(clips) < 2 or not isinstance(number, int) or number >= len(clips) or None in durations:
+        return {}
+    return {"clip": clips[number]["name"], "start": sum(durations[:number])}
 
 
 # --- training ---------------------------------------------------------------------------------------------------------

@@ -5,11 +5,13 @@ import importlib.metadata
 import json
 import math
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from videomesh import checks
+from videomesh.report import bill
+from videomesh.report.bill import Charge
 from videomesh.report.results import Results, read_lines
 from videomesh.report.times import Duration
 
@@ -121,11 +123,51 @@ def list_training(results: Results) -> Rows:
     )
 
 
-def list_durations(durations: list[Duration]) -> Rows:
-    return [
-        (f"{duration.rule}{f' {duration.milestone}' if duration.milestone else ''}", show_seconds(duration.seconds))
-        for duration in durations
+class Step(NamedTuple):
+    """A line of the table of steps, as people read it. ended: seconds since 1970."""
+
+    name: str
+    time: str
+    machine: str
+    attempts: str
+    cost: str
+    ended: float = math.inf
+
+
+def list_steps(durations: list[Duration], charges: Sequence[Charge]) -> list[Step]:
+    """Time, machine, attempts and cost of each step, in the order of their end, and a line for all of them.
+
+    charges: of jobs on rented machines. What they did is not shown a second time as work of this machine.
+    """
+    rented = {(rule, charge.milestone) for charge in charges for rule in charge.rules}
+    steps = [list_rented(jobs) for jobs in bill.group(charges)]
+    steps += [
+        Step(name_step([entry.rule], entry.milestone), show_seconds(entry.seconds), "this machine", "", "", entry.ended)
+        for entry in durations
+        if (entry.rule, entry.milestone) not in rented
     ]
+    steps.sort(key=lambda step: step.ended)
+    if not charges:
+        return steps
+    return [*steps, Step("all rented machines", "", "", str(len(charges)), bill.show_cost(bill.add_up(charges)))]
+
+
+def list_rented(jobs: Sequence[Charge]) -> Step:
+    """jobs: all that did the same step. Its time is that of the last one that succeeded."""
+    times = [job.useful for job in jobs if job.useful]
+    last = jobs[-1]
+    return Step(
+        name_step(last.rules, last.milestone),
+        show_seconds(times[-1]) if times else "",
+        last.machine,
+        str(len(jobs)),
+        bill.show_cost(bill.add_up(jobs)),
+        max(job.ended for job in jobs) or math.inf,
+    )
+
+
+def name_step(rules: Sequence[str], milestone: str) -> str:
+    return " + ".join(rules) + (f" {milestone}" if milestone else "")
 
 
 def show_seconds(seconds: float) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 from videomesh.errors import UserError
 from videomesh.files import outputs, read_json, write_json
+from videomesh.progress.runs import Runs, read_runs
+from videomesh.report import bill
 from videomesh.report.page import get_policy, get_template, make_page, read_asset
 from videomesh.report.results import STAGES, Results, State, find_files, find_state, list_steps, name_files
 
@@ -26,11 +28,14 @@ COLUMNS = {  # of scenes.csv: key of a summary -> heading on the page
     "reprojection_error": "reprojection error, px",
     "faces": "faces",
     "held_out_psnr": "PSNR of unseen frames",
+    "cost": "cost of rented machines",
+    "currency": "currency",
+    "cost_complete": "every cost is known",
+    "billed_share": "billed over useful minutes",
 }
 RESULTS = ("frames/", "poses/", "region/", "gate/", "train/", "mesh/", "ingest/")  # what a page is made of
 EXTRAS = {"region": ("region/region.json", "region/points.npz")}
 NOT_FETCHED = {"ingest"}  # the footage is large, and frames.json tells that it was there
-LOCKS = Path(".snakemake/locks")
 
 
 Fetch = Callable[[str, Sequence[str]], list[Path]]  # scene and names of files -> copies of those that a bucket has
@@ -42,16 +47,27 @@ def update_pages(root: Path, scenes: Mapping[str, dict[str, Any]], ended: bool, 
     root: the working folder. scenes: the settings of each. ended: no stage can be at work, since the run has ended.
     fetch: brings files of a scene whose results are in a bucket to this machine.
     """
-    running = not ended and any(lock.stat().st_size for lock in (root / LOCKS).glob("*"))
-    summaries = [update_page(root, scene, settings, running, fetch) for scene, settings in scenes.items()]
+    runs = Runs() if ended else read_runs(root, scenes)
+    bills = {scene: bill.summarize(charges) for scene, charges in bill.read_bill(root).items()}
+    summaries = [
+        {
+            **update_page(root, scene, settings, bool(runs.list_planned(scene)), fetch, bills.get(scene, {})),
+            **bills.get(scene, {}),
+        }
+        for scene, settings in scenes.items()
+    ]
     html, table = make_index(summaries)
     with outputs(root / "deliver/index.html", root / "deliver/scenes.csv") as (page, sheet):
         page.write_text(html, encoding="utf-8")
         sheet.write_text(table, encoding="utf-8", newline="")
 
 
-def update_page(root: Path, scene: str, settings: dict[str, Any], running: bool, fetch: Fetch | None) -> dict[str, Any]:
+def update_page(
+    root: Path, scene: str, settings: dict[str, Any], running: bool, fetch: Fetch | None, paid: Mapping[str, Any]
+) -> dict[str, Any]:
     """The summary of a scene, whose page is made if it is not done and something is newer than the page.
+
+    paid: what the bill says of the scene now.
 
     The page of a scene that is done is made by its rule, as all other results are.
     """
@@ -66,7 +82,8 @@ def update_page(root: Path, scene: str, settings: dict[str, Any], running: bool,
     if state.name == "done":
         return known or {"scene": scene, "state": state.name}
     results = results.without_outdated()
-    if is_older(page, results) or known.get("state") != state.name or known.get("stage") != state.stage:
+    shown = (known.get("state"), known.get("stage"), known.get("cost"))
+    if is_older(page, results) or shown != (state.name, state.stage, paid.get("cost")):
         write_page(root, results, state, page, summary, fetch is not None)
         known = read_summary(summary)
     return known
@@ -125,7 +142,7 @@ def write_page(root: Path, results: Results, state: State, page: Path, summary: 
 
 def make_index(summaries: list[dict[str, Any]]) -> tuple[str, str]:
     """index.html and scenes.csv. A key that a summary lacks is left empty."""
-    rows = [{"picture": None, **dict.fromkeys(COLUMNS), **summary} for summary in summaries]
+    rows = [{"picture": None, "cost_text": None, **dict.fromkeys(COLUMNS), **summary} for summary in summaries]
     script, style = read_asset("templates/index.js"), read_asset("templates/page.css")
     own = read_asset("templates/index.css")
     html = get_template("index.html.j2").render(

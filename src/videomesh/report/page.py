@@ -11,7 +11,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from videomesh.report import figures
+from videomesh.report import bill, figures
 from videomesh.report.advice import advise, read_mesh_checks
 from videomesh.report.collect import Collected, collect
 from videomesh.report.results import Results, State
@@ -32,7 +32,11 @@ LIGHTS = {"pass": "good", "warn": "warning", "fail": "failed"}
 
 
 def make_page(results: Results, state: State, root: Path, code: str = "") -> tuple[str, dict[str, Any]]:
-    """The page as HTML, and the summary for the page over all scenes. root: the working folder with the records."""
+    """The page as HTML, and the summary for the page over all scenes.
+
+    root: the working folder with the records and the bill.
+    """
+    charges = bill.read_bill(root).get(results.scene, [])
     collected = collect(results)
     still = draw_still(collected)
     gate, mesh = results.read("gate/gate.json"), read_mesh_checks(results)
@@ -50,11 +54,12 @@ def make_page(results: Results, state: State, root: Path, code: str = "") -> tup
         poses=figures.list_poses(results),
         training=figures.list_training(results),
         mesh=figures.list_mesh(results),
-        durations=figures.list_durations(read_durations(root, results.scene)),
+        share=bill.add_up(charges).share,
+        steps=figures.list_steps(read_durations(root, results.scene), charges),
         provenance=figures.list_provenance(results, code),
         **get_assets(),
     )
-    return html, summarize(results, state, collected, still)
+    return html, {**summarize(results, state, collected, still), **bill.summarize(charges)}
 
 
 def get_template(name: str) -> Any:
@@ -96,15 +101,18 @@ def read_asset(name: str) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
 
 
-def get_policy(scripts: list[str], styles: list[str]) -> str:
-    """A content security policy: only these scripts and styles, pictures and meshes from the page itself."""
+def get_policy(scripts: list[str], styles: list[str], connect: str = "blob:") -> str:
+    """A content security policy: only these scripts and styles, pictures and meshes from the page itself.
+
+    connect: to what the script may connect.
+    """
     return "; ".join(
         [
             "default-src 'none'",
             f"script-src {' '.join(map(get_hash, scripts))}",
             f"style-src {' '.join(map(get_hash, styles))}",
             "img-src data: blob:",
-            "connect-src blob:",
+            f"connect-src {connect}",
             "base-uri 'none'",
             "form-action 'none'",
         ]

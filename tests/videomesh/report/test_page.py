@@ -83,7 +83,7 @@ def test_the_data_is_what_the_viewer_expects(root: Path) -> None:
     assert camera["thumb"].startswith("data:image/jpeg;base64,")
     assert data["region"] == {"center": [0, 0, 0], "radius": 1.5}
     assert data["crop"] == {"kind": "sphere", "center": [0, 0, 0], "radius": 1.2}
-    assert data["frames"][2]["time"] == 0.5 and data["frames"][2]["kept"]
+    assert data["frames"][2]["time"] == 0.5 and data["frames"][2]["reason"] is None
     assert data["rejected"] == [{"from": 0.5, "to": 0.9, "reason": "the camera stands"}]
     assert {series["name"]: series["unit"] for series in data["training"]["series"]} == {"loss": None, "psnr": "dB"}
     assert data["training"]["series"][0]["x"] == [1, 200]
@@ -93,6 +93,24 @@ def test_the_data_is_what_the_viewer_expects(root: Path) -> None:
         assert base64.b64decode(Elements(html).text(blob))
     points = np.frombuffer(base64.b64decode(Elements(html).text("blob-points")), "<f4").reshape(-1, 3)
     assert np.allclose(points, np.eye(3))
+
+
+def test_several_clips_lie_end_to_end(root: Path) -> None:
+    path = root / "results/ball/frames/frames.json"
+    content = json.loads(path.read_text())
+    for number, frame in enumerate(content["frames"]):
+        frame["clip"] = int(number >= 4)
+    content["rejected"][0]["clip"] = 1
+    content["clips"] = [
+        {"name": "a.mp4", "frames": 20, "duration": 3.5},
+        {"name": "b.mp4", "frames": 20, "duration": 1},
+    ]
+    path.write_text(json.dumps(content))
+    data = read_data(make(root)[0])
+    places = [(frame["clip"], frame["start"]) for frame in data["frames"]]
+    assert places == [("a.mp4", 0)] * 4 + [("b.mp4", 3.5)] * 4
+    stretch = {"from": 0.5, "to": 0.9, "clip": "b.mp4", "start": 3.5, "reason": "the camera stands"}
+    assert data["rejected"] == [stretch]
 
 
 def test_points_have_the_colour_of_the_first_frame_that_sees_them(root: Path) -> None:
@@ -124,6 +142,10 @@ def test_stretches_across_zero_are_one() -> None:
         (
             {"method": "box", "box": [[0, 2], [-1, 1], [0, 4]]},
             {"kind": "box", "center": [1, 0, 2], "size": [2, 2, 4], "rotation": [1, 0, 0, 0, 1, 0, 0, 0, 1]},
+        ),
+        (
+            {"method": "box", "center": [1, 0, 2], "size": [2, 2, 4], "rotation": [0, -1, 0, 1, 0, 0, 0, 0, 1]},
+            {"kind": "box", "center": [1, 0, 2], "size": [2, 2, 4], "rotation": [0, -1, 0, 1, 0, 0, 0, 0, 1]},
         ),
         ({"method": "none"}, None),
     ],

@@ -50,18 +50,18 @@ def camera(degrees: float, **others: Any) -> dict[str, Any]:
 
 
 def frame(number: int, **others: Any) -> dict[str, Any]:
-    values = {"time": number / 2, "sharpness": 100.0 + number, "exposure": 0.5 + number / 100, "kept": True}
+    values = {"time": number / 2, "sharpness": 100.0 + number, "exposure": 0.5 + number / 100}
     return {"name": f"{number * 30:06}.jpg", **values, "reason": None, "thumb": uri(GREEN), **others}
 
 
 def full_page() -> dict[str, Any]:
     curve = {"x": [1, 100, 200], "y": [0.5, None, 0.1]}
     frames = [frame(i) for i in range(12)]
-    frames[3].update(kept=False, reason="blurred", sharpness=20.0)
+    frames[3].update(reason="blurred", sharpness=20.0)
     frames.append(frame(12, name="lost.jpg"))
     view = {"name": "000060.jpg", "photo": uri(RED), "rendering": uri(BLUE), "difference": uri(GREEN), "psnr": 24.31}
     return {
-        "scene": {"name": "cube"},
+        "scene": "cube",
         "unit": "m",
         "meshes": [
             {"iteration": 100, "blob": "blob-early", "faces": 12, "label": None},
@@ -433,7 +433,7 @@ def test_full_screen_is_asked_for(scene: Scene) -> None:
 
 def test_a_frame_of_the_filmstrip_flies_the_viewer_there(scene: Scene) -> None:
     frames = scene.page.locator("#filmstrip button")
-    assert frames.count() == 12  # the rejected one is not there
+    assert frames.count() == 13
     frames.nth(1).click()
     assert scene.settle()["camera"] == "000030.jpg"
     assert frames.nth(1).get_attribute("data-chosen") is not None
@@ -454,6 +454,54 @@ def test_the_charts_show_quality_and_the_rejected_stretches(scene: Scene) -> Non
     plot.hover(position={"x": box["width"] * 3 / 12, "y": 20})
     assert chart.locator("output").first.inner_text() == "20 at 1.5 s · blurred"
     assert chart.locator("output").last.inner_text() == "0.53 at 1.5 s · blurred"
+
+
+def test_clips_stand_one_after_the_other(visit: Opener) -> None:
+    data = full_page()
+    for number, one in enumerate(data["frames"]):
+        one.update({"clip": "b.mp4", "start": 30, "time": number / 4} if number > 6 else {"clip": "a.mp4", "start": 0})
+    data["rejected"] = [
+        {"from": 0.5, "to": 2.5, "clip": "b.mp4", "start": 30, "reason": "too dark"},
+        {"from": None, "to": None, "reason": "damaged"},
+    ]
+    scene = visit(data)
+    chart = scene.page.locator("#quality-chart")
+    assert chart.locator("li").all_inner_texts() == ["b.mp4, 0.5 s to 2.5 s: too dark", "damaged"]
+    assert scene.page.locator("#filmstrip button").nth(8).inner_text() == "b.mp4, 2 s"
+    plot = chart.locator(".u-over").first
+    box = plot.bounding_box()
+    assert box
+    plot.hover(position={"x": box["width"] * 32 / 33, "y": 20})
+    assert chart.locator("output").first.inner_text() == "108 at b.mp4, 2 s · too dark"
+
+
+def test_a_finger_turns_the_mesh_two_zoom_and_a_tap_chooses_a_camera(visit: Opener) -> None:
+    scene = visit(full_page(), has_touch=True, is_mobile=True, width=400)
+    devtools = scene.context.new_cdp_session(scene.page)
+    x, y = scene.place(0, 0, 0)
+
+    def move(*paths: tuple[float, float]) -> None:
+        """Fingers that begin beside the middle, and end where the path says from there."""
+        for kind, share in (("touchStart", 0), ("touchMove", 0.5), ("touchMove", 1), ("touchEnd", None)):
+            points = [
+                {"x": x + 20 * number + dx * (share or 0), "y": y + dy * (share or 0), "id": number}
+                for number, (dx, dy) in enumerate(paths)
+            ]
+            event = {"type": kind, "touchPoints": [] if share is None else points}
+            devtools.send("Input.dispatchTouchEvent", event)
+
+    start = scene.settle()
+    move((90, 0))
+    turned = scene.settle()
+    assert math.dist(start["position"], turned["position"]) > 1
+    move((-60, 0), (60, 0))
+    zoomed = scene.settle()
+    assert math.hypot(*zoomed["position"]) < 0.7 * math.hypot(*turned["position"])
+    scene.tool("reset")
+    scene.page.click("[data-layer=cameras]")
+    scene.settle()
+    scene.page.touchscreen.tap(*scene.place(-5, 0, 1))
+    assert scene.settle()["camera"] == "000180.jpg"
 
 
 def test_the_ring_shows_cameras_and_what_is_missing(scene: Scene) -> None:
@@ -531,13 +579,13 @@ def test_without_webgl_there_is_a_sentence_and_all_else(visit: Opener) -> None:
     assert "no WebGL" in scene.page.locator("#viewer").inner_text()
     assert "a still" in scene.page.locator("#viewer").inner_text()
     assert scene.page.evaluate("viewerState()") is None
-    assert scene.page.locator("#filmstrip button").count() == 12
+    assert scene.page.locator("#filmstrip button").count() == 13
     scene.page.locator("#filmstrip button").first.click()
 
 
 def test_text_from_outside_stays_text(visit: Opener) -> None:
     data = full_page()
-    data["scene"]["name"] = data["unit"] = HOSTILE
+    data["scene"] = data["unit"] = HOSTILE
     for part in (data["frames"], data["cameras"], data["held_out"], data["training"]["series"]):
         part[0]["name"] = HOSTILE
     data["frames"][1]["thumb"] = "javascript:alert(1)"
