@@ -56,7 +56,7 @@ def make_page(results: Results, state: State, root: Path, code: str = "") -> tup
         mesh=figures.list_mesh(results),
         share=bill.add_up(charges).share,
         steps=figures.list_steps(read_durations(root, results.scene), charges),
-        provenance=figures.list_provenance(results, code),
+        provenance=figures.list_provenance(results, code, bool(charges)),
         **get_assets(),
     )
     return html, {**summarize(results, state, collected, still), **bill.summarize(charges)}
