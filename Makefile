@@ -36,7 +36,7 @@ settings: $(VENV)/.test # config/config.yaml and the tables of config/README.md,
 viewer: # the scripts of the pages, in src/videomesh/*/assets, from viewer/src; needs Node
 	cd viewer && npm ci && npm run build
 
-test: lint
+test: $(VENV)/.test # and lint: tests/test_lint.py
 	bash tests/install_program.sh colmap
 	bash tests/install_program.sh chromium
 	$(PYTEST)
