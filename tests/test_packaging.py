@@ -71,7 +71,7 @@ def find_packages(programs: list[Path]) -> set[str]:
     found = set()
     for file in find_imported(SRC, *programs):
         package = file.relative_to(SRC).parts[:-1] if SRC in file.parents else ()
-        found |= {name.split(".")[0] for name in list_imports(file.read_text(), package)}
+        found |= {name.split(".")[0] for name in list_imports(file.read_bytes(), package)}
     others = {name for name in found - sys.stdlib_module_names if not (SRC / name).exists()}
     packages = {PACKAGES[name][0].lower().replace("_", "-") for name in others}
     return {CONDA_NAMES.get(name, name) for name in packages}
