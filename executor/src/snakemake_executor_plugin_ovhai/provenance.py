@@ -11,6 +11,7 @@ Many records share one object, a pack, so that a start reads thousands of them w
   a head may still write.
 """
 
+import functools
 import gzip
 import json
 import posixpath
@@ -75,6 +76,7 @@ class Provenance:
         """name: of the bucket. root: prefix of all files of the workflow."""
         self.bucket, self.name = bucket, name
         self.prefix = normalise(root) + "/" if root.strip("/") else ""
+        self.start = f"s3://{name}/{self.prefix}"
         self.folder = f"{self.prefix}.ovhai/records/"
         self.lock = threading.RLock()
         self.loaded = False
@@ -92,6 +94,8 @@ class Provenance:
 
     def load(self) -> None:
         """One listing of the workflow's objects, and all packs. Only the first call does anything."""
+        if self.loaded:
+            return
         with self.lock:
             if self.loaded:
                 return
@@ -141,7 +145,7 @@ class Provenance:
         self.works |= set(entry.work)
 
     def covers(self, query: str) -> bool:
-        return get_uri(query).startswith(f"s3://{self.name}/{self.prefix}")
+        return get_uri(query).startswith(self.start)
 
     def get_version(self, uri: str) -> str | None:
         """None if there is no such object."""
@@ -222,6 +226,7 @@ class Provenance:
         return f"{self.folder}{uuid.uuid4().hex}.jsonl.gz"
 
 
+@functools.lru_cache(maxsize=1 << 16)  # a plan asks dozens of times for each file
 def get_uri(query: str) -> str:
     """As the storage plugin finds the object: slashes that stand twice count once."""
     parsed = urlparse(query)

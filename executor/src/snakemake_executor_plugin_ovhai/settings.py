@@ -6,7 +6,7 @@ from typing import Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
-from . import first_words, patience, snakemake_records, updates
+from . import first_words, inventory, patience, snakemake_records, updates
 
 
 @dataclass
@@ -82,3 +82,4 @@ class ExecutorSettings(ExecutorSettingsBase):
         patience.attach()
         updates.attach()
         snakemake_records.attach()
+        inventory.attach()
