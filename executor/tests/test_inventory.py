@@ -146,13 +146,46 @@ def test_however_the_prefix_is_written(prefix: str, tmp_path: Path, s3: s3_serve
     assert sent == []
 
 
-def test_another_bucket_is_asked_object_by_object(workflow: Any, s3: s3_server.S3Server, bucket: str) -> None:
+@pytest.fixture
+def videos(s3: s3_server.S3Server, bucket: str) -> str:
+    """Another bucket, with 30 videos in a folder."""
     other = f"{bucket}-2"
     s3.client().create_bucket(Bucket=other)
-    put(s3, other, {"work/up/other.txt": b"o"})
+    put(s3, other, {f"in/video {number}.mp4": b"v" * number for number in range(30)} | {"in/deep/photo.jpg": b"p"})
+    return other
+
+
+def test_another_bucket_is_asked_until_a_listing_is_cheaper(
+    workflow: Any, tmp_path: Path, s3: s3_server.S3Server, bucket: str, videos: str
+) -> None:
+    questions = [f"s3://{videos}/in/video {number}.mp4" for number in range(31)]
+    questions += [f"s3://{videos}/in/{name}" for name in ("deep", "deep/photo.jpg", "dee", "none.mp4")]
+    in_turn = {uri: ask(workflow, uri) for uri in questions}
+    listed = make_workflow(tmp_path, s3, bucket)
+    fill(listed)
+    sent = count_requests(listed)
+    assert {uri: ask(listed, uri) for uri in questions} == in_turn
+    assert in_turn[f"s3://{videos}/in/video 29.mp4"][0] and not in_turn[f"s3://{videos}/in/video 30.mp4"][0]
+    assert len(sent) < 6 * (inventory.FEW + 2), "after some questions, the folder was listed"
+    listed.iocache.deactivate()
+    s3.client().delete_object(Bucket=videos, Key="in/video 29.mp4")
+    assert not ask(listed, f"s3://{videos}/in/video 29.mp4")[0]
+
+
+def test_a_large_folder_is_not_listed(workflow: Any, videos: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inventory, "MOST", 20)
     fill(workflow)
-    assert ask(workflow, f"s3://{other}/work/up/other.txt")[0]
-    assert not ask(workflow, f"s3://{other}/work/up/a.txt")[0]
+    assert all(ask(workflow, f"s3://{videos}/in/video {number}.mp4")[0] for number in range(30))
+    assert not ask(workflow, f"s3://{videos}/in/none.mp4")[0]
+
+
+def test_a_folder_that_may_not_be_listed_is_asked_object_by_object(
+    tmp_path: Path, s3: s3_server.S3Server, bucket: str, videos: str, proxy: Proxy
+) -> None:
+    workflow = make_workflow(tmp_path, proxy.server, bucket)
+    fill(workflow)
+    proxy.inject("403", match="prefix=in%2F&")
+    assert all(ask(workflow, f"s3://{videos}/in/video {number}.mp4")[0] for number in range(30))
 
 
 def make_info(second: float, size: int) -> ObjectInfo:

@@ -6,15 +6,20 @@ the cache is filled here, just before the plan.
 
 * The listing is good for the plan alone. Before the first job, Snakemake throws the cache away and asks for each object
   anew.
-* What the listing lacks does not exist. What lies elsewhere, in another bucket for example, is asked for as before.
+* What the listing lacks does not exist. What lies elsewhere, such as videos in another bucket, is asked for as before,
+  until several questions are about one folder. Then that folder is listed.
 * A listing answers as the plugin does. Dates are in whole seconds, as in the answer about one object. A folder is as
   old as its newest object.
 * The records of results (provenance.py) need the same listing, so one serves both.
 """
 
 import functools
-from collections.abc import Iterable, Mapping
+import itertools
+import posixpath
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .bucket import Bucket, BucketError, ObjectInfo
@@ -54,6 +59,12 @@ READS: dict[str, tuple[str, ...]] = {
 SLOW = "Planning is slow, because Snakemake asks for each object in turn: {}."
 
 
+FEW = 10  # questions about a folder outside of the prefix, which are fewer than a listing may cost
+MOST = 10_000  # objects below such a folder; one that holds more is not listed
+
+Key = str  # of an object in its bucket
+
+
 @dataclass
 class Found:
     """What an object, or a folder of objects, looks like. time: seconds since 1970."""
@@ -86,20 +97,32 @@ def attach() -> None:
 
     fill_and_init.fills_inventory = True  # type: ignore[attr-defined]
     DAG.init = fill_and_init
-    StorageObject.get_inventory_parent = let_listing_answer(StorageObject.get_inventory_parent)
+    StorageObject.get_inventory_parent = let_inventory_answer(StorageObject.get_inventory_parent)
+    StorageObject.exists = let_folder_answer(StorageObject.exists)
 
 
-def let_listing_answer(get_inventory_parent: Any) -> Any:
-    """The cache answers for all objects below a folder that stands in its list of inventories."""
+def let_inventory_answer(get_inventory_parent: Any) -> Any:
+    """Snakemake's cache answers for all objects whose parent stands in its list of inventories."""
 
     @functools.wraps(get_inventory_parent)
     def get_parent(stored: Any) -> Any:
-        listed = getattr(stored.provider, "listed", None)
-        if listed is not None and stored.local_suffix().startswith(listed):
-            return listed
+        inventory = getattr(stored.provider, "inventory", None)
+        if inventory is not None and stored.local_suffix().startswith(inventory.parent):
+            return inventory.parent
         return get_inventory_parent(stored)
 
     return get_parent
+
+
+def let_folder_answer(exists: Any) -> Any:
+    @functools.wraps(exists)
+    def exists_in_folder(stored: Any) -> Any:
+        inventory = getattr(stored.provider, "inventory", None)
+        if inventory is not None and inventory.has_folder_of(stored.bucket, stored.key):
+            return bool(inventory.cache.exists_in_storage.get(stored.cache_key()))
+        return exists(stored)
+
+    return exists_in_folder
 
 
 def fill(workflow: Any) -> None:
@@ -114,50 +137,91 @@ def fill(workflow: Any) -> None:
     # With --trust-io-cache, Snakemake takes the answers of the last dry run.
     if workflow.exec_mode != ExecMode.DEFAULT or not cache.active or workflow.dag_settings.trust_io_cache:
         return
-    bucket, _, root = place.removeprefix("s3://").strip("/").partition("/")
+    name, _, root = place.removeprefix("s3://").strip("/").partition("/")
     prefix = normalise(root) + "/" if root else ""
+    bucket = Bucket(provider.s3c.meta.client)
     try:
-        objects = list_objects(workflow, provider, bucket, prefix)
+        objects = list_objects(workflow, bucket, name, prefix)
     except BucketError as error:
         tell("warning", SLOW.format(error))
         return
-    for key, found in describe(objects, prefix).items():
-        fill_one(cache, str(provider.local_prefix / bucket / key), found)
-    provider.listed = f"{bucket}/{prefix}"
-    cache.exists_in_storage.has_inventory.add(provider.listed)
+    provider.inventory = Inventory(cache, bucket, provider.local_prefix, f"{name}/{prefix}")
+    provider.inventory.add(name, prefix, objects)
+    cache.exists_in_storage.has_inventory.add(provider.inventory.parent)
 
 
-def list_objects(workflow: Any, provider: Any, bucket: str, prefix: str) -> Mapping[str, ObjectInfo]:
-    """By key. The records have listed them already, if there are records."""
+def list_objects(workflow: Any, bucket: Bucket, name: str, prefix: str) -> dict[Key, ObjectInfo]:
+    """The records have listed them already, if there are records."""
     provenance = getattr(workflow.persistence, "provenance", None)
     if provenance is None:
-        return dict(Bucket(provider.s3c.meta.client).list_objects(bucket, prefix))
+        return dict(bucket.list_objects(name, prefix))
     load(provenance)
-    start = len(f"s3://{bucket}/")
+    start = len(f"s3://{name}/")
     return {uri[start:]: info for uri, info in provenance.objects.items()}
 
 
-def describe(objects: Mapping[str, ObjectInfo], prefix: str) -> dict[str, Found]:
+class Inventory:
+    """What Snakemake's cache knows of the bucket from listings."""
+
+    def __init__(self, cache: Any, bucket: Bucket, local_prefix: Path, parent: str) -> None:
+        """parent: "BUCKET/PREFIX/" of the workflow, which is listed as a whole."""
+        self.cache, self.bucket, self.local_prefix, self.parent = cache, bucket, local_prefix, parent
+        self.asked: Counter[tuple[str, str]] = Counter()  # bucket and folder -> questions, as far as there was no list
+        self.folders: dict[tuple[str, str], bool] = {}  # whether they are listed, or too large
+
+    def add(self, name: str, prefix: str, objects: Mapping[Key, ObjectInfo]) -> None:
+        """All objects of a bucket below a prefix. Folders below it count too."""
+        from snakemake_interface_storage_plugins.io import Mtime
+
+        for key, found in describe(objects, prefix).items():
+            path = str(self.local_prefix / name / key)
+            self.cache.exists_in_storage[path] = True
+            self.cache.mtime[path] = Mtime(storage=found.time)
+            self.cache.size[path] = found.size
+
+    def has_folder_of(self, name: str, key: Key) -> bool:
+        """Whether the cache knows all objects beside this one."""
+        if not self.cache.active:
+            return False  # the plan is over
+        folder = (name, posixpath.dirname(key))
+        if folder not in self.folders:
+            self.asked[folder] += 1
+            if self.asked[folder] <= FEW:
+                return False
+            self.folders[folder] = self.list_folder(*folder)
+        return self.folders[folder]
+
+    def list_folder(self, name: str, folder: str) -> bool:
+        """Whether it is small enough, and may be listed."""
+        prefix = f"{folder}/" if folder else ""
+        try:
+            objects = dict(itertools.islice(self.bucket.list_objects(name, prefix), MOST + 1))
+        except BucketError:
+            return False
+        if len(objects) > MOST:
+            return False
+        self.add(name, prefix, objects)
+        return True
+
+
+def describe(objects: Mapping[Key, ObjectInfo], prefix: str) -> dict[Key, Found]:
     """What the S3 storage plugin says of each key below a prefix, objects and folders alike."""
-    files: dict[str, Found] = {}
-    folders: dict[str, Found] = {}
+    files: dict[Key, Found] = {}
+    folders: dict[Key, Found] = {}
     for key, info in objects.items():
         if key.endswith("/"):
             continue  # a console's mark of a folder, which the plugin leaves out too
-        found = Found(float(info.modified.timestamp() // 1), info.size)
+        found = Found(info.modified.timestamp() // 1, info.size)
         if is_askable(key):
             files[key] = found
         for folder in filter(is_askable, list_folders(key, len(prefix))):
-            known = folders.get(folder)
-            if known is None:
-                folders[folder] = Found(found.time, found.size)
-            else:
-                known.time = max(known.time, found.time)
-                known.size += found.size
+            known = folders.setdefault(folder, Found(found.time, 0))
+            known.time = max(known.time, found.time)
+            known.size += found.size
     return files | folders  # the plugin takes a key that is both for a folder
 
 
-def list_folders(key: str, start: int) -> Iterable[str]:
+def list_folders(key: Key, start: int) -> Iterator[Key]:
     """All folders around a key, but for those that end within its first characters."""
     end = key.find("/", start)
     while end > 0:
@@ -165,14 +229,6 @@ def list_folders(key: str, start: int) -> Iterable[str]:
         end = key.find("/", end + 1)
 
 
-def is_askable(key: str) -> bool:
+def is_askable(key: Key) -> bool:
     """Whether the plugin can ask for this key. It normalises what it asks for, so some keys stay out of its reach."""
     return normalise(key) == key
-
-
-def fill_one(cache: Any, path: str, found: Found) -> None:
-    from snakemake_interface_storage_plugins.io import Mtime
-
-    cache.exists_in_storage[path] = True
-    cache.mtime[path] = Mtime(storage=found.time)
-    cache.size[path] = found.size

@@ -32,6 +32,8 @@ IDLE = 1800.0  # seconds after which a head begins another pack
 SETTLED = 7200.0  # seconds since a pack was written, after which no head writes it any more
 MANY = 20  # packs
 CALLS = 8  # at a time
+RECENT = 600.0  # seconds; a server whose listings lag behind has caught up with them by then
+LATE = 100  # objects; if more are not what they were, somebody has removed them
 LISTS = 5  # a pack may vanish between the list and the call, since another head has put it together with others
 WORKS = 40  # fingerprints and ids of jobs that are kept for one version
 
@@ -102,7 +104,22 @@ class Provenance:
             found = dict(self.bucket.list_objects(self.name, self.prefix))
             self.objects = {f"s3://{self.name}/{key}": info for key, info in found.items()}
             self.read_packs({key: info for key, info in found.items() if key.startswith(self.folder)})
+            self.look_again()
             self.loaded = True
+
+    def look_again(self) -> None:
+        """Ask for objects that the freshest records describe otherwise than the listing: it may be late."""
+        begin = time.time() - RECENT
+        last = [max(known.values(), key=lambda entry: entry.time) for known in self.entries.values()]
+        fresh = [
+            entry for entry in last if entry.time > begin and entry.version not in ("", self.get_version(entry.uri))
+        ]
+        for entry in sorted(fresh, key=lambda entry: entry.time)[-LATE:]:
+            info = self.look_up(entry.uri)
+            if info:
+                self.objects[entry.uri] = info
+            else:
+                self.objects.pop(entry.uri, None)
 
     def read_packs(self, listed: Mapping[str, ObjectInfo]) -> None:
         for _ in range(LISTS):
