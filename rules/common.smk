@@ -24,7 +24,7 @@ from videomesh.configuration.files import check_files
 from videomesh.configuration.load import find_unused_regions, load_scenes
 from videomesh.errors import ConfigurationError
 from videomesh.photos import find_files, is_ingested
-from videomesh.planning import plan_without_collector
+from videomesh.planning import collect_rarely
 from videomesh.sources import get_kind, list_folder, normalize, resolve_path, split_sources
 
 
@@ -42,7 +42,7 @@ if not staleness.keep_order_only(DAG):
         "stages that are stale may be left for the next run: run the same command until nothing is to be done."
     )
 
-plan_without_collector(DAG)
+collect_rarely(DAG)
 
 # Snakemake itself names neither file nor line of an error. A workflow that uses this one as a module hands its
 # configuration over and needs no such file; with --configfile alone it may be missing too.

@@ -42,6 +42,7 @@ READS: dict[str, tuple[str, ...]] = {
     "snakemake.io._IOFile.exists_in_storage": ("@iocache", "return await self.storage_object.managed_exists()"),
     "snakemake.io._IOFile.mtime": ("if self.rule.workflow.iocache.active:", "if self in cache.mtime:"),
     "snakemake_storage_plugin_s3.StorageObject.__post_init__": (
+        "parsed = urlparse(self.query)",
         'self.key = posixpath.normpath(parsed.path.lstrip("/"))',
     ),
     "snakemake_storage_plugin_s3.StorageObject._local_suffix_from_key": ('return f"{self.bucket}/{key}"',),
@@ -60,6 +61,7 @@ SLOW = "Planning is slow, because Snakemake asks for each object in turn: {}."
 
 
 FEW = 10  # questions about a folder outside of the prefix, which are fewer than a listing may cost
+PARSED = 10_000  # names
 MOST = 10_000  # objects below such a folder; one that holds more is not listed
 
 Key = str  # of an object in its bucket
@@ -79,10 +81,11 @@ def attach() -> None:
     from snakemake.dag import DAG
 
     try:
-        from snakemake_storage_plugin_s3 import StorageObject
+        import snakemake_storage_plugin_s3
     except ImportError:
         return  # the executor says what it needs
 
+    StorageObject = snakemake_storage_plugin_s3.StorageObject
     init = DAG.init
     if getattr(init, "fills_inventory", False):
         return
@@ -97,6 +100,8 @@ def attach() -> None:
 
     fill_and_init.fills_inventory = True  # type: ignore[attr-defined]
     DAG.init = fill_and_init
+    # The plugin parses the name of each object several times.
+    snakemake_storage_plugin_s3.urlparse = functools.lru_cache(PARSED)(snakemake_storage_plugin_s3.urlparse)
     StorageObject.get_inventory_parent = let_inventory_answer(StorageObject.get_inventory_parent)
     StorageObject.exists = let_folder_answer(StorageObject.exists)
 

@@ -19,6 +19,7 @@ from .bucket import Bucket, BucketError
 from .provenance import Entry, Provenance, get_uri
 
 CHECKSUM = "etag:"  # how the checksum of a stored file begins
+READ = 1000  # records that are kept as Snakemake wants them
 UNKNOWN = "not known, since no record describes this version of the file"
 
 # What this module stands on: function -> lines that it must have.
@@ -174,7 +175,9 @@ class BucketRecords:
         return None
 
     def get_record(self, key: str, entry: Entry) -> Any:
-        """A plan reads each record a dozen times, and making one takes longer than the rest of it."""
+        """A plan reads each record a dozen times in a row, and making one takes longer than the rest of it."""
+        if len(self.read) >= READ:
+            self.read.clear()
         known = self.read.get(key)
         if known is None or known[0] is not entry:
             known = self.read[key] = (entry, make_record(**entry.record))
