@@ -44,7 +44,7 @@ rule {name}:
         "echo {name} > {{output:q}}"
 """
 JOBS = 32  # of the platform at a time, as in profiles/ovhai
-INTERVAL = 5.0  # seconds between two checks, at the least
+INTERVALS = (5.0, 60.0)  # the platform's seconds between two checks, at the least and at the most: the defaults
 WINDOW = 60.0  # seconds in which lists are counted
 
 
@@ -80,7 +80,7 @@ def measure(folder: Path, s3: s3_server.S3Server, scenes: int, gpus: int, speed:
         head = folder / "head"
         head.mkdir()
         (head / "Snakefile").write_text(make_snakefile(scenes))
-        seconds, memory = run(head, platform, s3, JOBS)
+        seconds, memory = run(head, platform, s3, speed)
         spans = read_spans(platform.jobs())
         lists = [call["time"] for call in platform.calls("job", "list")]
     finally:
@@ -99,12 +99,13 @@ def make_snakefile(scenes: int) -> str:
     return text
 
 
-def run(head: Path, platform: Platform, s3: s3_server.S3Server, jobs: int) -> tuple[float, float]:
+def run(head: Path, platform: Platform, s3: s3_server.S3Server, speed: float) -> tuple[float, float]:
     """Seconds, and the peak memory of the head in MB."""
     command = [str(Path(sys.executable).with_name("snakemake")), "--executor", "ovhai", "--ovhai-datastore", "S3GRA"]
     command += ["--default-storage-provider", "s3", "--default-storage-prefix", f"s3://{BUCKET}/work"]
-    command += ["--shared-fs-usage", "none", "--nolock", "--jobs", str(jobs), "--latency-wait", "30"]
-    command += ["--ovhai-min-interval", str(INTERVAL), "--ovhai-queued-limit", "100000"]
+    command += ["--shared-fs-usage", "none", "--nolock", "--jobs", str(JOBS), "--latency-wait", "30"]
+    least, most = (max(0.3, seconds / speed) for seconds in INTERVALS)
+    command += ["--ovhai-min-interval", str(least), "--ovhai-max-interval", str(most), "--ovhai-queued-limit", "100000"]
     environment = {**os.environ, **s3.environment, **platform.environment}
     with (head / "said").open("w") as output:
         begin = time.monotonic()
