@@ -10,12 +10,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from ovhai.models.flavor import Flavor
 from ovhai.models.job import Job
 from ovhai.models.me import Me
-from ovhai_standin import flavors, processes
+from ovhai_standin import flavors, processes, server
 from ovhai_standin.platform import Platform
 from submission import contents, listed, put, run, states, submit, texts, wait_for_line, wait_until
 
@@ -551,3 +552,30 @@ def same_json(one: object, other: object) -> bool:
         return len(one) == len(other) and all(map(same_json, one, other))
     moments = [str(value).replace("+00:00", "Z") for value in (one, other)]
     return one == other or moments[0] == moments[1]
+
+
+def test_the_command_is_the_same_with_and_without_a_server(platform: Platform) -> None:
+    alone = {name: value for name, value in platform.environment.items() if name != server.VARIABLE}
+    for words in (["me"], ["job", "list", "-o", "json"], ["job", "get", "nothing"], ["job", "dance"], ["--version"]):
+        calls = [
+            subprocess.run(["ovhai", *words], env={**os.environ, **variables}, capture_output=True, text=True)
+            for variables in (platform.environment, alone)
+        ]
+        assert len({(call.returncode, call.stdout, call.stderr) for call in calls}) == 1, words
+    assert {call["caller"] for call in platform.calls()} == {os.getpid()}
+
+
+def test_a_call_that_is_killed_ends(platform: Platform) -> None:
+    platform.fault(when="me", action="hang")
+    call = subprocess.Popen(["ovhai", "me"], env={**os.environ, **platform.environment})
+    wait_until(lambda: platform.calls("me"))
+    (copy,) = (process for process in psutil.Process().children(recursive=True) if is_copy(process))
+    call.kill()
+    call.wait()
+    wait_until(lambda: not copy.is_running())
+
+
+def is_copy(process: psutil.Process) -> bool:
+    """Whether a process answers a call: a child of the server."""
+    parent = process.parent()
+    return parent is not None and "ovhai_standin.server" in parent.cmdline()
