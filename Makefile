@@ -4,8 +4,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Two more than there are cores: many tests wait for jobs.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+# Three more than there are cores: many tests wait for jobs.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 3)
 BIN := $(VENV)/bin
 # A worker that crashes ends the run: pytest-xdist can wait for ever for the tests of a worker that it has replaced.
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
