@@ -566,16 +566,17 @@ def test_the_command_is_the_same_with_and_without_a_server(platform: Platform) -
 
 
 def test_a_call_that_is_killed_ends(platform: Platform) -> None:
+    before = list_copies()
     platform.fault(when="me", action="hang")
     call = subprocess.Popen(["ovhai", "me"], env={**os.environ, **platform.environment})
     wait_until(lambda: platform.calls("me"))
-    (copy,) = (process for process in psutil.Process().children(recursive=True) if is_copy(process))
+    (copy,) = list_copies() - before
     call.kill()
     call.wait()
     wait_until(lambda: not copy.is_running())
 
 
-def is_copy(process: psutil.Process) -> bool:
-    """Whether a process answers a call: a child of the server."""
-    parent = process.parent()
-    return parent is not None and "ovhai_standin.server" in parent.cmdline()
+def list_copies() -> set[psutil.Process]:
+    """The processes that answer calls of this test process now: the children of its server."""
+    servers = [child for child in psutil.Process().children() if "ovhai_standin.server" in child.cmdline()]
+    return {copy for server in servers for copy in server.children()}
