@@ -1,28 +1,44 @@
 # make demo: the demo video becomes a mesh in deliver/tractor. make test: checks everything.
+# make status: how far a run is, asked from a second terminal.
 # make demo-ovhai: the same through `snakemake --profile ovhai`, with a stand-in of OVHcloud's platform on this machine.
 
 PYTHON ?= python3
 VENV ?= .venv
-# Two more than there are cores: many tests wait for jobs.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+# Three more than there are cores: many tests wait for jobs.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 3)
 BIN := $(VENV)/bin
 # A worker that crashes ends the run: pytest-xdist can wait for ever for the tests of a worker that it has replaced.
 PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
-.PHONY: demo demo-ovhai settings test coverage chaos lint clean
+# Of `make status` and `make adjust`: the same profile and configuration files as in the run, and what the command itself knows.
+OPTIONS ?= --profile profiles/local
+
+.PHONY: demo demo-ovhai status adjust settings viewer test coverage chaos lint clean
 
 demo: $(VENV)/.local
 	$(BIN)/snakemake --profile profiles/local --configfile config/demo/config.yaml
 	@echo "The mesh is deliver/tractor/mesh.ply; deliver/tractor/mesh.glb is the small one for web pages."
+	@echo "Open deliver/tractor/scene.html in a browser to see it, and how good it is."
 
 demo-ovhai: $(VENV)/.test
 	$(BIN)/python tests/ovhai/demo.py
 
+adjust: $(VENV)/.local # a page to set the region and the crop: make adjust SCENE=lamp OPTIONS="--profile ovhai"
+	$(BIN)/python scripts/adjust.py --scene "$(SCENE)" $(OPTIONS)
+
+status: # how far each scene is, from a second terminal; make status OPTIONS="--profile ovhai --states failed"
+	@test -x $(BIN)/videomesh-status || { echo "There is no $(BIN)/videomesh-status: install the workflow first (README.md)."; exit 1; }
+	@$(BIN)/videomesh-status $(OPTIONS)
+
 settings: $(VENV)/.test # config/config.yaml and the tables of config/README.md, from config/schemas
 	$(BIN)/python -m videomesh.configuration.document
 
-test: lint
-	bash tests/install_colmap.sh
+viewer: # the scripts of the pages, in src/videomesh/*/assets, from viewer/src; needs Node
+	cd viewer && npm ci && npm run build
+
+test: $(VENV)/.test # and lint: tests/test_lint.py
+	bash tests/install_program.sh colmap
+	bash tests/install_program.sh chromium
 	$(PYTEST)
 
 coverage: $(VENV)/.test # what no test runs

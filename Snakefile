@@ -12,6 +12,7 @@ include: "rules/gate.smk"
 include: "rules/sdfgrid.smk"
 include: "rules/neuralangelo.smk"
 include: "rules/mesh.smk"
+include: "rules/report.smk"
 include: "rules/deliver.smk"
 
 
@@ -20,3 +21,4 @@ rule all:
     input:
         meshes=local(get_meshes()),
         previews=local(get_previews()),
+        pages=local(get_pages()),

@@ -1,11 +1,14 @@
 # Functions that the rules share: the checked configuration, input functions, and what makes a stage stale.
 
 import functools
+import hashlib
 import json
+import math
 import os
 import sys
 from pathlib import Path
 
+from snakemake.common import async_run
 from snakemake.dag import DAG
 
 CHECKOUT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).resolve().parent
@@ -21,7 +24,9 @@ from videomesh import staleness
 from videomesh.configuration.files import check_files
 from videomesh.configuration.load import find_unused_regions, load_scenes
 from videomesh.errors import ConfigurationError
+from videomesh.expected import get_expected_seconds, get_gpu_memory
 from videomesh.photos import find_files, is_ingested
+from videomesh.planning import collect_rarely
 from videomesh.sources import get_kind, list_folder, normalize, resolve_path, split_sources
 
 
@@ -39,6 +44,8 @@ if not staleness.keep_order_only(DAG):
         "stages that are stale may be left for the next run: run the same command until nothing is to be done."
     )
 
+collect_rarely(DAG)
+
 # Snakemake itself names neither file nor line of an error. A workflow that uses this one as a module hands its
 # configuration over and needs no such file; with --configfile alone it may be missing too.
 CONFIG = Path("config/config.yaml")
@@ -52,6 +59,24 @@ configfile: "config/config.yaml"
 SCENES = stop_on_errors(load_scenes, config, workflow.configfiles)
 for warning in find_unused_regions(SCENES):
     logger.warning(warning)
+
+
+def load_regions():
+    """What config/regions/SCENE.json says of the scenes that have one. Its crop takes the place of the setting."""
+    if not any(Path(f"config/regions/{scene}.json").exists() for scene in SCENES):
+        return {}
+    from videomesh.region.by_hand import load_by_hand  # here, since most plans need none of its libraries
+
+    found, warnings = stop_on_errors(load_by_hand, SCENES)
+    for warning in warnings:
+        logger.warning(warning)
+    for scene, by_hand in found.items():
+        if by_hand.crop:
+            SCENES[scene]["crop"] = by_hand.crop
+    return found
+
+
+REGIONS = load_regions()
 
 
 wildcard_constraints:
@@ -94,7 +119,7 @@ def get_container_in_use(name):
     Snakemake itself compares the images of the former only.
     """
     methods = map(str, workflow.deployment_settings.deployment_method)
-    used = "apptainer" in methods or workflow.storage_settings.default_storage_provider is not None
+    used = "apptainer" in methods or has_storage()
     return get_global_setting(f"containers.{name}") if used else "none"
 
 
@@ -193,14 +218,22 @@ def get_selection_arguments(wildcards):
 
 
 def get_region_override(wildcards):
-    path = f"config/regions/{wildcards.scene}.json"
-    return local(path) if Path(path).exists() else []
+    """A file of Blender's add-on. Its date says nothing, since a crop in it may have changed: its checksum counts."""
+    by_hand = REGIONS.get(wildcards.scene)
+    return ancient(local(f"config/regions/{wildcards.scene}.json")) if by_hand and by_hand.add_on else []
+
+
+def get_region_checksum(wildcards):
+    by_hand = REGIONS.get(wildcards.scene)
+    return by_hand.add_on if by_hand else ""
 
 
 def get_region_arguments(wildcards):
     """Flags of region.py for a sphere given by hand, in a file or in the configuration."""
-    if get_region_override(wildcards):
-        return ["--override", f"config/regions/{wildcards.scene}.json"]
+    by_hand = REGIONS.get(wildcards.scene)
+    if by_hand and (by_hand.add_on or by_hand.region):
+        values = [f"--override-values={json.dumps(by_hand.region)}"] if by_hand.region else []
+        return ["--override", f"config/regions/{wildcards.scene}.json", *values]
     region = SCENES[wildcards.scene]["region"]
     if region["center"] is None:
         return []
@@ -229,7 +262,8 @@ def get_crop_arguments(wildcards):
     if crop["method"] == "sphere":
         arguments += [f"--crop-center={','.join(map(str, crop['center']))}", f"--crop-radius={crop['radius']}"]
     if crop["method"] == "box":
-        arguments += [f"--crop-box={json.dumps(crop['box'])}"]
+        turned = {key: crop[key] for key in ("center", "size", "rotation") if "size" in crop}
+        arguments += [f"--crop-box={json.dumps(turned or crop['box'])}"]
     return arguments
 
 
@@ -281,6 +315,20 @@ def get_stall_minutes(wildcards, input):
     return SCENES[wildcards.scene]["neuralangelo"]["stall_minutes"]
 
 
+def get_expected(rule):
+    """A resource: seconds that a step may take on a reference machine, for whoever makes quotes and time limits of it."""
+
+    def get_seconds(wildcards):
+        return get_expected_seconds(rule, SCENES[wildcards.scene], int(wildcards.get("iteration", 0)))
+
+    return get_seconds
+
+
+def get_gpu_memory_of_scene(wildcards):
+    """A resource: GB that a GPU must have, for whoever chooses a machine."""
+    return math.ceil(get_gpu_memory(SCENES[wildcards.scene]))
+
+
 def get_gpus(wildcards, resources):
     return resources.get("gpu", 1)
 
@@ -295,12 +343,98 @@ def get_final_mesh(file):
     return get_path
 
 
+def get_at_milestones(file):
+    """An input function: a file of each milestone of the scene."""
+
+    def get_paths(wildcards):
+        stage, name = file.split("/")
+        return [f"results/{wildcards.scene}/{stage}/{m}/{name}" for m in get_milestones(wildcards.scene)]
+
+    return get_paths
+
+
+def get_scene_settings(wildcards, input):
+    """All settings, for the page to tell. It takes the input so that no setting makes a page stale by itself."""
+    return json.dumps(SCENES[wildcards.scene])
+
+
+def get_all_code(wildcards, input):
+    """A checksum over all programs, for the page to tell. It takes the input for the same reason."""
+    return get_all_code_once()
+
+
+@functools.lru_cache(maxsize=None)
+def get_all_code_once():
+    folders = [CHECKOUT / "scripts", CHECKOUT / "src"]
+    return get_code(*(str(file.relative_to(CHECKOUT)) for folder in folders for file in folder.rglob("*.py")))
+
+
+@functools.lru_cache(maxsize=None)
+def get_page_parts():
+    """A checksum over what a page consists of beside its data: templates, styles and the script."""
+    content = hashlib.sha256()
+    for folder in ("assets", "templates"):
+        for file in sorted((CHECKOUT / "src/videomesh/report" / folder).glob("[!.]*")):
+            content.update(file.name.encode() + file.read_bytes())
+    return content.hexdigest()[:16]
+
+
+def has_storage():
+    return workflow.storage_settings.default_storage_provider is not None
+
+
+FETCHED = []  # copies of stored files, to be removed: Snakemake's next plan would go by their dates
+
+
+def fetch_stored(scene, names):
+    """Copies of those files of a scene that are in the default storage."""
+    copies = []
+    for name in names:
+        path = workflow.modifier.path_modifier.apply_default_storage(f"results/{scene}/{name}")
+        stored = path.flags["storage_object"]
+        if async_run(stored.managed_exists()):
+            copy = stored.local_path()
+            if not copy.exists():
+                FETCHED.append(copy)
+                async_run(stored.managed_retrieve())
+            copies.append(copy)
+    return copies
+
+
+def update_pages():
+    """At the end of a run: pages of scenes that are not done, and the page over all. The results stand without them."""
+    from videomesh.report.index import update_pages  # here, since most plans need none of its libraries
+
+    only_pages = set(workflow.dag_settings.targets) == {"report"}
+    if only_pages:
+        # It may run beside another run. It locks no files, but its end would remove the locks of the other (9.27.1).
+        workflow.persistence.unlock = lambda: None
+    try:
+        update_pages(Path(), SCENES, not only_pages, fetch_stored if has_storage() else None)
+    except Exception as error:
+        logger.warning(f"The pages in deliver/ could not be brought up to date: {error!r}")
+    for copy in FETCHED:
+        copy.unlink(missing_ok=True)
+
+
+@functools.lru_cache(maxsize=None)
+def get_watch():
+    """It says how the run stands. It and the libraries it needs are for runs only, not for plans."""
+    from videomesh.progress.watch import Watch
+
+    return Watch(Path(), SCENES, workflow, logger)
+
+
 def get_verdicts():
     return [f"results/{scene}/gate/gate.pass" for scene in SCENES]
 
 
 def get_meshes():
     return [f"deliver/{scene}/{file}" for scene in SCENES for file in ("mesh.ply", "mesh.glb")]
+
+
+def get_pages():
+    return [f"deliver/{scene}/scene.html" for scene in SCENES]
 
 
 def get_previews():

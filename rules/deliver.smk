@@ -40,6 +40,27 @@ rule deliver_preview:
         " > {log:q} 2>&1"
 
 
+rule deliver_page:
+    input:
+        page="results/{scene}/report/scene.html",
+        summary="results/{scene}/report/scene.json",
+    output:
+        page=local("deliver/{scene}/scene.html"),
+        summary=local("deliver/{scene}/scene.json"),
+    log:
+        "results/{scene}/deliver/page.log",
+    localrule: True
+    conda:
+        "../envs/report.yaml"
+    params:
+        code=get_code("scripts/deliver.py"),
+    shell:
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 "${{VIDEOMESH:-.}}/scripts/deliver.py"'
+        " --copy {input.page:q} {output.page:q}"
+        " --copy {input.summary:q} {output.summary:q}"
+        " > {log:q} 2>&1"
+
+
 # What is asked for by name: `snakemake meshes`. A single scene is asked for by its delivery, deliver/SCENE/mesh.ply.
 rule meshes:
     input:

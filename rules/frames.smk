@@ -15,6 +15,8 @@ rule frames:
     container:
         get_container("colmap")
     threads: 8
+    resources:
+        expected_seconds=get_expected("frames"),
     params:
         container=get_container_in_use("colmap"),
         selection=get_selection_arguments,

@@ -86,6 +86,9 @@ rule neuralangelo_train:
     container:
         get_container("neuralangelo")
     threads: 8
+    resources:
+        expected_seconds=get_expected("neuralangelo_train"),
+        gpu_mem_gb=get_gpu_memory_of_scene,
     params:
         container=get_container_in_use("neuralangelo"),
         resume=get_neuralangelo_resume_arguments,
@@ -129,6 +132,9 @@ rule neuralangelo_mesh:
     container:
         get_container("neuralangelo")
     threads: 8
+    resources:
+        expected_seconds=get_expected("neuralangelo_mesh"),
+        gpu_mem_gb=get_gpu_memory_of_scene,
     params:
         container=get_container_in_use("neuralangelo"),
         extractor=get_setting("neuralangelo.extractor"),

@@ -20,6 +20,8 @@ rule poses:
     container:
         get_container("colmap")
     threads: 8
+    resources:
+        expected_seconds=get_expected("poses"),
     params:
         container=get_container_in_use("colmap"),
         given=get_setting("poses.given"),

@@ -13,7 +13,12 @@ rule region:
     output:
         transforms="results/{scene}/region/transforms.json",
         summary="results/{scene}/region/region.json",
-        picture="results/{scene}/region/region.png",
+        picture=report(
+            "results/{scene}/region/region.png",
+            caption="captions/region.rst",
+            category="Scenes",
+            labels={"scene": "{scene}", "what": "region"},
+        ),
         points="results/{scene}/region/points.npz",
     log:
         "results/{scene}/region/region.log",
@@ -25,6 +30,7 @@ rule region:
         method=get_setting("region.method"),
         margin=get_setting("region.margin"),
         explicit=get_region_arguments,
+        override=get_region_checksum,
         scale=get_scale_arguments,
         code=get_code("scripts/region.py"),
     shell:

@@ -47,6 +47,9 @@ rule sdfgrid_train:
     container:
         get_container("pytorch")
     threads: 8
+    resources:
+        expected_seconds=get_expected("sdfgrid_train"),
+        gpu_mem_gb=get_gpu_memory_of_scene,
     params:
         container=get_container_in_use("pytorch"),
         resume=get_resume_arguments,
@@ -85,6 +88,9 @@ rule sdfgrid_mesh:
     container:
         get_container("pytorch")
     threads: 8
+    resources:
+        expected_seconds=get_expected("sdfgrid_mesh"),
+        gpu_mem_gb=get_gpu_memory_of_scene,
     params:
         container=get_container_in_use("pytorch"),
         resolution=get_setting("mesh.resolution"),

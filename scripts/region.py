@@ -48,7 +48,7 @@ def main() -> None:
     masks = list_masks(args.masks) if args.masks else []
     scene = to_scene(args.transforms, camera, images, world, masks)
     views, cloud = views_from(scene.world_from_cam), world.move_cloud(cloud)
-    override = read_override(args.override, scene) if args.override else None
+    override = read_override(args.override, scene, args.override_values) if args.override else None
     explicit = parse_sphere(args.center, args.radius)
     focus = find_focus(views, cloud, lens)
     given = override.scene_type if override and override.scene_type else args.scene_type
@@ -104,6 +104,7 @@ def parse_arguments() -> argparse.Namespace:
         default="",
         help='JSON file {"center": [x, y, z], "radius": r}, or a transforms.json of the BlenderNeuralangelo add-on',
     )
+    choice.add_argument("--override-values", default="", help="what that file holds, as JSON, in place of reading it")
     size = parser.add_argument_group("real size")
     size.add_argument("--scale-distance", type=float, help="metres between the two places below")
     size.add_argument("--scale-from", default="", help="a place in pictures of images.tar: NAME X Y, NAME X Y")

@@ -21,7 +21,14 @@ CONDA_NAMES = {
     "imageio-ffmpeg": "ffmpeg",  # where there is no conda, it brings the program
     "urllib3": "requests",  # which raises its errors
 }
-SNAKEMAKE_ONLY = {"snakemake", "snakemake-storage-plugin-s3", "pandas", "jsonschema"}  # read the table and settings
+SNAKEMAKE_ONLY = {
+    "snakemake",
+    "snakemake-storage-plugin-s3",
+    "pandas",
+    "jsonschema",
+    "pygments",
+    "rich",
+}  # table, settings, report, progress
 NO_IMPORT = {"python"}  # runs the programs
 NO_ENVIRONMENT = {"neuralangelo_train", "neuralangelo_mesh"}  # need upstream's packages: its image has them
 
@@ -64,7 +71,7 @@ def find_packages(programs: list[Path]) -> set[str]:
     found = set()
     for file in find_imported(SRC, *programs):
         package = file.relative_to(SRC).parts[:-1] if SRC in file.parents else ()
-        found |= {name.split(".")[0] for name in list_imports(file.read_text(), package)}
+        found |= {name.split(".")[0] for name in list_imports(file.read_bytes(), package)}
     others = {name for name in found - sys.stdlib_module_names if not (SRC / name).exists()}
     packages = {PACKAGES[name][0].lower().replace("_", "-") for name in others}
     return {CONDA_NAMES.get(name, name) for name in packages}

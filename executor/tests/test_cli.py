@@ -28,9 +28,9 @@ def test_jobs_lists_live_jobs_of_workflows(run: Run, platform: Platform) -> None
     code, out, _ = run("jobs")
     assert code == 0
     title, *rows = out.splitlines()
-    assert title.split() == ["ID", "RULE", "WILDCARDS", "ATTEMPT", "STATE", "TIME", "FLAVOR"]
+    assert title.split() == ["ID", "RULE", "WILDCARDS", "ATTEMPT", "STATE", "TIME", "FLAVOR", "COST"]
     assert len(rows) == 1
-    assert re.fullmatch(rf"{live}  add   tea/two    1        QUEUED  0m0\ds  ai1-1-cpu x 1", rows[0])
+    assert re.fullmatch(rf"{live}  add   tea/two    1        QUEUED  0m0\ds  ai1-1-cpu x 1  0\.00 EUR", rows[0])
     _, out, _ = run("jobs", "--all")
     assert [row.split()[0] for row in out.splitlines()[1:]] == [done, live]
     assert foreign not in out
@@ -52,6 +52,9 @@ def test_jobs_as_json(run: Run, platform: Platform) -> None:
         "age": None,
         "flavor": "ai1-1-cpu",
         "units": 1,
+        "price_per_hour": 0.03,
+        "cost": 0.0005,
+        "currency": "EUR",
     }
 
 
@@ -85,7 +88,7 @@ def test_jobs_of_a_platform_that_leaves_out_everything(run: Run, platform: Platf
     platform.fault(when="job list", action="drop", fields=["status", "createdAt", "spec.resources", "spec.name"])
     code, out, _ = run("jobs")
     assert code == 0
-    assert out.splitlines()[1].split() == [job, "add", "x", "1", "-", "-", "-", "x", "0"]
+    assert out.splitlines()[1].split() == [job, "add", "x", "1", "-", "-", "-", "x", "0", "unknown"]
 
 
 # Names of jobs

@@ -21,8 +21,8 @@ def check(
 
 
 def test_flavors_of_the_platform() -> None:
-    assert FLAVORS["ai1-1-cpu"] == Flavor("ai1-1-cpu", "cpu", 12, 1, 4 * GIB)
-    assert FLAVORS["a100-1-gpu"] == Flavor("a100-1-gpu", "gpu", 2, 13, 160 * GIB)
+    assert FLAVORS["ai1-1-cpu"] == Flavor("ai1-1-cpu", "cpu", 12, 1, 4 * GIB, default=True)
+    assert FLAVORS["a100-1-gpu"] == Flavor("a100-1-gpu", "gpu", 2, 13, 160 * GIB, gpu_memory=80 * GIB)
 
 
 @pytest.mark.parametrize(

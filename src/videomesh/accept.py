@@ -18,7 +18,7 @@ from snakemake.workflow import Workflow
 
 from videomesh.errors import UserError, run, suggest
 
-STAGES = ("ingest", "frames", "poses", "region", "gate", "train", "mesh", "deliver")
+STAGES = ("ingest", "frames", "poses", "region", "gate", "train", "mesh", "report", "deliver")
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ BANNER = 'if [ "$*" = -h ]; then echo "COLMAP 3.8 (Commit Unknown without CUDA)"
 HELP = 'if [ "$2" = -h ]; then exit; fi\n'
 
 needs_colmap = pytest.mark.skipif(
-    shutil.which("colmap") is None, reason="the program colmap is not on PATH; see tests/install_colmap.sh"
+    shutil.which("colmap") is None, reason="the program colmap is not on PATH; see tests/install_program.sh"
 )
 
 

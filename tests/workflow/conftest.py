@@ -2,12 +2,14 @@
 
 import functools
 import http.server
+import json
 import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from checkout import DEMO, SMALL, Checkout, make_photos
 
@@ -30,25 +32,38 @@ def web(web_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def scenes(web: str) -> list[dict[str, object]]:
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str, web: str) -> Checkout:
+    """A checkout in which three scenes were run to their end: once for all workers. Do not change it: copy it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "finished"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            made = tmp_path_factory.mktemp("made")
+            run_to_the_end(Checkout.make(made / "checkout"), web)
+            made.rename(folder)
+    return Checkout(folder / "checkout")
+
+
+def run_to_the_end(checkout: Checkout, web: str) -> None:
     short = {"train.iterations": 20, "train.milestones": "[]"}  # no more than shows that all of it runs
-    return [
+    scenes = [
         {"scene": "film", "video": "film.mp4"},
         {"scene": "photos", "video": "photos", **short, "mesh.resolution": 48},
         {"scene": "web", "video": f"{web}/tractor.mp4", **short},
     ]
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, scenes: list[dict[str, object]]) -> Checkout:
-    """A checkout in which three scenes were run to their end. Do not change it: copy it."""
-    checkout = Checkout.make(tmp_path_factory.mktemp("finished") / "checkout")
     shutil.copy(DEMO, checkout.folder / "film.mp4")
     make_photos(checkout.folder / "photos")
     checkout.configure(scenes, **SMALL)
     run = checkout.snakemake()
     assert run.returncode == 0, run.stdout
-    return checkout
+    (checkout.folder / "scenes.json").write_text(json.dumps(scenes))
+
+
+@pytest.fixture(scope="session")
+def scenes(finished: Checkout) -> list[dict[str, object]]:
+    rows = json.loads((finished.folder / "scenes.json").read_text())
+    assert isinstance(rows, list)
+    return rows
 
 
 @pytest.fixture

@@ -68,7 +68,8 @@ def test_the_same_files_come_out(finished: Checkout) -> None:
 def test_nothing_is_made_twice_and_a_change_costs_only_what_depends_on_it(finished: Checkout, tmp_path: Path) -> None:
     assert finished.planned() == {}
     extractor = change(finished, tmp_path / "extractor", neuralangelo={"extractor": "upstream"})
-    assert set(extractor.planned()) == {"neuralangelo_mesh", "web_mesh", "deliver", "deliver_preview"}
+    pages = {"scene_page", "deliver_page"}
+    assert set(extractor.planned()) == {"neuralangelo_mesh", "web_mesh", "deliver", "deliver_preview"} | pages
     preset = change(finished, tmp_path / "preset", neuralangelo={"preset": "fast"})
     assert {"neuralangelo_config", "neuralangelo_train", "neuralangelo_mesh"} <= set(preset.planned())
     assert not {"neuralangelo_source", "frames", "poses"} & set(preset.planned())

@@ -1,5 +1,6 @@
 """`snakemake --profile ovhai`: the whole workflow on the stand-in platform, with a real S3 server."""
 
+import csv
 import os
 import re
 import shutil
@@ -13,8 +14,9 @@ from heads import labels
 from ovhai_standin.platform import Platform
 
 import s3_server
-from checkout import DEMO, ROOT, SMALL, Checkout
+from checkout import DEMO, KNOWN, ROOT, SMALL, Checkout
 from remote_checkout import ENVIRONMENT, Remote
+from snakemake_process import run_snakemake
 
 ROW = {
     "scene": "lego",
@@ -47,13 +49,39 @@ def remote(tmp_path_factory: pytest.TempPathFactory, s3: s3_server.S3Server) -> 
 
 
 def test_the_mesh_is_delivered_and_everything_else_stays_in_the_bucket(remote: Remote, s3: s3_server.S3Server) -> None:
-    assert remote.checkout.files() == {"deliver/lego/mesh.ply", "deliver/lego/mesh.glb"}
+    delivered = {f"deliver/lego/{file}" for file in ("mesh.ply", "mesh.glb", "scene.html", "scene.json")}
+    assert remote.checkout.files() == delivered | {
+        f"deliver/{file}" for file in ("index.html", "scenes.csv", "bill.csv")
+    }
+    assert '<li class="card done"' in (remote.checkout.folder / "deliver/index.html").read_text()
     mesh = trimesh.load(remote.checkout.folder / "deliver/lego/mesh.ply", process=False)
     assert len(mesh.faces) > 3000
     stored = s3.client().list_objects_v2(Bucket=remote.bucket, Prefix="experiments/results/lego/")["Contents"]
     names = {entry["Key"].removeprefix("experiments/results/lego/") for entry in stored}
     assert {"region/transforms.json", "train/20/checkpoint.pt", "mesh/20/mesh.ply", "mesh/20/mesh.log"} <= names
     assert [job["status"]["state"] for job in remote.platform.jobs()] == ["DONE"] * 3
+
+
+def test_the_pages_say_what_each_step_took_and_cost(remote: Remote) -> None:
+    deliver = remote.checkout.folder / "deliver"
+    page = (deliver / "lego/scene.html").read_text()
+    table = page.split("Time and cost of each step</h2>")[1].split("</table>")[0]
+    rows = dict(re.findall(r'<th scope="row">(.*?)</th>(<td>.*</td>)', table))
+    assert {"frames + poses", "sdfgrid_train 20", "sdfgrid_mesh 20", "all rented machines"} <= set(rows)
+    time, machine, attempts, cost = re.findall(r"<td>(.*?)</td>", rows["sdfgrid_train 20"])
+    assert time and (machine, attempts) == ("2 x l4-1-gpu", "1") and re.fullmatch(r"0\.\d\d EUR", cost)
+    (row,) = csv.DictReader((deliver / "scenes.csv").read_text().splitlines())
+    bill = list(csv.DictReader((deliver / "bill.csv").read_text().splitlines()))
+    assert float(row["cost"]) == pytest.approx(sum(float(job["cost"]) for job in bill)) and row["currency"] == "EUR"
+    assert f"cost {float(row['cost']):.2f} EUR, billed" in (deliver / "index.html").read_text()
+
+
+def test_time_limits_come_from_the_quote(remote: Remote) -> None:
+    jobs = remote.jobs()
+    assert {name: job["spec"]["timeout"] for name, job in jobs.items()} == dict.fromkeys(
+        jobs, 30 * 60
+    )  # they are short
+    assert all(int(labels(job, "expected")) > 0 for job in jobs.values())
 
 
 def test_nothing_is_done_twice_and_a_change_costs_only_what_depends_on_it(remote: Remote) -> None:
@@ -67,8 +95,24 @@ def test_nothing_is_done_twice_and_a_change_costs_only_what_depends_on_it(remote
         "sdfgrid_mesh",
         "web_mesh",
         "deliver",
+        "scene_page",
+        "deliver_page",
         "all",
     }
+
+
+def test_a_second_laptop_asks_how_far_the_scenes_in_the_bucket_are(remote: Remote, tmp_path: Path) -> None:
+    checkout = Checkout.make(tmp_path / "checkout")
+    shutil.copy(DEMO, checkout.folder / "film.mp4")
+    settings = {name: dict(section) for name, section in SMALL.items()}
+    checkout.configure([ROW, {**ROW, "scene": "new"}], **{**settings, "train": {"milestones": []}})
+    arguments = ["--profile", "ovhai", "--configfile", "settings.yaml"]
+    variables = {**os.environ, **remote.environment, "PYTHONPATH": str(checkout.folder / "src")}
+    run = run_snakemake(arguments, checkout.folder, variables, module="videomesh.status")
+    assert run.returncode == 0, run.stdout
+    # What is delivered is on the first laptop.
+    assert "lego: waiting, next is deliver" in run.stdout and "new: waiting, next is ingest" in run.stdout
+    assert "2 scenes: 2 waiting; no run is under way" in run.stdout
 
 
 def test_no_job_sees_more_than_its_inputs(remote: Remote) -> None:
@@ -121,7 +165,7 @@ def test_missing_settings_are_all_named_before_anything_happens(remote: Remote, 
     run = checkout.run(profile, **{**remote.environment, **empty})
     assert run.returncode == 1 and "Traceback" not in run.stdout
     assert all(f"{name} is not set" in run.stdout for name in [*names, *keys])
-    assert not (checkout.folder / ".snakemake").exists()
+    assert {path.name for path in (checkout.folder / ".snakemake").rglob("*")} <= {KNOWN.name}
     wrong = {"OVHAI_BUCKET": "Not_A_Bucket", "OVHAI_GPU": "many"}
     run = checkout.run(profile, **{**remote.environment, **wrong})
     assert (
@@ -151,7 +195,7 @@ def test_results_in_the_bucket_are_accepted(remote: Remote) -> None:
     for folder in (".snakemake", "deliver"):
         shutil.rmtree(other.folder / folder)
     said = Remote(other, remote.platform, remote.environment, remote.bucket, remote.s3).run("--dry-run").stdout
-    assert set(re.findall(r"^(?:local)?rule (\w+):", said, re.MULTILINE)) == {"deliver", "all"}, said
+    assert set(re.findall(r"^(?:local)?rule (\w+):", said, re.MULTILINE)) == {"deliver", "deliver_page", "all"}, said
 
 
 def test_a_capture_that_fails_the_gate_costs_no_gpu(remote: Remote) -> None:
@@ -165,3 +209,8 @@ def test_a_capture_that_fails_the_gate_costs_no_gpu(remote: Remote) -> None:
     assert run.returncode == 1 and "frame_count" in run.stdout
     assert len(remote.platform.jobs()) == before
     assert os.path.exists(checkout.folder / "deliver/lego/mesh.ply")
+    left = [path for path in (checkout.folder / ".snakemake/storage").rglob("*.*") if path.suffix != ".log"]
+    assert left == [], "copies with the date of now would make later stages stale"
+    page = (checkout.folder / "deliver/lego/scene.html").read_text()
+    assert page.index("Why it stopped") < page.index("frame_count is") < page.index('id="viewer"')
+    assert '<li class="card stopped"' in (checkout.folder / "deliver/index.html").read_text()

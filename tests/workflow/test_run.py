@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import numpy as np
 import trimesh
 
 from checkout import ROOT, SMALL, Checkout
-from snakemake_process import SnakemakeProcess, kill_session
+from snakemake_process import SnakemakeProcess, kill_session, run_snakemake
 
 STAGES = {
     "frames/frames.tar",
@@ -32,7 +33,9 @@ STAGES = {
     "gate/gate.pass",
     "train/config/config.yaml",
 }
-AFTER_REGION = {"region", "gate", "gate_decision", "sdfgrid_train", "sdfgrid_mesh", "web_mesh", "deliver"}
+PAGES = {"scene_page": 1, "deliver_page": 1}
+PAGE = {"scene_page", "deliver_page"}
+AFTER_REGION = {"region", "gate", "gate_decision", "sdfgrid_train", "sdfgrid_mesh", "web_mesh", "deliver"} | PAGE
 
 
 def milestone_files(iteration: int) -> set[str]:
@@ -49,14 +52,15 @@ def test_every_stage_leaves_its_files(finished: Checkout) -> None:
     for scene, milestones in (("film", (60, 120)), ("web", (20,)), ("photos", (20,))):
         files = STAGES.union(*(milestone_files(iteration) for iteration in milestones))
         expected |= {f"results/{scene}/{file}" for file in files}
-        expected |= {f"deliver/{scene}/mesh.ply", f"deliver/{scene}/mesh.glb"}
-    expected.add("deliver/film/previews/60.glb")
+        expected |= {f"deliver/{scene}/{file}" for file in ("mesh.ply", "mesh.glb", "scene.html", "scene.json")}
+        expected |= {f"results/{scene}/report/{file}" for file in ("scene.html", "scene.json")}
+    expected |= {"deliver/film/previews/60.glb", "deliver/index.html", "deliver/scenes.csv"}
     assert without_logs(finished.files()) == expected
 
 
 def test_every_rule_leaves_a_log(finished: Checkout) -> None:
     logs = {file for file in finished.files() if file.startswith("results/film/") and file.endswith(".log")}
-    rules = "ingest frames poses region gate gate_decision config train mesh web_mesh deliver preview-60"
+    rules = "ingest frames poses region gate gate_decision config train mesh web_mesh deliver preview-60 report page"
     assert {Path(log).stem for log in logs} == set(rules.split())
 
 
@@ -100,11 +104,11 @@ def test_nothing_changed_nothing_to_be_done(copy: Checkout) -> None:
 def test_a_changed_row_touches_its_scene_and_later_stages_only(copy: Checkout, scenes: list[dict[str, object]]) -> None:
     film, *others = scenes
     copy.configure([{**film, "mesh.resolution": 56}, *others], **SMALL)
-    assert copy.planned() == {"sdfgrid_mesh": 2, "web_mesh": 2, "deliver": 1, "deliver_preview": 1}
+    assert copy.planned() == {"sdfgrid_mesh": 2, "web_mesh": 2, "deliver": 1, "deliver_preview": 1} | PAGES
     copy.configure([{**film, "mesh.web_faces": 2000}, *others], **SMALL)
-    assert copy.planned() == {"web_mesh": 2, "deliver": 1, "deliver_preview": 1}
+    assert copy.planned() == {"web_mesh": 2, "deliver": 1, "deliver_preview": 1} | PAGES
     copy.configure([{**film, "gate.track_length.warn": 2.5}, *others], **SMALL)
-    assert copy.planned() == {"gate": 1, "gate_decision": 1}
+    assert copy.planned() == {"gate": 1, "gate_decision": 1} | PAGES
     copy.configure([{**film, "frames.target": 30}, *others], **SMALL)
     assert set(copy.planned()) == AFTER_REGION | {"frames", "poses", "deliver_preview"}
     assert copy.planned()["frames"] == 1
@@ -134,7 +138,7 @@ def test_a_changed_program_makes_its_stage_stale(copy: Checkout) -> None:
         path.write_text(original + "\n# a comment\n")
         assert copy.planned() == {}, program
         path.write_text(original + "\nCHANGED = True\n")
-        assert set(copy.planned()) == rules | {"deliver", "deliver_preview"}, program
+        assert set(copy.planned()) == rules | {"deliver", "deliver_preview"} | PAGE, program
         path.write_text(original)
     assert copy.planned() == {}
 
@@ -162,6 +166,31 @@ def test_a_region_by_hand_moves_region_and_later_stages(copy: Checkout) -> None:
     assert np.isclose(transforms["sphere_radius"], region["radius"] * 1.1)
     override.unlink()
     assert copy.planned(target) == {"region": 1}
+
+
+def test_a_crop_by_hand_cuts_the_mesh_and_trains_nothing(copy: Checkout) -> None:
+    """As the page of scripts/adjust.py saves it: a box that stands turned. The page of the scene shows it."""
+    region = json.loads((copy.folder / "results/photos/region/region.json").read_text())
+    size = [region["radius"] * share for share in (1.0, 0.7, 0.9)]
+    turn = [0.8, -0.6, 0, 0.6, 0.8, 0, 0, 0, 1]
+    crop = {"method": "box", "center": region["center"], "size": size, "rotation": turn}
+    file = copy.folder / "config/regions/photos.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps({"crop": crop}))
+    page = "results/photos/report/scene.html"
+    assert copy.planned(page) == {"sdfgrid_mesh": 1, "web_mesh": 1, "scene_page": 1}
+    run = copy.snakemake(page)
+    assert run.returncode == 0, run.stdout
+    summary = json.loads((copy.folder / "results/photos/mesh/20/mesh.json").read_text())
+    assert summary["crop"] == crop and 0 < summary["cropped_share"] < 1
+    vertices = trimesh.load_mesh(copy.folder / "results/photos/mesh/20/mesh.ply").vertices
+    along = (vertices - region["center"]) @ np.reshape(turn, (3, 3))
+    assert (np.abs(along) <= np.array(size) / 2 * 1.001).all() and (
+        np.abs(along).max(0) > np.array(size) / 2 * 0.5
+    ).any()
+    html = (copy.folder / page).read_text()
+    data = json.loads(html.split('id="page-data">')[1].split("</script>")[0])
+    assert data["crop"] == {"kind": "box", "center": crop["center"], "size": size, "rotation": turn}
 
 
 def test_results_of_a_removed_scene_stay(copy: Checkout, scenes: list[dict[str, object]]) -> None:
@@ -214,3 +243,74 @@ def wait_for(condition, workflow: SnakemakeProcess) -> None:
         assert workflow.poll() is None, "the workflow ended too early"
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+# --- how far it is ----------------------------------------------------------------------------------------------------
+
+
+def ask(checkout: Checkout, *arguments: str) -> str:
+    variables = {**os.environ, "PYTHONPATH": str(checkout.folder / "src")}
+    run = run_snakemake(checkout.arguments(*arguments), checkout.folder, variables, module="videomesh.status")
+    assert run.returncode == 0, run.stdout
+    return "\n".join(run.stdout.splitlines()[2:])  # without what Snakemake says of profile and configuration
+
+
+def list_all(folder: Path) -> set[Path]:
+    return {path for path in folder.rglob("*") if path.suffix != ".pyc" and path.name != "__pycache__"}
+
+
+def test_a_second_terminal_asks_beside_a_run_and_changes_nothing(
+    copy: Checkout, scenes: list[dict[str, object]], tmp_path: Path
+) -> None:
+    assert ask(copy) == "film: done\nphotos: done\nweb: done\n3 scenes: 3 done"
+    (copy.folder / "scripts/web_mesh.py").write_text("import time\ntime.sleep(600)\n")
+    copy.configure([{**scenes[0], "mesh.web_faces": 2900}, *scenes[1:]], **SMALL)
+    target = "results/film/mesh/120/mesh.glb"
+    process = SnakemakeProcess(copy.arguments(target), copy.folder, os.environ, tmp_path / "log")
+    try:
+        marks, deadline = copy.folder / ".snakemake/incomplete", time.time() + 60
+        while not any(path.is_file() for path in marks.rglob("*")):
+            assert process.poll() is None and time.time() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.2)
+        before = list_all(copy.folder)
+        said = ask(copy)
+        assert "film: running, mesh 120 for " in said and "photos: done" in said, said
+        assert "3 scenes: 1 running, 2 done; " in said.splitlines()[-1] and "no run" not in said
+        assert ask(copy, "--states", "running").startswith("film: running")
+        assert ask(copy, "--scenes", "web").startswith("web: done\n1 scene")
+        assert list_all(copy.folder) == before and list((copy.folder / ".snakemake/locks").iterdir())
+    finally:
+        kill_session(process.pid)
+        process.wait(10)
+    assert "film: failed in mesh 120: " in ask(copy), "the run was killed"
+
+
+def test_a_run_says_how_it_stands_in_plain_lines_and_as_a_table_on_a_terminal(copy: Checkout) -> None:
+    (copy.folder / "deliver/film/mesh.ply").unlink()
+    run = copy.snakemake()
+    assert run.returncode == 0 and "\x1b" not in run.stdout
+    assert "progress: 3 scenes: 3 done" in run.stdout.splitlines()
+    (copy.folder / "deliver/film/mesh.ply").unlink()
+    said = run_on_terminal([str(Path(sys.executable).with_name("snakemake")), *copy.arguments()], copy.folder)
+    assert "✓ done" in said and "✓ 2/2" in said and "progress: " not in said
+    assert not list((copy.folder / ".snakemake/runs").glob("*"))
+
+
+def run_on_terminal(command: list[str], folder: Path) -> str:
+    """All that a program writes to a terminal of 100 columns."""
+    ours, theirs = pty.openpty()
+    variables = {**os.environ, "COLUMNS": "100", "TERM": "xterm-256color", "NO_COLOR": "1"}
+    process = subprocess.Popen(command, cwd=folder, env=variables, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # Linux says so at the end
+            break
+        if not part:
+            break
+        said += part
+    os.close(ours)
+    assert process.wait() == 0, said.decode()
+    return said.decode()

@@ -1,5 +1,6 @@
 """What makes which stage stale, as `snakemake -n` shows it: each key of the configuration, programs, dates, folders."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -15,7 +16,7 @@ ENGINES = ("sdfgrid", "neuralangelo")
 # Rule -> those that read its outputs, so that they run after it. The verdict of the gate is for the order only.
 READERS = {
     "ingest_video": {"frames"},
-    "frames": {"poses", "region", "gate", "neuralangelo_config"},
+    "frames": {"poses", "region", "gate", "neuralangelo_config", "scene_page"},
     "poses": {
         "region",
         "gate",
@@ -24,6 +25,7 @@ READERS = {
         "neuralangelo_train",
         "sdfgrid_mesh",
         "neuralangelo_mesh",
+        "scene_page",
     },
     "region": {
         "gate",
@@ -32,19 +34,23 @@ READERS = {
         "neuralangelo_train",
         "sdfgrid_mesh",
         "neuralangelo_mesh",
+        "scene_page",
     },
-    "gate": {"gate_decision"},
+    "gate": {"gate_decision", "scene_page"},
     "gate_decision": set(),
-    "sdfgrid_config": {"sdfgrid_train"},
-    "sdfgrid_train": {"sdfgrid_mesh"},
-    "sdfgrid_mesh": {"web_mesh", "deliver"},
+    "sdfgrid_config": {"sdfgrid_train", "scene_page"},
+    "sdfgrid_train": {"sdfgrid_mesh", "scene_page"},
+    "sdfgrid_mesh": {"web_mesh", "deliver", "scene_page"},
     "neuralangelo_source": {"neuralangelo_config", "neuralangelo_train", "neuralangelo_mesh"},
-    "neuralangelo_config": {"neuralangelo_train", "neuralangelo_mesh"},
-    "neuralangelo_train": {"neuralangelo_mesh"},
-    "neuralangelo_mesh": {"web_mesh", "deliver"},
-    "web_mesh": {"deliver"},
+    "neuralangelo_config": {"neuralangelo_train", "neuralangelo_mesh", "scene_page"},
+    "neuralangelo_train": {"neuralangelo_mesh", "scene_page"},
+    "neuralangelo_mesh": {"web_mesh", "deliver", "scene_page"},
+    "web_mesh": {"deliver", "scene_page"},
     "deliver": set(),
+    "scene_page": {"deliver_page"},
+    "deliver_page": set(),
 }
+PAGE = {"scene_page", "deliver_page"}
 # Key, or section -> the rules that use it.
 USES = {
     "scene_type": {"region"},
@@ -280,6 +286,44 @@ def test_clips_of_a_folder(tmp_path: Path) -> None:
     assert "ingest_clips" in checkout.planned()
 
 
+REGION = {"center": [0, 0, 1], "radius": 0.8}
+ADD_ON = {"sphere_center": [0, 0, 1], "sphere_radius": 0.8, "frames": []}
+CROP = {"method": "box", "center": [0, 0, 1], "size": [1, 2, 3], "rotation": [0, -1, 0, 1, 0, 0, 0, 0, 1]}
+
+
+def test_a_region_and_a_crop_in_one_file_make_only_their_own_stages_stale(two: Checkout) -> None:
+    """In our own small file (sdfgrid), and in a transforms.json of Blender's add-on (neuralangelo)."""
+
+    def write(region: float, **crop: Any) -> None:
+        (two.folder / "config/regions").mkdir(exist_ok=True)
+        own = {**REGION, "radius": region, **crop}
+        of_add_on = {**ADD_ON, "sphere_radius": region, **crop}
+        for engine, content in (("sdfgrid", own), ("neuralangelo", of_add_on)):
+            (two.folder / f"config/regions/{engine}.json").write_text(json.dumps(content))
+
+    def planned() -> dict[str, set[str]]:
+        return {scene: set(rules) for scene, rules in two.planned_by_scene().items()}
+
+    after_region = {engine: get_behind({"region"}, engine) | {"deliver_preview"} for engine in ENGINES}
+    after_crop = {engine: get_behind({f"{engine}_mesh"}, engine) | {"deliver_preview"} for engine in ENGINES}
+    write(0.8)
+    assert planned() == after_region
+    assert two.accept().returncode == 0
+    write(0.8, crop=CROP)
+    assert planned() == after_crop
+    assert two.accept().returncode == 0
+    write(0.9, crop=CROP)
+    assert planned() == after_region
+    write(0.8, crop=CROP)  # the same again, with a new date
+    assert planned() == {}
+    write(0.8, crop={**CROP, "size": [1, 2, 4]})
+    assert planned() == after_crop
+    (two.folder / "config/regions/sdfgrid.json").write_text('{"crop": {"method": "cube"}}')
+    run = two.snakemake("--dry-run")
+    assert run.returncode == 1 and "Traceback" not in run.stdout
+    assert "configuration: 1 error" in run.stdout and "config/regions/sdfgrid.json: crop is" in run.stdout
+
+
 def test_an_image_counts_where_it_is_used(two: Checkout, tmp_path: Path) -> None:
     """The same steps run without containers on this machine."""
     images = {name: f"example/{name}:2" for name in ("colmap", "pytorch", "neuralangelo")}
@@ -316,7 +360,7 @@ def test_a_conda_environment_counts_where_it_is_used(two: Checkout, tmp_path: Pa
     assert two.accept(*conda, **path).returncode == 0
     environment = two.folder / "envs" / "sdfgrid.yaml"
     environment.write_text(f"{environment.read_text()}  - example\n")
-    behind = {"sdfgrid_train", "sdfgrid_mesh", "web_mesh", "deliver", "deliver_preview"}
+    behind = {"sdfgrid_train", "sdfgrid_mesh", "web_mesh", "deliver", "deliver_preview"} | PAGE
     planned = two.planned_by_scene(*conda, **path)
     assert {scene: set(rules) for scene, rules in planned.items()} == {"sdfgrid": behind}
 
@@ -345,7 +389,7 @@ def test_programs_count_by_what_they_do_through_real_imports(two: Checkout) -> N
     assert change(two, "src/videomesh/files.py", begin, "# Files are dear to us.\nimport ") == {}
     assert change(two, "src/videomesh/errors.py", '"""', '"""Errors, and more. ') == {}
     assert change(two, "scripts/gate.py", begin, "import this\nimport ") == {
-        engine: {"gate", "gate_decision"} for engine in ENGINES
+        engine: {"gate", "gate_decision"} | PAGE for engine in ENGINES
     }
     sdfgrid = get_behind({"sdfgrid_config", "sdfgrid_train", "sdfgrid_mesh"}, "sdfgrid") | {"deliver_preview"}
     neuralangelo = get_behind({"neuralangelo_train", "neuralangelo_mesh"}, "neuralangelo") | {"deliver_preview"}
@@ -355,7 +399,7 @@ def test_programs_count_by_what_they_do_through_real_imports(two: Checkout) -> N
     wandb = change(two, "src/neuralangelo_engine/standins/wandb.py", begin, "import this\nimport ")
     assert wandb == {"neuralangelo": neuralangelo}
     meshing = change(two, "src/videomesh/meshing/sparse_mesh.py", begin, "import this\nimport ")
-    behind = {"web_mesh", "deliver", "deliver_preview"}
+    behind = {"web_mesh", "deliver", "deliver_preview"} | PAGE
     assert meshing == {engine: {f"{engine}_mesh"} | behind for engine in ENGINES}
 
 
@@ -389,7 +433,7 @@ def test_a_limit_of_the_gate_hides_no_other_reason(two: Checkout) -> None:
     """ancient() alone would: Snakemake looks for no reason of a job behind one that runs."""
     rows = [get_row(engine, engine, **{"gate.track_length.warn": 2.5}) for engine in ENGINES]
     two.configure(rows, neuralangelo=SOURCE, train={"milestones": [500]})
-    gate = {"gate", "gate_decision"}
+    gate = {"gate", "gate_decision"} | PAGE
     assert {scene: set(rules) for scene, rules in two.planned_by_scene().items()} == dict.fromkeys(ENGINES, gate)
     for engine in ENGINES:  # as after a verdict of "no"
         (two.folder / f"results/{engine}/gate/gate.pass").unlink()

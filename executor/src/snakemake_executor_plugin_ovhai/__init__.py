@@ -4,10 +4,13 @@ A map for newcomers, in the order in which data flows:
 
     settings.py         the options --ovhai-...
     snakemake_records.py   Snakemake reads its records from the bucket, and writes them there (provenance.py)
+    inventory.py        Snakemake plans by one listing of the bucket
     environment.py      variables that tell a profile where bucket and data store are; credentials.py knows about keys
     first_words.py      what is wrong, before Snakemake plans: bucket (probe.py, place.py), platform (datastore.py)
     __init__.py         Executor: everything that Snakemake calls
     preflight.py        checks before the first submission, with leftovers.py (files of failed jobs)
+    choice.py           which flavor is the cheapest that fits, for `flavor: auto`
+    estimate.py         how long a job may take; quote.py says what a run will cost, dry_run.py for `snakemake -n` too
     sources.py          uploads the folders of programs that the commands call
     snakemake_jobs.py   a Snakemake job becomes a job spec: job_spec.py, volumes.py, flavors.py
     rule_script.py      the shell text of one rule: shadow folder, benchmark, touch()
@@ -23,6 +26,7 @@ A map for newcomers, in the order in which data flows:
       rescue.py           its files could not be copied to the bucket: have them copied again
     updates.py          what a failed job must not take with it
     notices.py          what the user is told meanwhile; errors.py is how the plugin ends a run
+    prices.py           what flavors cost; bill.py says what each job has cost, budget.py what may still be submitted
     leaving.py          signals: Ctrl-C stops the jobs, SIGTERM and SIGHUP leave them to the next run
 
 These modules reach the outside:
@@ -38,9 +42,11 @@ import contextlib
 import sys
 import threading
 import time
+import uuid
 from collections.abc import AsyncGenerator, Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -51,17 +57,22 @@ from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings
 from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
+from .bill import Bill, BillError, load_charges
 from .bucket import Bucket, BucketError, get_access, make_client
-from .client import INSTALL, Client
+from .budget import Budget, check_limits
+from .budget import Limits as MoneyLimits
+from .choice import AUTO
+from .client import INSTALL, Client, OvhaiError
 from .completion import Completion
 from .credentials import SHORTEST, get_secrets
 from .diagnosis import Failure
 from .errors import WorkflowError
+from .estimate import History, learn
 from .first_words import FOUND
 from .flavors import check_resources
 from .identity import get_output_ids
 from .job_spec import JobSpec, SubmissionError
-from .labels import get_workflow_label
+from .labels import get_workflow_label, name_rules
 from .leaving import Leaving, end_local_commands, take_over_sigterm
 from .logs import LogFollower
 from .notices import Notices
@@ -70,17 +81,22 @@ from .place import PlaceError, split_storage_prefix
 from .polling import Limits
 from .preflight import (
     check_earlier_jobs,
+    get_needs,
     get_remote_outputs,
+    list_items,
     load_flavors,
     load_quota,
     refuse_impossible_jobs,
     refuse_to_replace_protected,
 )
+from .prices import Prices, load_prices
 from .provenance import Provenance
+from .quote import Planner
+from .quote import describe as describe_quote
 from .rescue import Rescuer
 from .settings import ExecutorSettings as ExecutorSettings  # Snakemake looks for this name here
 from .signatures import OWN_FILE, Retry, Signature, load_signatures
-from .snakemake_jobs import get_job_spec, get_members, get_resources
+from .snakemake_jobs import get_job_spec, get_members
 from .snakemake_records import is_forced
 from .sources import SourceError, find_file, find_folder, upload_folder
 from .stopper import Stopper
@@ -91,6 +107,7 @@ from .volumes import Volume
 from .watcher import Watcher
 
 LONGEST_CHECK = 5.0  # seconds; Ctrl-C waits no longer for a check, which may wait for the bucket
+LAST_LIST = 10.0  # seconds; the end of a run waits no longer for the last list of jobs
 FREE_RETRIES = 5  # a job may be taken away so many times without this being counted as an attempt
 
 common_settings = CommonSettings(
@@ -117,6 +134,10 @@ class Executor(RemoteExecutor):
 
     def __post_init__(self) -> None:
         self.settings: ExecutorSettings = self.workflow.executor_settings
+        self.notices = Notices(self.logger)
+        self.choices: set[str] = set()  # why which flavor was chosen, as far as the user knows
+        # A label, of which the platform may show small letters only.
+        self.run = f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-{uuid.uuid4().hex[:4]}"
         self.retries: dict[JobExecutorInterface, Retry] = {}  # failed job -> whether another attempt may help
         self.free_retries: dict[JobExecutorInterface, int] = {}
         self.waits: dict[JobExecutorInterface, float] = {}  # failed job -> seconds until its next attempt may begin
@@ -143,11 +164,17 @@ class Executor(RemoteExecutor):
         bucket = Bucket(s3_client)
         signatures = self.load_signatures()
         self.provenance: Provenance | None = getattr(self.workflow.persistence, "provenance", None)
+        self.prices = self.load_prices()
         self.flavors = load_flavors(client, self.logger)
         self.quota = load_quota(client, FOUND.account)
-        refuse_impossible_jobs(self.dag.needrun_jobs(), self.settings, self.flavors, self.quota)
-        refuse_to_replace_protected(bucket, self.dag, partial(is_marked_incomplete, self.workflow.persistence))
+        self.budget = self.open_budget()
         workflow = get_workflow_label(self.bucket_name, self.root)
+        self.bill = self.open_bill(workflow)
+        self.planner = self.make_planner(client, workflow)
+        refuse_impossible_jobs(
+            self.dag.needrun_jobs(), self.settings, self.flavors, self.quota, self.budget, self.planner
+        )
+        refuse_to_replace_protected(bucket, self.dag, partial(is_marked_incomplete, self.workflow.persistence))
         check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
         self.source_volumes = self.upload_sources(bucket)
         self.watcher = self.make_watcher(client, bucket, workflow, signatures, get_storage_secrets(provider.settings))
@@ -156,6 +183,8 @@ class Executor(RemoteExecutor):
         )
         self.leaving.install()
         take_over_sigterm(self.leaving, self.logger)
+        if items := list_items(self.dag, self.settings, self.planner):
+            self.logger.info(describe_quote(items, self.prices.currency))
 
     def load_signatures(self) -> list[Signature]:
         """The user's own come first, since the first one that matches counts."""
@@ -165,6 +194,39 @@ class Executor(RemoteExecutor):
             return own + load_signatures(OWN_FILE)
         except ValueError as error:
             raise WorkflowError(str(error)) from None
+
+    def load_prices(self) -> Prices:
+        path = self.settings.prices
+        try:
+            return load_prices(find_file(path, self.workflow.main_snakefile) if path else None)
+        except ValueError as error:
+            raise WorkflowError(str(error)) from None
+
+    def open_bill(self, workflow: str) -> Bill | None:
+        if self.settings.bill is None:
+            return None
+        try:
+            return Bill(self.settings.bill, workflow, self.prices, self.flavors, self.notices)
+        except BillError as error:
+            raise WorkflowError(f"--ovhai-bill: {error}") from None
+
+    def make_planner(self, client: Client, workflow: str) -> Planner:
+        factor = self.settings.timeout_factor
+        if not 1 <= factor < 1000:
+            raise WorkflowError(f"--ovhai-timeout-factor is {factor}; allowed is a number from 1 on")
+        history = History()
+        if self.settings.bill:
+            history = learn(load_charges(self.settings.bill, workflow, client, self.prices, self.flavors))
+        return Planner(factor, self.prices, self.flavors, history, self.quota)
+
+    def open_budget(self) -> Budget:
+        settings = self.settings
+        limits = MoneyLimits(settings.max_cost, settings.max_price_per_hour)
+        try:
+            check_limits(limits)
+        except ValueError as error:
+            raise WorkflowError(str(error)) from None
+        return Budget(limits, self.prices, self.flavors, self.run, settings.pending_limit * 60, self.notices)
 
     def upload_sources(self, bucket: Bucket) -> list[Volume]:
         folder = f"{self.root}/.ovhai".lstrip("/")
@@ -191,7 +253,7 @@ class Executor(RemoteExecutor):
             settings.max_interval,
             settings.initializing_limit * 60,
         )
-        notices, followers = Notices(self.logger), LogFollower(client)
+        notices, followers = self.notices, LogFollower(client)
         datastore = settings.datastore or ""  # Snakemake has made sure that there is one
         return Watcher(
             client,
@@ -199,11 +261,13 @@ class Executor(RemoteExecutor):
             notices,
             limits,
             followers,
-            Submitter(client, bucket, notices, limits, workflow, datastore, secrets, record_job),
+            Submitter(client, bucket, notices, limits, workflow, datastore, secrets, record_job, self.run),
             Stopper(client, notices, limits.min_interval),
             Completion(bucket, notices, followers, signatures, Rescuer(client, notices), self.provenance),
             record_job,
             get_output_ids(file for step in self.dag.needrun_jobs() for file in get_remote_outputs(step)),
+            self.bill,
+            self.budget,
         )
 
     # The scheduler's thread calls these -----------------------------------------------------------------------------
@@ -246,9 +310,16 @@ class Executor(RemoteExecutor):
 
     def get_spec(self, job: JobExecutorInterface, members: list[JobExecutorInterface]) -> JobSpec:
         settings = self.settings
-        return get_job_spec(
+        spec = get_job_spec(
             members, job.attempt, settings.image, settings.default_runtime, self.source_volumes, self.root
         )
+        rules = name_rules(spec.rule)
+        if spec.resources.flavor == AUTO:
+            _, why = self.planner.choose(spec.resources, rules, job.attempt)
+            if why not in self.choices:
+                self.logger.info(f"{spec.name}: flavor {why}")
+            self.choices.add(why)
+        return replace(spec, resources=self.planner.settle(spec.resources, rules, job.attempt))
 
     def get_spec_of_some(self, group: JobExecutorInterface, numbers: Collection[int]) -> JobSpec:
         """numbers: which members of the group, in the order of its spec."""
@@ -265,9 +336,9 @@ class Executor(RemoteExecutor):
 
     def asks_for_another_machine(self, job: JobExecutorInterface) -> bool:
         """Whether the next attempt does. On the same machine, the same job would run out of memory again."""
-        now, _ = get_resources(job, self.settings.default_runtime)
+        now, _, _ = get_needs(job, self.settings, self.planner)
         job.attempt += 1
-        then, _ = get_resources(job, self.settings.default_runtime)
+        then, _, _ = get_needs(job, self.settings, self.planner)
         job.attempt -= 1
         return now is None or then is None or replace(now, runtime=0) != replace(then, runtime=0)
 
@@ -298,8 +369,18 @@ class Executor(RemoteExecutor):
         self.reporter.shutdown(wait=not self.wait_thread.is_alive())
         if self.watcher:
             self.watcher.close()
+            if self.bill:
+                self.close_bill(self.bill)
             if self.provenance:
                 self.workflow.persistence.save()
+
+    def close_bill(self, bill: Bill) -> None:
+        """Jobs that were stopped at the end have ended since the last check."""
+        if bill.live:
+            with contextlib.suppress(OvhaiError):
+                bill.update(Client(timeout=LAST_LIST).list_jobs())
+        if said := bill.describe_run(self.run):
+            self.logger.info(said)
 
     # The thread of leaving.py calls this ----------------------------------------------------------------------------
 

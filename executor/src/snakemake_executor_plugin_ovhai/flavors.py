@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .job import Job
 from .job_spec import Resources
 from .records import get_map, get_text, read_int
 
@@ -24,6 +25,8 @@ class Flavor:
     cpu: int | None
     memory: int | None
     gpus: int = 1
+    default: bool = False  # of the platform, for its kind
+    gpu_memory: int | None = None  # bytes of one GPU
 
 
 def read_flavors(records: Iterable[Mapping[str, Any]]) -> dict[str, Flavor]:
@@ -38,8 +41,23 @@ def read_flavors(records: Iterable[Mapping[str, Any]]) -> dict[str, Flavor]:
                 read_int(unit.get("cpu")),
                 read_int(unit.get("memory")),
                 read_int(unit.get("gpu")) or 1,
+                record.get("default") is True,
+                read_int(get_map(record, "gpuInformation").get("gpuMemory")),
             )
     return flavors
+
+
+def get_flavor_name(resources: Resources, flavors: Mapping[str, Flavor]) -> str:
+    """The flavor that a job gets: its own or the platform's default. Empty if that is not known."""
+    kind = "gpu" if resources.gpu else "cpu"
+    defaults = (flavor.id for flavor in flavors.values() if flavor.default and flavor.kind == kind)
+    return resources.flavor or next(defaults, "")
+
+
+def count_units(job: Job, flavors: Mapping[str, Flavor]) -> int:
+    """Units that a job has. The platform shows its GPUs or CPUs, of which a unit may have several."""
+    flavor = flavors.get(job.flavor)
+    return max(1, job.units // flavor.gpus) if flavor and flavor.kind == "gpu" else job.units
 
 
 def read_quota(account: Mapping[str, Any]) -> dict[str, int]:

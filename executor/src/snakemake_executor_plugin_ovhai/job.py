@@ -58,6 +58,9 @@ class Job:
     started_at: datetime | None = None
     stopped_at: datetime | None = None
     finalized_at: datetime | None = None  # when its outputs had been copied back
+    pending_at: datetime | None = None  # when it began to wait for a machine and to pull its image
+    changed_at: datetime | None = None  # when it came into its state
+    timeout: int | None = None  # seconds that it may run
 
     @property
     def ended(self) -> bool:
@@ -106,7 +109,9 @@ def read_job(record: object) -> Job | None:
         return None
     spec, status = get_map(record, "spec"), get_map(record, "status")
     resources, info = get_map(spec, "resources"), get_map(status, "info")
-    states = [get_text(entry, "state") for entry in get_list(status, "history") if isinstance(entry, Mapping)]
+    history = [entry for entry in get_list(status, "history") if isinstance(entry, Mapping)]
+    states = [get_text(entry, "state") for entry in history]
+    dates = [read_time(entry.get("date")) for entry in history]
     code = get_text(info, "code")
     state = get_text(status, "state").upper()
     # The platform's own pushes tell the end. One that a user asked for counts only if it came after them.
@@ -139,6 +144,9 @@ def read_job(record: object) -> Job | None:
         started_at=read_time(status.get("startedAt")),
         stopped_at=read_time(status.get("stoppedAt")),
         finalized_at=read_time(status.get("finalizedAt")),
+        pending_at=dates[states.index("PENDING")] if "PENDING" in states else None,
+        changed_at=read_time(status.get("lastTransitionDate")) or (dates[-1] if dates else None),
+        timeout=read_int(spec.get("timeout")),
     )
 
 

@@ -13,12 +13,21 @@ class SubmissionError(ValueError):
 
 @dataclass(frozen=True)
 class Resources:
-    """gpu and cpu count units of the flavor. A job gets CPUs only if gpu is 0. runtime is in minutes."""
+    """gpu and cpu count units of the flavor. A job gets CPUs only if gpu is 0. runtime is in minutes.
+
+    expected   seconds that the commands take on the reference machine (estimate.py). 0: not known
+    untimed    those seconds of it for which no `runtime` is set, and for which runtime has no minutes yet
+    gpu_memory, memory_mb   what it needs at least of one GPU (GB), and in all: for the flavor `auto` (choice.py)
+    """
 
     gpu: int
     cpu: int
     flavor: str
     runtime: int
+    expected: float = 0.0
+    untimed: float = 0.0
+    gpu_memory: float = 0.0
+    memory_mb: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,8 @@ attempt               number of the attempt
 target, fingerprint   which work it does (fingerprint.py); the single files stand elsewhere (identity.py)
 submission            a random mark of one submission, to find a job whose reply was lost
 submitted             time of the submission by the bucket's clock, in seconds since 1970
+expected              seconds that its command was expected to take (estimate.py)
+run                   the head that submitted it: when it started (UTC), and random digits
 """
 
 import hashlib
@@ -38,6 +40,11 @@ def get_label(job: Job, name: str) -> str:
 def get_checksum_label(job: Job, name: str) -> str:
     """A label of hexadecimal digits, whichever letters the platform shows."""
     return get_label(job, name).lower()
+
+
+def name_rules(rule: str) -> str:
+    """The rules of a job in words: rule is that of a spec or a label, in which "-" joins those of a group."""
+    return " ".join(sanitise(rule).split("-"))
 
 
 def get_workflow_label(bucket: str, root: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
 from .bucket import Bucket, BucketError
+from .budget import Budget
 from .client import Client, OvhaiError
 from .errors import WorkflowError
 from .fingerprint import get_target
@@ -16,9 +17,11 @@ from .flags import find_protected, find_workflow_problems
 from .flavors import Flavor, check_resources, read_flavors, read_quota
 from .identity import JobIndex, get_output_id, get_output_ids, read_outputs
 from .job import Job
-from .labels import get_label
+from .job_spec import Resources, SubmissionError
+from .labels import get_label, name_rules
 from .leftovers import find_failed_writer
 from .notices import Logger
+from .quote import Item, Planner
 from .settings import ExecutorSettings
 from .snakemake_jobs import (
     find_flavor_problem,
@@ -26,6 +29,7 @@ from .snakemake_jobs import (
     find_problems,
     find_text_problems,
     get_image,
+    get_members,
     get_protected,
     get_resources,
     get_stored,
@@ -57,6 +61,8 @@ def refuse_impossible_jobs(
     settings: ExecutorSettings,
     flavors: Mapping[str, Flavor],
     quota: Mapping[str, int] | None = None,
+    budget: Budget | None = None,
+    planner: Planner | None = None,
 ) -> None:
     """WorkflowError lists all problems of all steps that are to run."""
     steps = list(steps)
@@ -68,18 +74,54 @@ def refuse_impossible_jobs(
         if step.is_local:
             continue
         found = find_problems(step, settings.image)
-        resources, memory = get_resources(step, settings.default_runtime)
+        resources, memory, unfit = get_needs(step, settings, planner)
+        found += unfit
         if resources:
             found += check_resources(resources, flavors, memory, quota)
+            # A member of a group is paid with the group.
+            found += budget.find_problems(resources) if budget and not step.dag.get_job_group(step) else []
         problems |= {f"rule {step.rule.name}: {problem}": None for problem in found}
         if group := step.dag.get_job_group(step):
             groups[id(group)] = group
     for group in groups.values():
-        for problem in find_group_problems(group, settings, flavors, quota):
+        for problem in find_group_problems(group, settings, flavors, quota, budget, planner):
             problems[f"group {group.groupid}: {problem}"] = None
     if problems:
         lines = "\n".join(f"  {problem}" for problem in problems)
         raise WorkflowError(f"Nothing was submitted, because some rules cannot run as jobs of OVHcloud:\n{lines}")
+
+
+def get_needs(
+    job: JobExecutorInterface, settings: ExecutorSettings, planner: Planner | None
+) -> tuple[Resources | None, int | None, list[str]]:
+    """Resources with a flavor and a time limit, mem_mb, and why no flavor can be chosen. job: a step or a group."""
+    resources, memory = get_resources(job, settings.default_runtime)
+    if resources is None or planner is None:
+        return resources, memory, []
+    try:
+        return planner.settle(resources, get_rules(job), job.attempt), memory, []
+    except SubmissionError as error:
+        return None, memory, [str(error)]
+
+
+def get_rules(job: JobExecutorInterface) -> str:
+    """The rules of a step or a group, as in the bill."""
+    return name_rules("-".join(dict.fromkeys(member.rule.name for member in get_members(job))))
+
+
+def list_items(dag: Any, settings: ExecutorSettings, planner: Planner) -> list[Item]:
+    """What the quote says of each job that the run will submit."""
+    units: dict[int, JobExecutorInterface] = {}
+    for step in dag.needrun_jobs():
+        if not step.is_local:
+            job = dag.get_job_group(step) or step
+            units.setdefault(id(job), job)
+    items = []
+    for job in units.values():
+        resources, _, _ = get_needs(job, settings, planner)
+        wildcards = {name: str(value) for member in get_members(job) for name, value in member.wildcards.items()}
+        items.append(planner.get_item(resources, get_rules(job), wildcards))
+    return items
 
 
 def find_group_problems(
@@ -87,15 +129,19 @@ def find_group_problems(
     settings: ExecutorSettings,
     flavors: Mapping[str, Flavor],
     quota: Mapping[str, int] | None,
+    budget: Budget | None = None,
+    planner: Planner | None = None,
 ) -> list[str]:
     """What its rules, of which each is possible by itself, cannot do together."""
     members = [step for step in group.jobs if not step.is_local]
     problems = [find_image_problem(get_image(step, settings.image) for step in members), find_flavor_problem(members)]
     if not problems[-1]:
         problems += [text for level in group.dag.toposorted(group.jobs) for text in find_text_problems(level)]
-    resources, memory = get_resources(group, settings.default_runtime)
+    resources, memory, unfit = get_needs(group, settings, planner)
+    problems += unfit
     if resources:
         problems += check_resources(resources, flavors, memory, quota)
+        problems += budget.find_problems(resources) if budget else []
     return [problem for problem in problems if problem]
 
 

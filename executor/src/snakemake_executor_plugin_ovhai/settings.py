@@ -6,7 +6,7 @@ from typing import Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
-from . import first_words, patience, snakemake_records, updates
+from . import dry_run, first_words, inventory, patience, snakemake_records, updates
 
 
 @dataclass
@@ -32,6 +32,14 @@ class ExecutorSettings(ExecutorSettingsBase):
     default_runtime: int = field(
         default=240,
         metadata={"help": "time limit in minutes for jobs of rules without the resource `runtime`", "type": int},
+    )
+    timeout_factor: float = field(
+        default=4.0,
+        metadata={
+            "help": "time limit over expected time, for jobs of rules with the resource `expected_seconds` and without "
+            "`runtime`; a second attempt gets twice as long",
+            "type": float,
+        },
     )
     queued_limit: float = field(
         default=60.0,
@@ -71,6 +79,30 @@ class ExecutorSettings(ExecutorSettingsBase):
             "type": Path,
         },
     )
+    prices: Optional[Path] = field(
+        default=None,
+        metadata={
+            "help": "YAML file of prices per flavor, below the working folder or beside the Snakefile; they take the "
+            "place of those that `snakemake-ovhai prices` shows",
+            "type": Path,
+        },
+    )
+    bill: Optional[Path] = field(
+        default=None,
+        metadata={"help": "CSV file below the working folder that says what each job has cost", "type": Path},
+    )
+    max_cost: Optional[float] = field(
+        default=None,
+        metadata={
+            "help": "most that the jobs of this run may cost, without VAT; a job that lives counts as if it ran until "
+            "its time limit, and one that could pass the amount is not submitted",
+            "type": float,
+        },
+    )
+    max_price_per_hour: Optional[float] = field(
+        default=None,
+        metadata={"help": "most that the jobs that live at a time may cost an hour, without VAT", "type": float},
+    )
     detach: bool = field(
         default=False,
         metadata={"help": "Ctrl-C leaves the jobs running, and the next run takes them over"},
@@ -82,3 +114,5 @@ class ExecutorSettings(ExecutorSettingsBase):
         patience.attach()
         updates.attach()
         snakemake_records.attach()
+        inventory.attach()
+        dry_run.attach(self)

@@ -116,6 +116,10 @@ def sum_resources(members: Sequence[JobExecutorInterface], default_runtime: int)
         cpu=max(resources.cpu for resources in known),
         flavor=next(iter(flavors), ""),
         runtime=sum(resources.runtime for resources in known),
+        expected=sum(resources.expected for resources in known) if all(r.expected for r in known) else 0.0,
+        untimed=sum(resources.untimed for resources in known),
+        gpu_memory=max(resources.gpu_memory for resources in known),
+        memory_mb=max(resources.memory_mb for resources in known),
     ), memory
 
 
@@ -123,7 +127,10 @@ def get_own_resources(job: JobExecutorInterface, default_runtime: int) -> tuple[
     try:
         resources = job.resources
         flavor = resources.get("flavor", "")
-        numbers = [resources.get("gpu", 0), job.threads, resources.get("runtime", default_runtime)]
+        expected = resources.get("expected_seconds", 0)
+        expected = float(expected) if isinstance(expected, int | float) and expected > 0 else 0.0
+        untimed = 0.0 if resources.get("runtime") is not None else expected
+        numbers = [resources.get("gpu", 0), job.threads, resources.get("runtime", 0 if untimed else default_runtime)]
     except Exception:  # functions of the user, which may read their input
         return None, None
     if not all(isinstance(number, int) for number in numbers) or not isinstance(flavor, str):
@@ -132,7 +139,10 @@ def get_own_resources(job: JobExecutorInterface, default_runtime: int) -> tuple[
     memory = resources.get("mem_mb")
     # Snakemake sets mem_mb of every job. Only what the rule itself asks for counts.
     asked = "mem_mb" in getattr(job.rule, "resources", {})
-    return Resources(gpu, cpu, flavor, runtime), memory if asked and isinstance(memory, int) else None
+    memory = memory if asked and isinstance(memory, int) else None
+    gpu_memory = resources.get("gpu_mem_gb", 0)
+    gpu_memory = float(gpu_memory) if isinstance(gpu_memory, int | float) else 0.0
+    return Resources(gpu, cpu, flavor, runtime, expected, untimed, gpu_memory, memory or 0), memory
 
 
 def get_job_spec(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from .arguments import check_secrets, get_arguments, get_labels
 from .bucket import Bucket, BucketError
 from .client import Client, NotAuthenticatedError, OvhaiError, QuotaError, RefusedError
+from .estimate import get_expected
 from .flags import check_protected
 from .job_spec import SubmissionError
 from .labels import make_labels
@@ -30,14 +31,16 @@ class Submitter:
         datastore: str,
         secrets: list[str],
         record_job: Callable[[Task, str | None], None],
+        run: str = "",
     ) -> None:
-        """workflow: the label of all jobs. secrets: what no argument may hold.
+        """workflow: the label of all jobs. secrets: what no argument may hold. run: a label too, of this head.
 
         record_job writes into Snakemake's records. It is called before a submission with None, and with the job's id as
         soon as that is known.
         """
         self.client, self.bucket, self.notices, self.limits = client, bucket, notices, limits
         self.workflow, self.datastore, self.secrets, self.record_job = workflow, datastore, secrets, record_job
+        self.run = run
         self.pool = ThreadPoolExecutor(CALLS)
         self.closed = False
 
@@ -88,7 +91,9 @@ class Submitter:
         now = self.bucket.get_time(spec.outputs[0].bucket)
         mark = uuid.uuid4().hex
         labels = get_labels(spec, self.workflow, task.target, task.fingerprint)
-        labels |= make_labels({"submission": mark, "submitted": str(int(now.timestamp()))})
+        if seconds := round(get_expected(spec.resources.expected, spec.resources.flavor)):
+            labels |= make_labels({"expected": str(seconds)})
+        labels |= make_labels({"submission": mark, "submitted": str(int(now.timestamp())), "run": self.run or "none"})
         arguments = get_arguments(spec, labels, self.datastore, task.outputs)
         check_secrets(arguments, self.secrets)
         self.record_job(task, None)

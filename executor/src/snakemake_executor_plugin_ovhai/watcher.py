@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Collection, Container, Iterable
 from dataclasses import replace
 
+from .bill import Bill
 from .bucket import Bucket, BucketError, ObjectInfo, SilenceError
+from .budget import Budget
 from .client import Client, NotFoundError, OvhaiError
 from .completion import Completion
 from .decision import Claim, Decision, decide, is_contested
@@ -45,11 +47,14 @@ class Watcher:
         completion: Completion,
         record_job: Callable[[Task, str | None], None],
         outputs_of_run: Collection[str] = (),
+        bill: Bill | None = None,
+        budget: Budget | None = None,
     ) -> None:
         """record_job is told the id of a job that is taken over, for Snakemake's records.
 
         outputs_of_run: ids of what all steps of the run make, also of those that come later.
         """
+        self.bill, self.budget = bill, budget
         self.client, self.bucket, self.notices, self.limits = client, bucket, notices, limits
         self.followers, self.submitter, self.stopper, self.completion = followers, submitter, stopper, completion
         self.record_job = record_job
@@ -72,6 +77,10 @@ class Watcher:
             self.notices.report_outage(error)
         else:
             self.notices.report_recovery()
+            if self.bill:
+                self.bill.update(jobs)
+            if self.budget:
+                self.budget.note(self.tasks, jobs)
             results += self.advance_all(
                 [task for task in self.tasks if task.fingerprint and id(task) not in refused], jobs
             )
@@ -160,6 +169,9 @@ class Watcher:
         if results:  # there is room in the quota again
             for task in self.tasks:
                 task.not_before = 0.0 if task.waits_for_quota else task.not_before
+        if self.budget:
+            ready, refused = self.budget.admit(ready, self.tasks, jobs)
+            results += refused
         return results + self.submitter.submit_all(ready[:MOST_PER_CHECK])
 
     def decide(self, task: Task, index: JobIndex) -> Decision:

@@ -13,7 +13,7 @@ from videomesh.moments import describe_cuts, describe_moments
 from videomesh.region.views import depths
 
 ONE_CAMERA = "Use one camera with one zoom for a scene, all upright or all sideways, and do not crop the frames."
-BY_HAND = "Look at region.png; set region.center and region.radius, or draw the sphere in Blender."
+BY_HAND = "Look at region.png, and set the region with scripts/adjust.py, or region.center and region.radius."
 AGAIN = "Run the poses stage again."
 
 

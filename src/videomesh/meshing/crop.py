@@ -32,7 +32,9 @@ class Crop(NamedTuple):
     method: str
     center: Tensor | None  # (3,) of the sphere, or of what the region stage takes for the subject
     radius: float
-    box: Tensor | None  # (3, 2)
+    box: (
+        tuple[Tensor, Tensor, Tensor] | None
+    )  # centre and half the size (3,), rotation (3, 3) from the box to the world
     plane: tuple[Tensor, Tensor, float] | None  # point and normal (3,) of the ground, and its thickness
     words: dict[str, Any]
 
@@ -44,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--region", type=Path, help="region.json of the region stage")
     add("--crop-center", default="", help="X,Y,Z in the world; write --crop-center=X,Y,Z for the minus signs")
     add("--crop-radius", type=float, default=0.0)
-    add("--crop-box", default="", help="[[xmin, xmax], [ymin, ymax], [zmin, zmax]] in the world")
+    add("--crop-box", default="", help="[[xmin, xmax], [ymin, ymax], [zmin, zmax]] in the world, or "
+        "{center: [x, y, z], size: [x, y, z], rotation: [9 numbers row by row, box to world]}, as JSON")  # fmt: skip
 
 
 def read(args: argparse.Namespace, scene: Scene) -> Crop:
@@ -60,7 +63,10 @@ def read(args: argparse.Namespace, scene: Scene) -> Crop:
         return nothing._replace(center=to_unit(center), radius=args.crop_radius / scene.radius, words=words)
     if args.crop == "box":
         box = json.loads(args.crop_box)
-        return nothing._replace(box=to_unit(np.array(box).T).T, words={"method": "box", "box": box})
+        words = {"method": "box", **(box if isinstance(box, dict) else {"box": box})}
+        middle, size, rotation = get_box(box)
+        half = torch.tensor(size / 2 / scene.radius)
+        return nothing._replace(box=(to_unit(middle), half, torch.tensor(rotation)), words=words)
     if args.crop == "auto" and args.region:
         found = read_crop(args.region)
         if found.plane is not None:
@@ -68,6 +74,18 @@ def read(args: argparse.Namespace, scene: Scene) -> Crop:
             plane = (to_unit(point), torch.tensor(normal), thickness / scene.radius)
             return nothing._replace(center=to_unit(found.center), radius=found.radius / scene.radius, plane=plane)
     return nothing
+
+
+def get_box(box: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centre, size (3,) and rotation (3, 3), from the box to the world, of either form of --crop-box."""
+    if isinstance(box, dict):
+        return (
+            np.array(box["center"], float),
+            np.array(box["size"], float),
+            np.array(box["rotation"], float).reshape(3, 3),
+        )
+    low, high = np.array(box, float).T
+    return (low + high) / 2, high - low, np.eye(3)
 
 
 def apply(mesh: Mesh, crop: Crop, voxel: float) -> tuple[Mesh, float]:
@@ -98,8 +116,8 @@ def get_distance(mesh: Mesh, crop: Crop, voxel: float) -> Tensor | None:
     if crop.method == "sphere" and crop.center is not None:
         return (points - crop.center.to(points)).norm(dim=-1) - crop.radius
     if crop.method == "box" and crop.box is not None:
-        low, high = crop.box.to(points).unbind(-1)
-        return torch.maximum(low - points, points - high).amax(-1)
+        center, half, rotation = (part.to(points) for part in crop.box)
+        return (((points - center) @ rotation).abs() - half).amax(-1)  # along the axes of the box
     if crop.plane is not None:
         return get_distance_from_base(bare(mesh), crop, voxel)
     return None

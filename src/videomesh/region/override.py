@@ -67,52 +67,63 @@ def _number(text: str, place: str) -> float:
     return value
 
 
-def read_override(path: str, scene: Scene) -> Override:
+def is_of_add_on(content: dict[str, Any]) -> bool:
+    """Whether it is a transforms.json, as Blender's add-on saves it, not our own small JSON."""
+    return "frames" in content or "sphere_center" in content
+
+
+def read_override(path: str, scene: Scene, values: str = "") -> Override:
     """The region in an override file: our own small JSON, or a transforms.json. Raises UserError on any flaw.
 
     It is a region in the scene's world. A transforms.json may be of an earlier world, which was turned, scaled or
-    shifted against it: its poses tell how.
+    shifted against it: its poses tell how. values: the region as JSON, if the file itself is not to be read.
     """
-    content = read_json(Path(path))
+    content = json.loads(values) if values else read_json(Path(path))
+    if isinstance(content, dict):
+        content.pop("crop", None)  # is for the mesh, and was read when the run was planned
+    override = parse_override(path, content)
+    change = _match_poses(path, content, scene) if is_of_add_on(content) else SAME
+    return override if change is SAME else override._replace(region=change.move(override.region))
+
+
+def parse_override(path: str, content: Any) -> Override:
+    """The region in the world of the file. Raises UserError on any flaw that shows without the scene."""
     if not isinstance(content, dict):
         raise UserError(f'{path}: holds {type(content).__name__}, but must hold {{"center": [x, y, z], "radius": r}}')
-    if "frames" in content or "sphere_center" in content:
-        change = _match_poses(path, content, scene)
+    if is_of_add_on(content):
         names = ("sphere_center", "sphere_radius", "aabb_range")
     else:
-        change = SAME
         names = ("center", "radius", "aabb_range")
         for key in content:
             if key not in OVERRIDE_KEYS:
-                raise UserError(f"{path}: unknown key {key!r}; the keys are {', '.join(OVERRIDE_KEYS)}")
+                raise UserError(f"{path}: unknown key {key!r}; the keys are {', '.join(OVERRIDE_KEYS)}, crop")
     center_key, radius_key, box_key = names
     for key in (center_key, radius_key):
         if key not in content:
             raise UserError(f"{path}: key {key!r} is missing; it holds the sphere's {key.split('_')[-1]}")
-    center = _array(path, center_key, content[center_key], (3,), "three numbers [x, y, z]")
-    radius = float(_array(path, radius_key, content[radius_key], (), "a number"))
+    center = read_numbers(path, center_key, content[center_key], (3,), "three numbers [x, y, z]")
+    radius = float(read_numbers(path, radius_key, content[radius_key], (), "a number"))
     if radius <= 0:
         raise UserError(f"{path}: {radius_key} is {radius:g}; it must be above 0")
     region = ball_region(center, radius, f"read from {path}")
     if box_key in content:
-        box = _array(path, box_key, content[box_key], (3, 2), "[[xmin, xmax], [ymin, ymax], [zmin, zmax]]")
+        box = read_numbers(path, box_key, content[box_key], (3, 2), "[[xmin, xmax], [ymin, ymax], [zmin, zmax]]")
         if not (box[:, 0] < box[:, 1]).all():
             raise UserError(f"{path}: {box_key} is {box.tolist()}; each minimum must be below its maximum")
         if (np.linalg.norm(np.clip(center, box[:, 0], box[:, 1]) - center)) >= radius:
             raise UserError(f"{path}: {box_key} lies outside the sphere of {center_key} and {radius_key}")
         region = region._replace(aabb_range=box)
-    if change is not SAME:
-        region = change.move(region)
     scene_type = content.get("scene_type")
     if scene_type is not None and scene_type not in SCENE_TYPES:
         raise UserError(f"{path}: scene_type is {scene_type!r}; it must be one of {', '.join(SCENE_TYPES)}")
     return Override(region, scene_type)
 
 
-def _array(path: str, key: str, value: Any, shape: tuple[int, ...], wanted: str) -> np.ndarray:
+def read_numbers(path: str, key: str, value: Any, shape: tuple[int, ...], wanted: str) -> np.ndarray:
+    """The numbers of a key, in the shape that is wanted and finite. Raises UserError on anything else."""
     try:
         array = np.array(value, dtype=float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.array(np.nan)
     # float() accepts "1" and True, JSON numbers are neither
     if array.shape != shape or any(not isinstance(v, int | float) or isinstance(v, bool) for v in _leaves(value)):

@@ -121,6 +121,23 @@ def test_a_sphere_and_a_box_are_in_the_world(tmp_path: Path) -> None:
     assert share == pytest.approx(1 - 0.5 / 4, abs=0.01)
 
 
+def test_a_turned_box_is_cut_along_its_own_axes() -> None:
+    turn = trimesh.transformations.rotation_matrix(np.radians(30), [0, 0, 1])[:3, :3]
+    center = CENTER + np.array([0.4, 0.8, 0])
+    box = {"center": center.tolist(), "size": [1.6, 3.2, 9.0], "rotation": turn.ravel().tolist()}
+    mesh = join(ground())
+    found = crop.read(options(crop="box", crop_box=json.dumps(box)), SCENE)
+    kept, share = crop.apply(mesh, found, VOXEL)
+    along = (kept.vertices.numpy() - [0.1, 0.2, 0]) @ turn
+    assert np.allclose([along.min(0)[:2], along.max(0)[:2]], [[-0.2, -0.4], [0.2, 0.4]], atol=0.02)
+    assert share == pytest.approx(1 - 0.4 * 0.8 / 4, abs=0.01)
+    assert found.words == {"method": "box", **box}
+    upright = {"center": [3.0, -2.0, 5.0], "size": [2.0, 4.0, 2.0], "rotation": np.eye(3).ravel().tolist()}
+    points, _ = cut(mesh, options(crop="box", crop_box=json.dumps(upright)))
+    same, _ = cut(mesh, options(crop="box", crop_box=json.dumps([[2.0, 4.0], [-4.0, 0.0], [4.0, 6.0]])))
+    assert np.allclose(points, same)
+
+
 def test_colours_are_cut_with_the_mesh() -> None:
     mesh = join(ground())
     painted = Mesh(torch.cat([mesh.vertices, mesh.vertices], 1), mesh.faces)

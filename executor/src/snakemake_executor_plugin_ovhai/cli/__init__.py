@@ -3,6 +3,7 @@
     main.py       the command line; what is an error, and how it is shown
     doctor.py     `doctor`, made of doctor_bucket.py and doctor_platform.py; finding.py is one line of its output
     jobs.py, logs.py, stop.py, push.py
+    prices.py, quote.py, bill.py   what flavors, a run that is planned, and jobs cost; table.py prints columns
     selection.py  which jobs the user means; waiting.py waits for the platform
 
 A module of a subcommand has HELP, add_arguments() and run(). run() returns the exit code. Results go to standard

@@ -4,11 +4,14 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from ..choice import AUTO
 from ..client import INSTALL, Client, NotAuthenticatedError, OvhaiError
 from ..datastore import find_datastore_problem
-from ..flavors import check_resources, read_flavors
+from ..estimate import load_speeds
+from ..flavors import Flavor, check_resources, read_flavors
 from ..job import read_job
 from ..job_spec import Resources
+from ..prices import PriceError, Prices, load_prices
 from ..records import get_list, get_map, get_text, read_int, read_time
 from .finding import Finding
 
@@ -139,6 +142,30 @@ def check_quota(records: Sequence[object], account: Mapping[str, Any]) -> Iterat
         yield Finding("quota", text)
 
 
+def list_flavors(flavors: Mapping[str, Flavor]) -> Iterator[Finding]:
+    """What `flavor: auto` chooses from."""
+    try:
+        prices = load_prices()
+    except PriceError as error:
+        yield Finding("prices", str(error), "correct or remove the file")
+        return
+    for flavor in sorted(flavors.values(), key=lambda flavor: (flavor.kind, prices.get_hour(flavor.id, 1) or 1e9)):
+        yield Finding(f"flavor {flavor.id}", describe_flavor(flavor, prices))
+
+
+def describe_flavor(flavor: Flavor, prices: Prices) -> str:
+    parts = []
+    if flavor.kind == "gpu":
+        memory = f" with {flavor.gpu_memory / 1e9:.0f} GB" if flavor.gpu_memory else ""
+        parts.append(f"{flavor.gpus} GPUs{memory and memory + ' each'}" if flavor.gpus > 1 else f"GPU{memory}")
+    parts.append(f"{flavor.cpu or '?'} CPUs and {f'{flavor.memory / 1e9:.0f}' if flavor.memory else '?'} GB a unit")
+    parts.append(f"up to {flavor.max or '?'} units")
+    hour = prices.get_hour(flavor.id, 1)
+    cost = f"{hour:.4g} {prices.currency} an hour" if hour else "price unknown"
+    speed = load_speeds().get(flavor.id)
+    return ", ".join(parts) + f"; {cost}" + (f", {speed:g} times as fast as a V100S" if speed else "")
+
+
 def check_flavors(client: Client, names: Sequence[str]) -> Iterator[Finding]:
     try:
         flavors = read_flavors(client.list_flavors())
@@ -147,7 +174,10 @@ def check_flavors(client: Client, names: Sequence[str]) -> Iterator[Finding]:
         return
     if not names:
         yield Finding("flavors", f"there are {', '.join(sorted(flavors))}")
+    yield from list_flavors(flavors)
     for name in names:
+        if name == AUTO:
+            continue
         unit = flavors[name].kind if name in flavors else ""
         problems = check_resources(Resources(int(unit == "gpu"), 1, name, 1), flavors)
         if problems or not flavors:

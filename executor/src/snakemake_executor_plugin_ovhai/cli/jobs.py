@@ -7,17 +7,23 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ..bill import make_charge
 from ..client import Client
+from ..flavors import Flavor
 from ..job import Job
 from ..labels import get_label, get_wildcards
-from .selection import add_workflow_argument, list_workflow_jobs
+from ..prices import PriceError, Prices, load_prices
+from . import table
+from .prices import add_prices_argument, list_flavors
+from .selection import CommandError, add_workflow_argument, list_workflow_jobs
 
-HELP = "list the live jobs of workflows, each with the time since it was created"
+HELP = "list the live jobs of workflows, each with the time since it was created and what it has cost so far"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--all", action="store_true", help="also list jobs that have ended, with the time they ran")
     add_workflow_argument(parser)
+    add_prices_argument(parser)
 
 
 def run(arguments: argparse.Namespace, client: Client) -> int:
@@ -25,7 +31,12 @@ def run(arguments: argparse.Namespace, client: Client) -> int:
     if not arguments.all:
         jobs = [job for job in jobs if not job.ended]
     now = datetime.now(UTC)
-    records = [make_record(job, now) for job in sorted(jobs, key=lambda job: job.age_key)]
+    try:
+        prices = load_prices(arguments.prices)
+    except PriceError as error:
+        raise CommandError(str(error)) from None
+    flavors = list_flavors(client)
+    records = [make_record(job, now, prices, flavors) for job in sorted(jobs, key=lambda job: job.age_key)]
     if arguments.json:
         print(json.dumps(records, indent=2))
     elif records:
@@ -35,8 +46,12 @@ def run(arguments: argparse.Namespace, client: Client) -> int:
     return 0
 
 
-def make_record(job: Job, now: datetime) -> dict[str, Any]:
-    """For people and programs. A live job has an age, an ended one a duration, both in seconds."""
+def make_record(job: Job, now: datetime, prices: Prices, flavors: Mapping[str, Flavor]) -> dict[str, Any]:
+    """For people and programs. A live job has an age, an ended one a duration, both in seconds.
+
+    cost: so far, without VAT. It is None if the price of the flavor is not known.
+    """
+    charge = make_charge(job, prices, flavors, now)
     age = duration = None
     if job.ended:
         duration = count_seconds(job.started_at, job.stopped_at)
@@ -52,7 +67,10 @@ def make_record(job: Job, now: datetime) -> dict[str, Any]:
         "age": age,
         "duration": duration,
         "flavor": job.flavor,
-        "units": job.units,
+        "units": charge.units,
+        "price_per_hour": charge.price_per_hour,
+        "cost": charge.cost,
+        "currency": prices.currency,
     }
 
 
@@ -62,7 +80,7 @@ def count_seconds(begin: datetime | None, end: datetime | None) -> int | None:
 
 
 def print_table(records: Sequence[Mapping[str, Any]]) -> None:
-    rows = [("ID", "RULE", "WILDCARDS", "ATTEMPT", "STATE", "TIME", "FLAVOR")]
+    rows = [("ID", "RULE", "WILDCARDS", "ATTEMPT", "STATE", "TIME", "FLAVOR", "COST")]
     for record in records:
         seconds = record["age"] if record["duration"] is None else record["duration"]
         rows.append(
@@ -74,11 +92,10 @@ def print_table(records: Sequence[Mapping[str, Any]]) -> None:
                 record["state"] or "-",
                 "-" if seconds is None else format_seconds(seconds),
                 f"{record['flavor'] or '-'} x {record['units']}",
+                "unknown" if record["cost"] is None else f"{record['cost']:.2f} {record['currency']}",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    table.print_table(rows)
 
 
 def format_seconds(seconds: int) -> str:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ..client import Client, NotAuthenticatedError, OvhaiError, RefusedError
 from ..credentials import hide_secrets
-from . import doctor, jobs, logs, push, stop
+from . import bill, doctor, jobs, logs, prices, push, quote, stop
 from .selection import CommandError
 
 
@@ -19,7 +19,16 @@ class Subcommand(Protocol):
     def run(self, arguments: argparse.Namespace, client: Client) -> int: ...
 
 
-SUBCOMMANDS: dict[str, Subcommand] = {"doctor": doctor, "jobs": jobs, "logs": logs, "stop": stop, "push": push}
+SUBCOMMANDS: dict[str, Subcommand] = {
+    "doctor": doctor,
+    "jobs": jobs,
+    "logs": logs,
+    "stop": stop,
+    "push": push,
+    "prices": prices,
+    "quote": quote,
+    "bill": bill,
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +63,8 @@ def complain(text: str, code: int = 1) -> int:
 def get_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="snakemake-ovhai",
-        description="Check, list, follow and stop jobs that Snakemake's executor ovhai runs on OVHcloud AI Training.",
+        description="Check, list, follow and stop jobs that Snakemake's executor ovhai runs on OVHcloud AI Training, "
+        "and say what they cost.",
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, subcommand in SUBCOMMANDS.items():
