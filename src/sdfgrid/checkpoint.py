@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdfgrid import kernels
 from sdfgrid.dataset import grid_from_region
 from sdfgrid.model import SurfaceModel, direction_terms
 from sdfgrid.settings import Settings, from_dict
@@ -94,6 +95,6 @@ def model_content(
 def load(path: Path, device: torch.device) -> Field:
     """The scene in a checkpoint. Raises UserError if the file is missing, broken or of another version."""
     content = read(path, device)
-    model = SurfaceModel(from_dict(content["settings"])).to(device)
+    model = SurfaceModel(from_dict(content["settings"]), kernels.choose(device)).to(device)
     restore_model(model, content)
     return Field(model, content["center"].cpu(), content["radius"], content["iteration"])

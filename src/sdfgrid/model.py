@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdfgrid.grid import CHANNELS, FeatureGrid
+from sdfgrid.kernels import Kernels
 from sdfgrid.settings import Settings
 
 START_LEVEL = 1  # the level that holds the sphere that the field begins as
@@ -19,15 +20,15 @@ class SurfaceModel(nn.Module):
     direct way to the surface, the network removes the marks of the grid.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, kernels: Kernels | None = None) -> None:
         super().__init__()
         self.settings = settings
         generator = torch.Generator().manual_seed(settings.seed)
         self.cells = list(settings.levels)
         self.levels = sum(start <= 0 for start in settings.level_starts)  # active; grows during training
         start, background_levels = settings.initial_feature, settings.background_levels
-        self.grid = FeatureGrid(self.cells, settings.dense_up_to, start, generator)
-        self.background_grid = FeatureGrid(background_levels, max(background_levels), start, generator)
+        self.grid = FeatureGrid(self.cells, settings.dense_up_to, start, generator, kernels)
+        self.background_grid = FeatureGrid(background_levels, max(background_levels), start, generator, kernels)
         inputs, background_inputs = CHANNELS * len(self.cells), CHANNELS * len(background_levels)
         self.distance_hidden = nn.Linear(inputs, settings.geometry_width)
         self.distance_out = nn.Linear(settings.geometry_width, 1)

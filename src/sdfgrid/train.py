@@ -10,12 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sdfgrid import checkpoint
+from sdfgrid import checkpoint, kernels
 from sdfgrid.dataset import load
-from sdfgrid.grid import kernels
 from sdfgrid.settings import Settings, from_dict, read
 from sdfgrid.trainer import Trainer
-from videomesh.devices import choose_device, set_threads
+from videomesh.devices import choose_device, describe, set_threads
 from videomesh.errors import UserError
 from videomesh.files import check_writable, outputs
 
@@ -35,20 +34,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--metrics", type=Path, required=True, help="metrics.jsonl to write, from iteration 1 on")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto takes a GPU if there is one (default)")
     add("--threads", type=int, required=True, help="CPU threads")
+    add(
+        "--kernels",
+        choices=["auto", "torch"],
+        default="auto",
+        help="auto takes the fastest that are installed, Triton's on a GPU and Numba's on a CPU (default); torch is "
+        "plain PyTorch, which is slower",
+    )
 
 
 def main(args: argparse.Namespace) -> None:
     settings = read(args.config)
     device = choose_device(args.device)
     set_threads(args.threads)
-    if kernels is not None:
-        kernels.set_threads(args.threads)
+    chosen = kernels.choose(device, args.kernels, args.threads)
+    print(f"train: on {describe(device)} with {kernels.get_name(chosen)}", file=sys.stderr, flush=True)
     previous = checkpoint.read(args.resume, device) if args.resume else None
     check_schedule(args, settings, previous)
     for path in (args.checkpoint, args.metrics):
         check_writable(path)
     dataset = load(args.transforms, args.images, args.points, args.masks, settings, device)
-    trainer = Trainer(settings, dataset, device)
+    trainer = Trainer(settings, dataset, device, chosen)
     if previous is not None:
         check_same_scene(args, previous, dataset.fingerprint)
         trainer.resume(previous)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, Callable, Sequence
+from typing import Any, Callable
 
 import torch
 from torch import Tensor
@@ -12,8 +12,9 @@ from torch.nn import functional as F
 
 from sdfgrid import checkpoint
 from sdfgrid.dataset import Dataset, psnr, region_span
+from sdfgrid.kernels import Kernels
 from sdfgrid.model import SurfaceModel
-from sdfgrid.optimiser import GridAdam
+from sdfgrid.optimiser import GridAdam, NetworkAdam
 from sdfgrid.render import (
     BakedField,
     Rays,
@@ -35,14 +36,16 @@ TETRAHEDRON = [[1.0, 1.0, 1.0], [1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-1.0, -1.
 class Trainer:
     """The state of a run. All randomness of an iteration comes from (seed, iteration), so resuming needs none."""
 
-    def __init__(self, settings: Settings, dataset: Dataset, device: torch.device) -> None:
+    def __init__(
+        self, settings: Settings, dataset: Dataset, device: torch.device, kernels: Kernels | None = None
+    ) -> None:
         self.settings, self.dataset, self.device = settings, dataset, device
-        self.model = SurfaceModel(settings).to(device)
-        self.baked = BakedField(settings.bake_resolution, device)
+        self.model = SurfaceModel(settings, kernels).to(device)
+        self.baked = BakedField(settings.bake_resolution, device, kernels)
         self.grid_adam = GridAdam(self.model.grid, settings)
         self.background_adam = GridAdam(self.model.background_grid, settings)
         networks = [p for name, p in self.model.named_parameters() if "grid" not in name]
-        self.network_adam = _network_adam(networks, settings)
+        self.network_adam = NetworkAdam(networks, settings)
         self.generator = torch.Generator(device)
         self.iteration = 0
         self.seconds = 0.0
@@ -197,10 +200,9 @@ class Trainer:
     def _descend(self, loss: Tensor, share: float) -> None:
         """One step of all optimisers, at a share of their full learning rates."""
         settings = self.settings
-        self.network_adam.zero_grad(set_to_none=True)
+        self.network_adam.clear_gradients()
         loss.backward()
-        self.network_adam.param_groups[0]["lr"] = settings.network_learning_rate * share
-        self.network_adam.step()
+        self.network_adam.step(settings.network_learning_rate * share)
         self.grid_adam.step(settings.grid_learning_rate * share)
         self.background_adam.step(settings.background_learning_rate * share)
 
@@ -346,7 +348,7 @@ class Trainer:
             "baked": self.baked.values,
             "grid_adam": self.grid_adam.state(),
             "background_adam": self.background_adam.state(),
-            "network_adam": self.network_adam.state_dict(),
+            "network_adam": self.network_adam.state(),
         }
 
     def resume(self, content: dict[str, Any]) -> None:
@@ -355,7 +357,7 @@ class Trainer:
         self.baked.values = content["baked"]
         self.grid_adam.restore(**content["grid_adam"])
         self.background_adam.restore(**content["background_adam"])
-        self.network_adam.load_state_dict(content["network_adam"])
+        self.network_adam.restore(**content["network_adam"])
         self.iteration, self.seconds, self.metrics = content["iteration"], content["seconds"], content["metrics"]
 
 
@@ -394,12 +396,3 @@ def learning_rate_share(settings: Settings, iteration: int) -> float:
 def _stream(seed: int, iteration: int) -> int:
     """A seed for the random numbers of one iteration; warm-up steps are negative iterations."""
     return (seed * 1_000_003 + iteration + 1_000_000) % 2**63
-
-
-def _network_adam(parameters: Sequence[Tensor], settings: Settings) -> torch.optim.Adam:
-    betas = (settings.adam_beta1, settings.adam_beta2)
-    options: dict[str, Any] = {"lr": settings.network_learning_rate, "betas": betas, "eps": settings.adam_epsilon}
-    try:
-        return torch.optim.Adam(parameters, fused=True, **options)
-    except RuntimeError:  # before PyTorch 2.4 only on GPUs
-        return torch.optim.Adam(parameters, **options)
