@@ -37,6 +37,9 @@ class FeatureGrid(nn.Module):
         """Levels of at most dense_up_to cells exist everywhere; features begin at random within initial_feature."""
         super().__init__()
         self.kernels = kernels
+        # Of Triton's kernels: the gradient, and where levels begin.
+        self.sums: Tensor | None = None
+        self.layout: Tensor | None = None
         self.cells = list(cells)
         per_axis = [cells // BRICK + 1 for cells in self.cells]
         self.first_brick = [sum(n**3 for n in per_axis[:level]) for level in range(len(per_axis))]

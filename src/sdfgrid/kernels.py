@@ -1,20 +1,23 @@
 """Which kernels do what takes nearly all of a run's time.
 
-There are three: plain PyTorch, whose formulas stand in `grid`, `optimiser` and `render` and which the tests compare the
-others with; Numba on CPUs; Triton on NVIDIA GPUs. Both others are optional.
+There are three: plain PyTorch, whose formulas stand in `grid`, `optimiser`, `render` and `trainer` and which the tests
+compare the others with; Numba on CPUs; Triton on NVIDIA GPUs. Both others are optional.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from sdfgrid.gpu_step import GpuStep
     from sdfgrid.grid import FeatureGrid
     from sdfgrid.optimiser import GridAdam
     from sdfgrid.render import BakedField, Rays
+    from sdfgrid.trainer import Trainer
 
 PLAIN = "plain PyTorch"
 
@@ -25,34 +28,53 @@ class Kernels(Protocol):
     NAME: str
 
     def look_up(self, grid: FeatureGrid, points: Tensor, levels: int) -> Tensor:
-        """FeatureGrid.forward, whose gradient is added to table.grad."""
+        """FeatureGrid.forward, whose gradient the kernels keep until the next step."""
 
     def step(self, optimiser: GridAdam, rate: float, correction: float) -> None:
-        """GridAdam.step with the numbers that depend on the step; clears the gradient."""
+        """GridAdam.step with the numbers that depend on how many there were; clears the gradient."""
 
     def choose_depths(
         self, baked: BakedField, rays: Rays, sharpness: float, march: Tensor, fine: Tensor, uniform: Tensor
     ) -> Tensor:
         """render.choose_depths."""
 
+    def make_step(self, trainer: Trainer) -> GpuStep | None:
+        """What does whole iterations in place of Trainer.step, if the kernels can."""
+
 
 def choose(device: torch.device, wanted: str = "auto", threads: int | None = None) -> Kernels | None:
-    """The fastest kernels for a device that are installed; None, plain PyTorch, if there are none or it is wanted.
+    """The fastest kernels for a device that work here; None, plain PyTorch, if there are none or it is wanted.
 
-    threads: of a CPU, at most; None: as many as it has.
+    threads: of a CPU, at most; None: as many as it has. Says on stderr why a GPU gets plain PyTorch.
     """
     if wanted == "torch":
         return None
-    try:
-        if device.type == "cpu":
+    if device.type == "cpu":
+        try:
             from sdfgrid import numba_kernels
+        except ImportError:  # it is optional
+            return None
+        if threads is not None:
+            numba_kernels.set_threads(threads)
+        return numba_kernels
+    try:
+        from sdfgrid import triton_kernels
 
-            if threads is not None:
-                numba_kernels.set_threads(threads)
-            return numba_kernels
-    except ImportError:
-        pass
-    return None
+        triton_kernels.try_out(device)
+    except Exception as error:  # Triton needs a C compiler and a GPU that it knows, and says so in many ways
+        say_slow(error)
+        return None
+    return triton_kernels
+
+
+def say_slow(error: Exception) -> None:
+    reason = (str(error).strip().splitlines() or [""])[-1]
+    print(
+        f"warning: Triton's kernels do not work here ({type(error).__name__}: {reason}). Plain PyTorch does the same, "
+        "many times more slowly. They need the package triton, a C compiler such as gcc, and a GPU that Triton knows",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def get_name(kernels: Kernels | None) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sdfgrid.grid import FeatureGrid
     from sdfgrid.optimiser import GridAdam
     from sdfgrid.render import BakedField, Rays
+    from sdfgrid.trainer import Trainer
 
 numba.config.SLP_VECTORIZE = 1  # type: ignore[attr-defined]  # the four channels of a vertex in one instruction; off by default
 
@@ -384,6 +385,10 @@ def choose_depths(
     shares = [march, fine, uniform, out]
     sample(*(t.numpy() for t in tensors), sharpness, *(t.numpy() for t in shares), _tasks())
     return out
+
+
+def make_step(trainer: Trainer) -> None:
+    """On a CPU, an iteration of plain PyTorch takes as long as the kernels in it."""
 
 
 def _tasks() -> int:

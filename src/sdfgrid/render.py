@@ -10,10 +10,8 @@ from torch.nn import functional as F
 
 from sdfgrid.dataset import Dataset, region_span
 from sdfgrid.kernels import Kernels
-from sdfgrid.model import SurfaceModel, direction_terms
+from sdfgrid.model import CHUNK, SurfaceModel, direction_terms
 from sdfgrid.settings import Settings
-
-CHUNK = 1 << 16  # points per evaluation, to bound memory
 
 
 class BakedField:
@@ -46,7 +44,7 @@ class BakedField:
 
     @torch.no_grad()
     def _refresh(self, model: SurfaceModel, indices: Tensor) -> None:
-        for part in indices.split(CHUNK):
+        for part in indices.split(CHUNK[indices.device.type]):
             self.values[part] = model.distance_at(self.points[part])
 
 
