@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-import triton
 from torch import Tensor
 
 from sdfgrid import triton_kernels as kernels
 from sdfgrid.model import DIRECTION_TERMS
+from sdfgrid.triton_kernels import cdiv, next_power_of_2
 
 if TYPE_CHECKING:
     from sdfgrid.trainer import Trainer
@@ -193,7 +193,7 @@ class GpuStep:
         height, width = data.images.shape[1:3]
         rays, sampled = settings.rays, self.sampled
         kernels.launch(
-            kernels.choose_rays, (triton.cdiv(rays, RAYS),),
+            kernels.choose_rays, (cdiv(rays, RAYS),),
             self.iteration, self.seed, data.outside, max(1, len(data.outside)), data.inside, len(data.inside),
             data.empty, max(1, len(data.empty)), data.images, data.poses, data.masked, self.origins, self.directions,
             self.nears, self.fars, self.closests, self.pixels, self.bare, self.outside, self.hits, rays, width,
@@ -203,45 +203,46 @@ class GpuStep:
             torch.sum(self.bare[self.outside : self.coloured], 0, keepdim=True, out=self.bare_count)
         steps, baked = settings.march_steps, self.trainer.baked
         kernels.launch(
-            kernels.march, (triton.cdiv(self.inside.numel(), ROWS_OF_RAYS),),
+            kernels.march, (cdiv(self.inside.numel(), ROWS_OF_RAYS),),
             self.iteration, self.seed, self.schedule, baked.values, baked.resolution + 1, self.origins,
             self.directions, self.nears, self.fars, self.inside, self.outside, sampled, steps, self.schedule.shape[1],
             ROWS_OF_RAYS,
         )  # fmt: skip
         fine, uniform = settings.fine_samples, settings.uniform_samples
-        blocks = [triton.next_power_of_2(size) for size in (steps + 2, fine, uniform)]
+        blocks = [next_power_of_2(size) for size in (steps + 2, fine, uniform)]
         at_once = max(1, 4096 // (blocks[0] * blocks[1]))
         kernels.launch(
-            kernels.choose_samples, (triton.cdiv(sampled, at_once),),
+            kernels.choose_samples, (cdiv(sampled, at_once),),
             self.iteration, self.seed, self.origins, self.directions, self.nears, self.fars, self.inside, self.points,
             self.depths, self.outside, sampled, steps, blocks[0], fine, blocks[1], uniform, blocks[2], at_once,
         )  # fmt: skip
         near, known = self.probes - self.anywhere, data.points if self.targets else self.points
         kernels.launch(
-            kernels.choose_probes, (triton.cdiv(max(self.probes, self.targets), RAYS),),
+            kernels.choose_probes, (cdiv(max(self.probes, self.targets), RAYS),),
             self.iteration, self.seed, self.points, known, self.count, self.probes, near, len(known), self.targets,
             self.trainer.model.finest_cell, RAYS,
         )  # fmt: skip
 
     def _rays_at_once(self) -> tuple[int, int]:
-        block = triton.next_power_of_2(self.samples)
+        block = next_power_of_2(self.samples)
         return block, max(1, ROWS_OF_RAYS // block)
 
     def _geometry(self) -> tuple[list[Tensor], list[float], dict[str, Any]]:
         """The weights, the numbers and the sizes of the network behind the distances."""
         model, settings = self.trainer.model, self.trainer.settings
-        weights = [*model.distance_hidden.parameters(), *model.distance_out.parameters()]
+        weights: list[Tensor] = [*model.distance_hidden.parameters(), *model.distance_out.parameters()]
         numbers = [settings.feature_scale, settings.geometry_share, settings.softplus_beta]
         return weights, numbers, self._sizes(4 * self.levels, weights[0])
 
     def _colours(self) -> tuple[list[Tensor], dict[str, Any]]:
         model = self.trainer.model
-        weights = [*model.colour_hidden.parameters(), *model.colour_rest.parameters()]
+        weights: list[Tensor] = [*model.colour_hidden.parameters(), *model.colour_rest.parameters()]
         return weights, self._sizes(4 * self.levels, weights[0])
 
     def _background(self) -> tuple[list[Tensor], list[float], dict[str, Any]]:
-        settings, weights = self.trainer.settings, list(self.trainer.model.background.parameters())
-        block = triton.next_power_of_2(self.around)
+        settings = self.trainer.settings
+        weights: list[Tensor] = list(self.trainer.model.background.parameters())
+        block = next_power_of_2(self.around)
         sizes = self._sizes(4 * self.around_levels, weights[0])
         sizes.update(FRONT=settings.front_samples, SAMPLES=self.around, SAMPLES_BLOCK=block)
         sizes["RAYS"] = max(1, NETWORK_POINTS // block)
@@ -250,7 +251,7 @@ class GpuStep:
     @staticmethod
     def _sizes(channels: int, weight: Tensor) -> dict[str, Any]:
         """A product on tensor cores needs at least 16 of everything."""
-        blocks = [max(16, triton.next_power_of_2(size)) for size in (channels, weight.shape[0])]
+        blocks = [max(16, next_power_of_2(size)) for size in (channels, weight.shape[0])]
         return {
             "CHANNELS": channels,
             "CHANNELS_BLOCK": blocks[0],
@@ -263,7 +264,7 @@ class GpuStep:
         weights, numbers, sizes = self._geometry()
         kernels.launch(
             kernels.find_distances,
-            (triton.cdiv(len(features), RAYS),),
+            (cdiv(len(features), RAYS),),
             features,
             *weights,
             distances,
@@ -280,7 +281,7 @@ class GpuStep:
         kernels.find_features(model.grid, self.points, self.levels, self.features)
         self.find_distances(self.features, self.distances)
         block, at_once = self._rays_at_once()
-        rays = (triton.cdiv(self.hits, at_once),)
+        rays = (cdiv(self.hits, at_once),)
         kernels.launch(
             kernels.weigh, rays,
             self.iteration, self.schedule, self.distances, self.weights, self.lights, self.counts, self.hits,
@@ -294,12 +295,12 @@ class GpuStep:
         )  # fmt: skip
         weights, sizes = self._colours()
         kernels.launch(
-            kernels.find_colours, (triton.cdiv(len(self.listed), RAYS),),
+            kernels.find_colours, (cdiv(len(self.listed), RAYS),),
             self.listed, self.ends, self.features, self.directions, *weights, self.colours, self.hits, self.outside,
             settings.feature_scale, SAMPLES=self.samples, **sizes, PRECISION=self.coarse, BLOCK=RAYS,
         )  # fmt: skip
         kernels.launch(
-            kernels.place_background, (triton.cdiv(len(self.gaps), RAYS),),
+            kernels.place_background, (cdiv(len(self.gaps), RAYS),),
             self.iteration, self.seed, self.origins, self.directions, self.nears, self.fars, self.closests,
             self.around_points, self.gaps, self.outside, self.coloured, settings.front_begin, settings.front_gap,
             settings.front_end, settings.behind_gap, settings.behind_end, settings.front_samples,
@@ -308,7 +309,7 @@ class GpuStep:
         kernels.find_features(model.background_grid, self.around_points, self.around_levels, self.around_features)
         weights, numbers, sizes = self._background()
         kernels.launch(
-            kernels.find_background, (triton.cdiv(self.coloured, sizes["RAYS"]),),
+            kernels.find_background, (cdiv(self.coloured, sizes["RAYS"]),),
             self.around_features, self.directions, self.gaps, *weights, self.fronts, self.front_lights, self.behinds,
             self.coloured, *numbers, **sizes, PRECISION=self.coarse,
         )  # fmt: skip
@@ -318,7 +319,7 @@ class GpuStep:
         settings, model = self.trainer.settings, self.trainer.model
         block, at_once = self._rays_at_once()
         kernels.launch(
-            kernels.compare_colours, (triton.cdiv(settings.rays, at_once),),
+            kernels.compare_colours, (cdiv(settings.rays, at_once),),
             self.iteration, self.schedule, self.distances, self.places, self.colours, self.fronts, self.front_lights,
             self.behinds, self.pixels, self.bare, self.bare_count, self.from_start, self.from_end,
             self.colour_gradient, self.front_gradient, self.front_light_gradient, self.behind_gradient, self.absolute,
@@ -327,7 +328,7 @@ class GpuStep:
             self.samples, block, self.masked, self.schedule.shape[1], at_once,
         )  # fmt: skip
         kernels.launch(
-            kernels.find_smoothness, (triton.cdiv(max(self.probes, self.targets), RAYS),),
+            kernels.find_smoothness, (cdiv(max(self.probes, self.targets), RAYS),),
             self.iteration, self.schedule, self.distances[self.count :], self.from_start[self.count :], self.eikonals,
             self.curvatures, self.misses, self.probes, self.targets, model.finest_cell, settings.eikonal_weight,
             settings.points_reach, self.schedule.shape[1], RAYS,
@@ -364,7 +365,7 @@ class GpuStep:
         trainer, schedule = self.trainer, self.schedule
         adam, count = trainer.grid_adam, len(self.parameters)
         kernels.launch(
-            kernels.step_networks, (triton.cdiv(count, 64),),
+            kernels.step_networks, (cdiv(count, 64),),
             self.parameters, self.parts, self.means, self.squares, self.iteration, schedule, count, self.geometry,
             self.programs, adam.beta1, adam.beta2, adam.epsilon, schedule.shape[1], 32, 64,
         )  # fmt: skip

@@ -6,8 +6,10 @@ compare the others with; Numba on CPUs; Triton on NVIDIA GPUs. Both others are o
 
 from __future__ import annotations
 
+import os
 import sys
-from typing import TYPE_CHECKING, Protocol
+import tempfile
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -57,6 +59,10 @@ def choose(device: torch.device, wanted: str = "auto", threads: int | None = Non
         if threads is not None:
             numba_kernels.set_threads(threads)
         return numba_kernels
+    if not os.access(
+        os.path.expanduser("~"), os.W_OK
+    ):  # where Triton keeps what it compiled; some containers have none
+        os.environ.setdefault("TRITON_CACHE_DIR", os.path.join(tempfile.gettempdir(), "triton"))
     try:
         from sdfgrid import triton_kernels
 
@@ -64,7 +70,7 @@ def choose(device: torch.device, wanted: str = "auto", threads: int | None = Non
     except Exception as error:  # Triton needs a C compiler and a GPU that it knows, and says so in many ways
         say_slow(error)
         return None
-    return triton_kernels
+    return cast("Kernels", triton_kernels)  # a module, as numba_kernels is
 
 
 def say_slow(error: Exception) -> None:

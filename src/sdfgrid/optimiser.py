@@ -82,7 +82,7 @@ class NetworkAdam:
             [tensors[index] for index in used] for tensors in (self.parameters, self.steps, self.means, self.squares)
         )
         torch._foreach_add_(steps, 1)
-        gradients = [parameter.grad for parameter in parameters]
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]  # all of them
         try:
             torch._fused_adam_(
                 parameters,

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sdfgrid import checkpoint, kernels
 from sdfgrid.dataset import load
 from sdfgrid.settings import Settings, from_dict, read
@@ -44,15 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    settings = read(args.config)
     device = choose_device(args.device)
     set_threads(args.threads)
-    chosen = kernels.choose(device, args.kernels, args.threads)
-    print(f"train: on {describe(device)} with {kernels.get_name(chosen)}", file=sys.stderr, flush=True)
     previous = checkpoint.read(args.resume, device) if args.resume else None
+    settings = choose_settings(args, device, previous)
     check_schedule(args, settings, previous)
     for path in (args.checkpoint, args.metrics):
         check_writable(path)
+    chosen = kernels.choose(device, args.kernels, args.threads)
+    say(
+        f"on {describe(device)} with {kernels.get_name(chosen)}: images of {settings.image_size} px, {settings.rays} "
+        f"rays an iteration, {settings.fine_samples} samples where a ray may meet the surface"
+    )
     dataset = load(args.transforms, args.images, args.points, args.masks, settings, device)
     trainer = Trainer(settings, dataset, device, chosen)
     if previous is not None:
@@ -66,7 +71,21 @@ def main(args: argparse.Namespace) -> None:
         progress.close()
     with outputs(args.metrics, args.checkpoint) as (metrics_part, checkpoint_part):
         metrics_part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in trainer.metrics))
-        checkpoint.save(checkpoint_part, trainer.content())
+        made_on = {"device": describe(device), "kernels": kernels.get_name(chosen)}
+        checkpoint.save(checkpoint_part, {**trainer.content(), "made_on": made_on})
+
+
+def choose_settings(args: argparse.Namespace, device: torch.device, previous: dict[str, Any] | None) -> Settings:
+    """The settings for the device. A training that began on a GPU or on a CPU keeps those that it began with."""
+    settings, others = (read(args.config, on_gpu) for on_gpu in (device.type != "cpu", device.type == "cpu"))
+    if previous is not None and settings != others == from_dict(previous["settings"]):
+        say(f"goes on as on the {'GPU' if device.type == 'cpu' else 'CPU'} where {args.resume} was made")
+        return others
+    return settings
+
+
+def say(words: str) -> None:
+    print(f"train: {words}", file=sys.stderr, flush=True)
 
 
 def check_schedule(args: argparse.Namespace, settings: Settings, previous: dict[str, Any] | None) -> None:

@@ -17,6 +17,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from triton import cdiv, next_power_of_2
 
 if TYPE_CHECKING:
     from sdfgrid.gpu_step import GpuStep
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sdfgrid.render import BakedField, Rays
     from sdfgrid.trainer import Trainer
 
+__all__ = ["cdiv", "next_power_of_2"]
 NAME = "Triton kernels"
 # Gradients are counted in units of 2^-44, 6e-14: sums up to 5e5 fit into 64 bits.
 UNITS: tl.constexpr = tl.constexpr(2.0**44)
@@ -967,7 +969,8 @@ def launch(kernel: Any, blocks: tuple[int, ...], *arguments: Any, **options: Any
 def compile_all(run: Callable[[], None]) -> None:
     """Compile what run() launches, many at a time; nothing is launched."""
     global _noted
-    _noted = noted = []
+    noted: list[tuple[Any, ...]] = []
+    _noted = noted
     try:
         run()
     finally:
@@ -993,13 +996,13 @@ def get_layout(grid: FeatureGrid) -> Tensor:
 
 def find_features(grid: FeatureGrid, points: Tensor, levels: int, out: Tensor) -> None:
     """out (N, 4 * levels): features of points (N, 3)."""
-    blocks = (triton.cdiv(len(points), POINTS), levels)
+    blocks = (cdiv(len(points), POINTS), levels)
     layout = get_layout(grid)
     launch(look_up_points, blocks, points, grid.table.detach(), grid.bricks, layout, out, len(points), levels, POINTS)
 
 
 def add_gradient(grid: FeatureGrid, points: Tensor, gradient: Tensor, levels: int) -> None:
-    blocks = (triton.cdiv(len(points), POINTS), levels)
+    blocks = (cdiv(len(points), POINTS), levels)
     layout = get_layout(grid)
     launch(scatter_gradient, blocks, points, gradient, get_sums(grid), grid.bricks, layout, len(points), levels, POINTS)
 
@@ -1032,7 +1035,7 @@ def step_table(optimiser: GridAdam, iteration: Tensor, schedule: Tensor, column:
     grid = optimiser.grid
     rows = len(grid.table)
     launch(
-        step_grid, (triton.cdiv(rows, POINTS),),
+        step_grid, (cdiv(rows, POINTS),),
         grid.table.detach(), get_sums(grid), optimiser.mean, optimiser.square, iteration, schedule, rows,
         optimiser.beta1, optimiser.beta2, optimiser.epsilon, column, schedule.shape[1], POINTS,
     )  # fmt: skip

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 import synthetic
-from sdfgrid import __main__, checkpoint, grid, numba_kernels, optimiser, render, settings
+from sdfgrid import __main__, checkpoint, grid, kernels, numba_kernels, optimiser, render, settings
 from sdfgrid.dataset import Dataset, grid_from_region, load
 from sdfgrid.model import SurfaceModel
 from videomesh import errors
@@ -162,6 +162,18 @@ def test_a_checkpoint_from_before_a_number_was_a_setting_goes_on(scene: Scene) -
     scene.refuse(f"--resume={path}", says=["other settings", "points_reach 0.05 -> 0.1"])
 
 
+def test_a_gpu_without_triton_gets_plain_pytorch_and_the_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Triton is not there with PyTorch for CPUs; where it is, it needs a compiler."""
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delitem(sys.modules, "sdfgrid.triton_kernels", raising=False)
+    assert kernels.choose(torch.device("cuda")) is None
+    said = capsys.readouterr().err
+    assert said.startswith("warning: Triton's kernels do not work here") and "gcc" in said and said.count("\n") == 1
+    assert kernels.choose(torch.device("cuda"), "torch") is None and not capsys.readouterr().err
+
+
 def test_a_training_needs_neither_pytorch_s_compiler_nor_its_optimisers(scene: Scene) -> None:
     """PyTorch imports its compiler when one of its optimisers is made: 3 s before anything is learnt."""
     program = (
@@ -215,7 +227,7 @@ def test_without_numba_the_same(scene: Scene) -> None:
     runs = []
     for options, name in (([], "Numba kernels"), (["--kernels=torch"], "plain PyTorch")):
         code, said = command([*scene.arguments(20), *options])
-        assert code == 0 and f"train: on the CPU with {name}\n" in said
+        assert code == 0 and f"train: on the CPU with {name}: images of 64 px, 256 rays" in said
         runs.append(scene.metrics(20))
     with_numba, without = runs
     assert without[0]["loss"] == pytest.approx(with_numba[0]["loss"], rel=1e-4)
@@ -228,8 +240,8 @@ def test_kernels_equal_plain_torch() -> None:
     points = torch.rand(3000, 3, generator=generator) * 2.2 - 1.1  # some outside the grid
     wanted = torch.randn(3000, 12, generator=generator)
     results = []
-    for kernels in (numba_kernels, None):
-        table = grid.FeatureGrid([5, 8, 19], 8, 1e-4, torch.Generator().manual_seed(2), kernels)
+    for each in (numba_kernels, None):
+        table = grid.FeatureGrid([5, 8, 19], 8, 1e-4, torch.Generator().manual_seed(2), each)
         adam = optimiser.GridAdam(table, settings.derive(100, 64, 0))
         adam.grow(table.allocate(2, table.brick_centres(2).norm(dim=-1) < 0.7))
         with torch.no_grad():
@@ -251,8 +263,8 @@ def test_sampling_kernel_equals_plain_torch(scene: Scene) -> None:
     baked = render.BakedField(32, CPU)
     baked.values = baked.points.norm(dim=-1) - 0.6
     depths = []
-    for kernels in (numba_kernels, None):
-        baked.kernels = kernels
+    for each in (numba_kernels, None):
+        baked.kernels = each
         generator = torch.Generator().manual_seed(0)
         depths.append(render.sample_depths(baked, rays, settings.derive(100, 64, 0), 200.0, 16, generator))
     assert (depths[0].diff(dim=1) >= 0).all()
@@ -299,13 +311,14 @@ def test_progress_in_a_log_and_on_a_terminal(scene: Scene) -> None:
         except OSError:  # the other end is closed
             break
     assert running.wait() == 0
-    assert re.search(rb"\rtrain: iteration \d+ of 30 .* left", text) and text.count(b"\n") == 1
+    assert re.search(rb"\rtrain: iteration \d+ of 30 .* left", text) and text.count(b"\n") == 2
 
 
 def test_interrupting_leaves_nothing(scene: Scene) -> None:
     scene.configure(100_000)
     running = process(scene.arguments(100_000), stderr=subprocess.PIPE)
     assert running.stderr is not None
+    assert running.stderr.readline().startswith("train: on the CPU")
     assert running.stderr.readline().startswith("train: iteration")
     running.send_signal(signal.SIGINT)
     said = running.communicate(timeout=60)[1]
@@ -335,6 +348,41 @@ def test_settings_need_no_torch(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", program], check=True)
     assert settings.read(config) == settings.derive(3000, image_size=480, seed=7)
+
+
+@pytest.mark.parametrize(("options", "size"), [([], 640), (["--image-size=480"], 480)])
+def test_a_gpu_gets_more_to_do_and_a_size_given_by_hand_is_kept(tmp_path: Path, options: list[str], size: int) -> None:
+    config = tmp_path / "config.yaml"
+    assert command(["config", "--iterations=3000", "--seed=7", f"--output={config}", *options]) == (0, "")
+    on_cpu, on_gpu = settings.read(config), settings.read(config, on_gpu=True)
+    assert (on_gpu.image_size, on_gpu.rays, on_gpu.fine_samples) == (size, 8192, 32)
+    assert (on_cpu.image_size, on_cpu.rays, on_cpu.fine_samples) == (480 if options else 320, 1024, 16)
+    assert dataclasses.replace(on_gpu, image_size=on_cpu.image_size, rays=1024, fine_samples=16) == on_cpu
+
+
+def test_a_training_goes_on_with_the_settings_it_began_with_on_another_machine(scene: Scene) -> None:
+    """The same files, whichever machine makes the next milestone; another setting is still another training."""
+    config = scene.folder / "config.yaml"
+    values = json.loads(config.read_text())
+    config.write_text(json.dumps({**values, "rays": 200}))
+    began = scene.train(20)
+    assert began["settings"]["rays"] == 200 and began["made_on"] == {"device": "the CPU", "kernels": "Numba kernels"}
+    resume = f"--resume={scene.checkpoint(20)}"
+    config.write_text(json.dumps({**values, "on_gpu": {"rays": 200}}))  # as if the CPU had been a GPU
+    code, said = command(scene.arguments(40, resume))
+    assert code == 0 and "train: goes on as on the GPU where" in said, said
+    assert checkpoint.read(scene.checkpoint(40), CPU)["settings"]["rays"] == 200
+    config.write_text(json.dumps({**values, "on_gpu": {"rays": 210}}))
+    code, said = command(scene.arguments(40, resume))
+    assert code == 1 and "other settings" in said and "rays 200 -> 256" in said
+
+
+@pytest.mark.parametrize("changes", [[1], {"rayz": 1}])
+def test_bad_changes_for_a_gpu(scene: Scene, changes: object) -> None:
+    config = scene.folder / "config.yaml"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "on_gpu": changes}))
+    with pytest.raises(UserError, match=r"on_gpu holds a list|Did you mean rays"):
+        settings.read(config, on_gpu=True)
 
 
 @pytest.mark.parametrize("name", ["iterations", "image_size", "seed"])
