@@ -48,7 +48,7 @@ class GpuStep:
         self.around = settings.front_samples + settings.behind_samples
         self.seed = settings.seed % 2**31
         self.masked = bool(len(data.masked))
-        self.programs, self.precise, self.coarse = 4, "ieee", "ieee"
+        self.programs, self.precise, self.coarse = 2, "ieee", "ieee"
         if self.device.type == "cuda":
             properties = torch.cuda.get_device_properties(self.device)
             self.programs = PROGRAMS_PER_PROCESSOR * properties.multi_processor_count
