@@ -18,6 +18,7 @@ from sdfgrid.triton_kernels import cdiv, next_power_of_2
 if TYPE_CHECKING:
     from sdfgrid.trainer import Trainer
 
+assert DIRECTION_TERMS == 8, "triton_kernels counts on it"
 ROWS = 1024  # of the schedule, filled at a time
 RAYS, ROWS_OF_RAYS = 128, 256  # rays a program, and the most samples of rays at once
 NETWORK_POINTS = 64  # a program, in the backward passes of networks
@@ -391,6 +392,3 @@ class GpuStep:
         loss = loss + settings.empty_weight * terms.get("empty", 0.0)
         named = {"loss": loss, "colour": colour, "eikonal": eikonal, "curvature": curvature, "points": points}
         return {**terms, **named, "squared_error": squared, "transmittance": self.lights.mean()}
-
-
-assert DIRECTION_TERMS == 8  # triton_kernels counts on it

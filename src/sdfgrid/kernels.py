@@ -74,7 +74,7 @@ def choose(device: torch.device, wanted: str = "auto", threads: int | None = Non
 
 
 def say_slow(error: Exception) -> None:
-    reason = (str(error).strip().splitlines() or [""])[-1]
+    reason = (str(error).strip().splitlines() or [""])[-1][:200]  # a compiler's command may be long
     print(
         f"warning: Triton's kernels do not work here ({type(error).__name__}: {reason}). Plain PyTorch does the same, "
         "many times more slowly. They need the package triton, a C compiler such as gcc, and a GPU that Triton knows",

@@ -192,7 +192,7 @@ def derive(iterations: int, image_size: int, seed: int) -> Settings:
 
 
 def read(path: Path, on_gpu: bool = False) -> Settings:
-    """Settings from a JSON file (config.yaml is one), with what its key on_gpu asks for in their place on a GPU.
+    """Settings from a JSON file (config.yaml is one), with what its key on_gpu says of runs on a GPU.
 
     Raises UserError on anything else than Settings' keys.
     """

@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from sdfgrid import checkpoint, kernels
 from sdfgrid.dataset import load
 from sdfgrid.settings import Settings, from_dict, read
@@ -49,11 +47,11 @@ def main(args: argparse.Namespace) -> None:
     device = choose_device(args.device)
     set_threads(args.threads)
     previous = checkpoint.read(args.resume, device) if args.resume else None
-    settings = choose_settings(args, device, previous)
+    chosen = kernels.choose(device, args.kernels, args.threads)
+    settings = choose_settings(args, device.type != "cpu" and chosen is not None, previous)
     check_schedule(args, settings, previous)
     for path in (args.checkpoint, args.metrics):
         check_writable(path)
-    chosen = kernels.choose(device, args.kernels, args.threads)
     say(
         f"on {describe(device)} with {kernels.get_name(chosen)}: images of {settings.image_size} px, {settings.rays} "
         f"rays an iteration, {settings.fine_samples} samples where a ray may meet the surface"
@@ -75,11 +73,11 @@ def main(args: argparse.Namespace) -> None:
         checkpoint.save(checkpoint_part, {**trainer.content(), "made_on": made_on})
 
 
-def choose_settings(args: argparse.Namespace, device: torch.device, previous: dict[str, Any] | None) -> Settings:
-    """The settings for the device. A training that began on a GPU or on a CPU keeps those that it began with."""
-    settings, others = (read(args.config, on_gpu) for on_gpu in (device.type != "cpu", device.type == "cpu"))
+def choose_settings(args: argparse.Namespace, fast: bool, previous: dict[str, Any] | None) -> Settings:
+    """The settings for a GPU, if its kernels make them fast, or for a CPU. A training keeps those that it began with."""
+    settings, others = read(args.config, fast), read(args.config, not fast)
     if previous is not None and settings != others == from_dict(previous["settings"]):
-        say(f"goes on as on the {'GPU' if device.type == 'cpu' else 'CPU'} where {args.resume} was made")
+        say(f"goes on with the settings for a {'CPU' if fast else 'GPU'}, with which {args.resume} was made")
         return others
     return settings
 

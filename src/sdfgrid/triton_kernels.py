@@ -967,7 +967,10 @@ def launch(kernel: Any, blocks: tuple[int, ...], *arguments: Any, **options: Any
 
 
 def compile_all(run: Callable[[], None]) -> None:
-    """Compile what run() launches, many at a time; nothing is launched."""
+    """Compile what run() launches, many at a time, and load it; nothing is launched.
+
+    Raises what Triton raises where it cannot, or where a kernel needs more than the GPU has.
+    """
     global _noted
     noted: list[tuple[Any, ...]] = []
     _noted = noted
@@ -977,7 +980,9 @@ def compile_all(run: Callable[[], None]) -> None:
         _noted = None
     with ThreadPoolExecutor(COMPILERS) as pool:
         for done in [pool.submit(kernel.warmup, *a, grid=blocks, **options) for kernel, blocks, a, options in noted]:
-            done.result()
+            load = getattr(done.result(), "_init_handles", None)  # else the first launch loads it
+            if load is not None:
+                load()
 
 
 def get_sums(grid: FeatureGrid) -> Tensor:

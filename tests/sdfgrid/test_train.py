@@ -174,6 +174,18 @@ def test_a_gpu_without_triton_gets_plain_pytorch_and_the_reason(
     assert kernels.choose(torch.device("cuda"), "torch") is None and not capsys.readouterr().err
 
 
+def test_an_iteration_that_no_gpu_can_compile_is_left_to_plain_pytorch(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make_step(trainer: object) -> None:
+        raise RuntimeError("ptxas failed\nout of resource: shared memory")
+
+    monkeypatch.setattr(numba_kernels, "make_step", make_step)
+    code, said = command(scene.arguments(20))
+    assert code == 0 and scene.checkpoint(20).exists()
+    assert "warning: Triton's kernels do not work here (RuntimeError: out of resource: shared memory)" in said
+
+
 def test_a_training_needs_neither_pytorch_s_compiler_nor_its_optimisers(scene: Scene) -> None:
     """PyTorch imports its compiler when one of its optimisers is made: 3 s before anything is learnt."""
     program = (
@@ -370,7 +382,7 @@ def test_a_training_goes_on_with_the_settings_it_began_with_on_another_machine(s
     resume = f"--resume={scene.checkpoint(20)}"
     config.write_text(json.dumps({**values, "on_gpu": {"rays": 200}}))  # as if the CPU had been a GPU
     code, said = command(scene.arguments(40, resume))
-    assert code == 0 and "train: goes on as on the GPU where" in said, said
+    assert code == 0 and "train: goes on with the settings for a GPU, with which" in said, said
     assert checkpoint.read(scene.checkpoint(40), CPU)["settings"]["rays"] == 200
     config.write_text(json.dumps({**values, "on_gpu": {"rays": 210}}))
     code, said = command(scene.arguments(40, resume))
