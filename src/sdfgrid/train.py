@@ -74,7 +74,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def choose_settings(args: argparse.Namespace, fast: bool, previous: dict[str, Any] | None) -> Settings:
-    """The settings for a GPU, if its kernels make them fast, or for a CPU. A training keeps those that it began with."""
+    """The settings for a GPU, if its kernels make them fast, or for a CPU. A training keeps those it began with."""
     settings, others = read(args.config, fast), read(args.config, not fast)
     if previous is not None and settings != others == from_dict(previous["settings"]):
         say(f"goes on with the settings for a {'CPU' if fast else 'GPU'}, with which {args.resume} was made")
