@@ -255,6 +255,12 @@ def get_scale_arguments(wildcards):
     ]
 
 
+def get_image_size_arguments(wildcards):
+    """Flags of the built-in engine's config for a size given by hand; without, it depends on the machine."""
+    size = SCENES[wildcards.scene]["sdfgrid"]["image_size"]
+    return [] if size is None else ["--image-size", str(size)]
+
+
 def get_crop_arguments(wildcards):
     """Flags of an engine's extract that say what to keep: only those that have an effect make the mesh stale."""
     crop = SCENES[wildcards.scene]["crop"]

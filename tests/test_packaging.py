@@ -20,6 +20,7 @@ CONDA_NAMES = {
     "matplotlib": "matplotlib-base",  # without windows
     "imageio-ffmpeg": "ffmpeg",  # where there is no conda, it brings the program
     "urllib3": "requests",  # which raises its errors
+    "triton": "pytorch",  # comes with it where there is a GPU
 }
 SNAKEMAKE_ONLY = {
     "snakemake",
