@@ -8,7 +8,8 @@ VENV ?= .venv
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 3)
 BIN := $(VENV)/bin
 # A worker that crashes ends the run: pytest-xdist can wait for ever for the tests of a worker that it has replaced.
-PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+# Where this variable is set, as in many container images, each of some thousand processes would compile our code again.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Of `make status` and `make adjust`: the same profile and configuration files as in the run, and what the command itself knows.
 OPTIONS ?= --profile profiles/local
