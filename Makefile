@@ -4,11 +4,12 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Two more than there are cores: many tests wait for jobs.
-WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
+# Three more than there are cores: many tests wait for jobs.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 3)
 BIN := $(VENV)/bin
 # A worker that crashes ends the run: pytest-xdist can wait for ever for the tests of a worker that it has replaced.
-PYTEST := $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+# Where this variable is set, as in many container images, each of some thousand processes would compile our code again.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # Of `make status` and `make adjust`: the same profile and configuration files as in the run, and what the command itself knows.
 OPTIONS ?= --profile profiles/local
@@ -36,7 +37,7 @@ settings: $(VENV)/.test # config/config.yaml and the tables of config/README.md,
 viewer: # the scripts of the pages, in src/videomesh/*/assets, from viewer/src; needs Node
 	cd viewer && npm ci && npm run build
 
-test: lint
+test: $(VENV)/.test # and lint: tests/test_lint.py
 	bash tests/install_program.sh colmap
 	bash tests/install_program.sh chromium
 	$(PYTEST)

@@ -23,17 +23,33 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-# A file is run by one worker, so the longest ones begin first: nobody waits for them at the end.
+# A file is run by one worker, so the longest ones begin first: nobody waits for them at the end. Files that mostly wait
+# for jobs stand between those that compute.
 LONGEST = [
-    "test_silence.py",
+    "test_lint.py",
     "test_outages.py",
     "test_run.py",
     "test_races.py",
-    "test_faults.py",
-    "test_neuralangelo.py",
-    "test_ovhai.py",
-    "test_staleness.py",
     "test_upstream_train.py",
+    "test_faults.py",
+    "test_captures.py",
+    "test_neuralangelo.py",
+    "test_silence.py",
+    "test_train.py",
+    "test_groups.py",
+    "test_given.py",
+    "test_ovhai.py",
+    "test_reconstruction.py",
+    "test_leaving.py",
+    "test_upstream_extract.py",
+    "test_staleness.py",
+    "test_pages.py",
+    "test_region.py",
+    "test_provenance.py",
+    "test_backends.py",
+    "test_runs.py",
+    "test_masks.py",
+    "test_viewer.py",
 ]
 
 

@@ -26,6 +26,7 @@ from videomesh.configuration.load import find_unused_regions, load_scenes
 from videomesh.errors import ConfigurationError
 from videomesh.expected import get_expected_seconds, get_gpu_memory
 from videomesh.photos import find_files, is_ingested
+from videomesh.planning import collect_rarely
 from videomesh.sources import get_kind, list_folder, normalize, resolve_path, split_sources
 
 
@@ -42,6 +43,8 @@ if not staleness.keep_order_only(DAG):
         "This version of Snakemake plans in a way that this workflow does not know. If the gate decides anew, other "
         "stages that are stale may be left for the next run: run the same command until nothing is to be done."
     )
+
+collect_rarely(DAG)
 
 # Snakemake itself names neither file nor line of an error. A workflow that uses this one as a module hands its
 # configuration over and needs no such file; with --configfile alone it may be missing too.
@@ -250,6 +253,12 @@ def get_scale_arguments(wildcards):
         f"--scale-from={scale['from']}",
         f"--scale-to={scale['to']}",
     ]
+
+
+def get_image_size_arguments(wildcards):
+    """Flags of the built-in engine's config for a size given by hand; without, it depends on the machine."""
+    size = SCENES[wildcards.scene]["sdfgrid"]["image_size"]
+    return [] if size is None else ["--image-size", str(size)]
 
 
 def get_crop_arguments(wildcards):

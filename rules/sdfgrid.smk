@@ -13,13 +13,13 @@ rule sdfgrid_config:
         "../envs/head.yaml"
     params:
         iterations=get_setting("train.iterations"),
-        image_size=get_setting("sdfgrid.image_size"),
+        image_size=get_image_size_arguments,
         seed=get_setting("train.seed"),
         code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/config.py"),
     shell:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m sdfgrid config'
         " --iterations {params.iterations}"
-        " --image-size {params.image_size}"
+        " {params.image_size:q}"
         " --seed {params.seed}"
         " --output {output.config:q}"
         " > {log:q} 2>&1"

@@ -19,8 +19,13 @@ PROGRAMS = {
     "scripts/poses.py": COLMAP,
     **{f"src/{engine}/{command}.py": PYTORCH for engine in ENGINES for command in ("train", "extract")},
 }
-# Imported only where they are installed: pycolmap in place of COLMAP's program, numba in place of plain PyTorch.
-OPTIONAL = {"src/videomesh/poses/colmap_package.py": {"pycolmap"}, "src/sdfgrid/kernels.py": {"numba"}}
+# Imported only where they are installed: pycolmap in place of COLMAP's program, numba and triton in place of plain
+# PyTorch.
+OPTIONAL = {
+    "src/videomesh/poses/colmap_package.py": {"pycolmap"},
+    "src/sdfgrid/numba_kernels.py": {"numba"},
+    "src/sdfgrid/triton_kernels.py": {"triton"},
+}
 OURS = {"videomesh", *ENGINES}
 BUILTINS = {"dict", "frozenset", "list", "set", "tuple", "type"}
 

@@ -20,6 +20,7 @@ CONDA_NAMES = {
     "matplotlib": "matplotlib-base",  # without windows
     "imageio-ffmpeg": "ffmpeg",  # where there is no conda, it brings the program
     "urllib3": "requests",  # which raises its errors
+    "triton": "pytorch",  # comes with it where there is a GPU
 }
 SNAKEMAKE_ONLY = {
     "snakemake",
@@ -77,7 +78,7 @@ def find_packages(programs: list[Path]) -> set[str]:
     found = set()
     for file in find_imported(SRC, *programs):
         package = file.relative_to(SRC).parts[:-1] if SRC in file.parents else ()
-        found |= {name.split(".")[0] for name in list_imports(file.read_text(), package)}
+        found |= {name.split(".")[0] for name in list_imports(file.read_bytes(), package)}
     others = {name for name in found - sys.stdlib_module_names if not (SRC / name).exists()}
     # A package that is one compiled file has no entry.
     packages = {PACKAGES.get(name, [name])[0].lower().replace("_", "-") for name in others}

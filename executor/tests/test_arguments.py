@@ -282,7 +282,7 @@ def test_names_of_files_are_never_run(execute: Execute, folder: Path, name: str,
         "done": f"echo new > ./{shlex.quote(output)}",
         "missing": "true",
         "failed": f"echo new > ./{shlex.quote(output)}; exit 5",
-        "stopped": f"echo new > ./{shlex.quote(output)}; kill -TERM $$; sleep 20",
+        "stopped": f"echo new > ./{shlex.quote(output)}; sleep 0.2; kill -TERM $$; sleep 20",
     }[end]
     done = execute(command, (output,), logs=(f"logs/{name}/log",))
     assert done.returncode == {"done": 0, "missing": 1, "failed": 5, "stopped": 143}[end], done.stderr

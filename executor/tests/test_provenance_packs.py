@@ -64,6 +64,7 @@ def test_ten_thousand_records_are_read_with_one_listing_and_few_requests(
             writer.add(uri(bucket, number), info_of("abc"), ("work",), RECORD)
         writer.flush()
 
+    monkeypatch.setattr(module, "RECENT", -60)  # as if they were written long ago: their objects are not there
     counted.sent.clear()
     reader = store()
     reader.load()
@@ -257,3 +258,41 @@ def test_names_as_the_storage_plugin_reads_them() -> None:
     assert not provenance.covers("s3://bucket/a/bc/c.txt") and not provenance.covers("s3://other/a/b/c.txt")
     assert not provenance.covers("deliver/a.txt")
     assert Provenance(Bucket(None), "bucket", "").covers("s3://bucket/c.txt")
+
+
+def test_a_listing_that_lags_behind_is_not_believed(store: Any, counted: Counted, bucket: str) -> None:
+    """Some S3 servers list for a while what was there before."""
+    old, gone = put(counted, bucket, "changed", "one"), put(counted, bucket, "removed", "one")
+    writer = store()
+    for name in ("new", "changed"):
+        writer.add(uri(bucket, name), put(counted, bucket, name, "two"), (), RECORD)
+    writer.add(uri(bucket, "removed"), info_of("other"), (), RECORD)
+    counted.client.delete_object(Bucket=bucket, Key="work/results/removed.txt")
+    writer.flush()
+
+    reader = store()
+    list_objects = reader.bucket.list_objects
+
+    def list_late(name: str, prefix: str) -> Iterator[tuple[str, ObjectInfo]]:
+        late = {"work/results/changed.txt": old, "work/results/removed.txt": gone}
+        for key, info in list_objects(name, prefix):
+            if not key.endswith("new.txt"):
+                yield key, late.pop(key, info)
+        yield from late.items()
+
+    reader.bucket.list_objects = list_late
+    reader.load()
+    assert reader.find(uri(bucket, "new")) and reader.find(uri(bucket, "changed"))
+    assert reader.get_version(uri(bucket, "removed")) is None
+
+
+def test_many_objects_that_somebody_has_removed_are_not_all_asked_for(
+    store: Any, counted: Counted, bucket: str
+) -> None:
+    writer = store()
+    for number in range(300):
+        writer.add(uri(bucket, number), info_of("gone since"), (), RECORD)
+    writer.flush()
+    counted.sent.clear()
+    store().load()
+    assert counted.sent == ["LIST", "GET", *["HEAD"] * module.LATE]

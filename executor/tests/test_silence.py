@@ -406,7 +406,7 @@ def test_a_job_fails_while_the_bucket_is_silent(silent_head: Head, proxy: Proxy)
     """The cause is in the rule's own log, which is in the bucket."""
     head = silent_head
     head.write(
-        make="if [ {wildcards.scene} = b ]; then echo part > {output:q}; "
+        make="if [ {wildcards.scene} = b ]; then sleep 3; echo part > {output:q}; "
         "echo CUDA out of memory > {log:q}; exit 1; fi; sleep 8;"
     )
     process = head.start(*SCENES)

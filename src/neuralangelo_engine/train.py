@@ -13,7 +13,7 @@ import threading
 import time
 import zipfile
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
 from neuralangelo_engine import masks
 from neuralangelo_engine.processes import GRACE, end_group, stopping_with_us
@@ -263,15 +263,24 @@ class Training:
             )
 
     def get_metrics(self) -> str:
-        """Lines of metrics.jsonl, those of the milestones before included: each iteration once, ascending."""
-        rows = {row["iteration"]: row for row in map(json.loads, self.before.splitlines())}
-        began = 0.0
-        for raw in read_rows(self.logs / METRICS):
-            iteration = raw.get("step") or 0
-            began = began or raw["time"]
-            row = rows.setdefault(iteration, {"iteration": iteration, "seconds": round(raw["time"] - began, 3)})
-            row.update({NAMES[name]: value for name, value in raw.items() if name in NAMES})
-        return "".join(json.dumps(rows[iteration]) + "\n" for iteration in sorted(rows))
+        return combine_metrics(self.before, read_rows(self.logs / METRICS))
+
+
+def combine_metrics(before: str, raws: Iterable[Dict[str, Any]]) -> str:
+    """Lines of metrics.jsonl, those of the milestones before included: each iteration once, ascending.
+
+    seconds: of training. The time between two attempts, and until an attempt's first report, does not count.
+    """
+    rows = {row["iteration"]: row for row in map(json.loads, before.splitlines())}
+    seconds = max((row["seconds"] for row in rows.values()), default=0.0)
+    last: Dict[str, Any] = {}
+    for raw in raws:
+        if last and raw.get("attempt") == last.get("attempt"):
+            seconds += raw["time"] - last["time"]
+        last = raw
+        row = rows.setdefault(raw.get("step") or 0, {"iteration": raw.get("step") or 0, "seconds": round(seconds, 3)})
+        row.update({NAMES[name]: value for name, value in raw.items() if name in NAMES})
+    return "".join(json.dumps(rows[iteration]) + "\n" for iteration in sorted(rows))
 
 
 class Watch:

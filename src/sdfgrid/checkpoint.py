@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdfgrid import kernels
 from sdfgrid.dataset import grid_from_region
-from sdfgrid.model import SurfaceModel, direction_terms
+from sdfgrid.model import CHUNK, SurfaceModel, direction_terms
 from sdfgrid.settings import Settings, from_dict
 from videomesh.errors import UserError
 
 FORMAT = "sdfgrid checkpoint 1"
-CHUNK = 1 << 16  # points per evaluation, to bound memory
 
 
 class Field:
@@ -36,13 +36,15 @@ class Field:
     def signed_distance(self, points: Tensor) -> Tensor:
         """Signed distance (N,), positive outside, at points (N, 3) float32; in units of the radius."""
         turn = self.grid_from_region.to(points)
-        return torch.cat([self.model.distance_at(part @ turn.T) for part in points.split(CHUNK)])
+        return torch.cat([self.model.distance_at(part @ turn.T) for part in points.split(CHUNK[points.device.type])])
 
     @torch.no_grad()
     def colour(self, points: Tensor, directions: Tensor) -> Tensor:
         """RGB (N, 3) in 0..1 of surface points (N, 3) seen along unit directions (N, 3), camera to surface."""
         turn = self.grid_from_region.to(points)
-        parts = zip((points @ turn.T).split(CHUNK), (directions @ turn.T).split(CHUNK))
+        parts = zip(
+            (points @ turn.T).split(CHUNK[points.device.type]), (directions @ turn.T).split(CHUNK[points.device.type])
+        )
         return torch.cat([self.model.colour(self.model.features(p), direction_terms(d)) for p, d in parts])
 
 
@@ -94,6 +96,6 @@ def model_content(
 def load(path: Path, device: torch.device) -> Field:
     """The scene in a checkpoint. Raises UserError if the file is missing, broken or of another version."""
     content = read(path, device)
-    model = SurfaceModel(from_dict(content["settings"])).to(device)
+    model = SurfaceModel(from_dict(content["settings"]), kernels.choose(device)).to(device)
     restore_model(model, content)
     return Field(model, content["center"].cpu(), content["radius"], content["iteration"])

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence
+from typing import Sequence
 
 import torch
 from torch import Tensor, nn
 
-try:
-    from sdfgrid import kernels
-except ImportError:  # Numba is optional
-    kernels = None  # type: ignore[assignment]
+from sdfgrid.kernels import Kernels
 
 CHANNELS = 4
 BRICK = 4  # vertices per axis
@@ -30,10 +27,19 @@ class FeatureGrid(nn.Module):
     touched: Tensor
 
     def __init__(
-        self, cells: Sequence[int], dense_up_to: int, initial_feature: float, generator: torch.Generator
+        self,
+        cells: Sequence[int],
+        dense_up_to: int,
+        initial_feature: float,
+        generator: torch.Generator,
+        kernels: Kernels | None = None,
     ) -> None:
         """Levels of at most dense_up_to cells exist everywhere; features begin at random within initial_feature."""
         super().__init__()
+        self.kernels = kernels
+        # Of Triton's kernels: the gradient, and where levels begin.
+        self.sums: Tensor | None = None
+        self.layout: Tensor | None = None
         self.cells = list(cells)
         per_axis = [cells // BRICK + 1 for cells in self.cells]
         self.first_brick = [sum(n**3 for n in per_axis[:level]) for level in range(len(per_axis))]
@@ -50,8 +56,8 @@ class FeatureGrid(nn.Module):
     def forward(self, points: Tensor, levels: int) -> Tensor:
         """Features (N, CHANNELS * levels) of points (N, 3) in the first `levels` levels. Points get no gradient."""
         points = points.detach().contiguous()
-        if kernels is not None and points.device.type == "cpu":
-            return _Lookup.apply(points, self.table, self, levels)
+        if self.kernels is not None:
+            return self.kernels.look_up(self, points, levels)
         return torch.cat([self._level_features(points, level) for level in range(levels)], -1)
 
     def _level_features(self, points: Tensor, level: int) -> Tensor:
@@ -124,37 +130,3 @@ class FeatureGrid(nn.Module):
         if self.table.grad is None:
             self.table.grad = torch.zeros_like(self.table)
         return self.table.grad
-
-
-class _Lookup(torch.autograd.Function):
-    """FeatureGrid.forward by the Numba kernels. The gradient is added to table.grad at once, not returned."""
-
-    @staticmethod
-    def forward(context: Any, points: Tensor, table: Tensor, grid: FeatureGrid, levels: int) -> Tensor:
-        out = points.new_empty(len(points), CHANNELS * levels)
-        kernels.lookup(points.numpy(), table.detach().numpy(), *_layout(grid, levels), out.numpy(), tasks())
-        context.points, context.grid, context.levels = points, grid, levels
-        return out
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[None, None, None, None]:
-        grid, levels = context.grid, context.levels
-        kernels.scatter(
-            context.points.numpy(),
-            gradients[0].contiguous().numpy(),
-            *_layout(grid, levels),
-            grid.gradient().numpy(),
-            grid.touched.numpy(),
-            tasks(),
-        )
-        return None, None, None, None
-
-
-def _layout(grid: FeatureGrid, levels: int) -> tuple[Any, Any, Any]:
-    first, cells = torch.tensor(grid.first_brick[:levels]), torch.tensor(grid.cells[:levels])
-    return grid.bricks.numpy(), first.numpy(), cells.numpy()
-
-
-def tasks() -> int:
-    """Parallel tasks of a kernel."""
-    return kernels.numba.get_num_threads()

@@ -7,8 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdfgrid.grid import CHANNELS, FeatureGrid
+from sdfgrid.kernels import Kernels
 from sdfgrid.settings import Settings
 
+CHUNK = {"cpu": 1 << 16, "cuda": 1 << 19}  # points that are evaluated at once, to bound memory
 START_LEVEL = 1  # the level that holds the sphere that the field begins as
 
 
@@ -19,15 +21,15 @@ class SurfaceModel(nn.Module):
     direct way to the surface, the network removes the marks of the grid.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, kernels: Kernels | None = None) -> None:
         super().__init__()
         self.settings = settings
         generator = torch.Generator().manual_seed(settings.seed)
         self.cells = list(settings.levels)
         self.levels = sum(start <= 0 for start in settings.level_starts)  # active; grows during training
         start, background_levels = settings.initial_feature, settings.background_levels
-        self.grid = FeatureGrid(self.cells, settings.dense_up_to, start, generator)
-        self.background_grid = FeatureGrid(background_levels, max(background_levels), start, generator)
+        self.grid = FeatureGrid(self.cells, settings.dense_up_to, start, generator, kernels)
+        self.background_grid = FeatureGrid(background_levels, max(background_levels), start, generator, kernels)
         inputs, background_inputs = CHANNELS * len(self.cells), CHANNELS * len(background_levels)
         self.distance_hidden = nn.Linear(inputs, settings.geometry_width)
         self.distance_out = nn.Linear(settings.geometry_width, 1)
@@ -81,9 +83,12 @@ class SurfaceModel(nn.Module):
         """Density (N,) and RGB (N, 3) of the background at points (N, 3), seen along directions with these
         direction_terms. Space outside the unit sphere is contracted into a ball of radius 2 (mip-NeRF 360, Barron et
         al. 2022)."""
-        settings = self.settings
         radius = points.norm(dim=-1, keepdim=True).clamp(min=1)
-        contracted = points * ((2 - 1 / radius) / radius * 0.5)
+        return self.background_in(points * ((2 - 1 / radius) / radius * 0.5), terms)
+
+    def background_in(self, contracted: Tensor, terms: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, at points that are contracted already, into half of that ball: the grid covers [-1, 1]."""
+        settings = self.settings
         features = self.background_grid(contracted, len(self.background_grid.cells))
         out = self.background(torch.cat([features * settings.feature_scale, terms], -1))
         density = F.softplus(out[:, 0] + settings.background_bias) * settings.background_density

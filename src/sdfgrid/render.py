@@ -9,17 +9,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sdfgrid.dataset import Dataset, region_span
-from sdfgrid.grid import kernels, tasks
-from sdfgrid.model import SurfaceModel, direction_terms
+from sdfgrid.kernels import Kernels
+from sdfgrid.model import CHUNK, SurfaceModel, direction_terms
 from sdfgrid.settings import Settings
-
-CHUNK = 1 << 16  # points per evaluation, to bound memory
 
 
 class BakedField:
     """A coarse copy of the distances, cheap to look up, that tells where along a ray to look closely."""
 
-    def __init__(self, resolution: int, device: torch.device) -> None:
+    def __init__(self, resolution: int, device: torch.device, kernels: Kernels | None = None) -> None:
+        self.kernels = kernels
         axis = torch.linspace(-1, 1, resolution + 1, device=device)
         self.points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
         self.inside = torch.nonzero(self.points.norm(dim=-1) < 1 + 3 / resolution)[:, 0]
@@ -45,7 +44,7 @@ class BakedField:
 
     @torch.no_grad()
     def _refresh(self, model: SurfaceModel, indices: Tensor) -> None:
-        for part in indices.split(CHUNK):
+        for part in indices.split(CHUNK[indices.device.type]):
             self.values[part] = model.distance_at(self.points[part])
 
 
@@ -103,13 +102,8 @@ def sample_depths(
     march = F.pad(F.pad((torch.arange(steps, device=device) + offset) / steps, (1, 0)), (0, 1), value=1.0)
     fine_shares = _spread(count, fine, generator, device).contiguous()
     uniform_shares = _spread(count, settings.uniform_samples, generator, device).contiguous()
-    if kernels is None or device.type != "cpu":
-        return choose_depths(baked, rays, sharpness, march, fine_shares, uniform_shares)
-    out = torch.empty(count, fine + settings.uniform_samples)
-    tensors = [rays.origins, rays.directions, rays.near, rays.far, baked.volume]
-    shares = [march, fine_shares, uniform_shares, out]
-    kernels.sample(*(t.numpy() for t in tensors), sharpness, *(t.numpy() for t in shares), tasks())
-    return out
+    choose = choose_depths if baked.kernels is None else baked.kernels.choose_depths
+    return choose(baked, rays, sharpness, march, fine_shares, uniform_shares)
 
 
 def choose_depths(

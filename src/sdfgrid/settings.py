@@ -112,7 +112,7 @@ class Settings:
     sharpness_end_at: float = 0.9
     eikonal_points: int = 1024
     eikonal_anywhere: float = 0.125  # share of these that lie anywhere in the region, not near the surface
-    eikonal_weight: float = 0.1  # as in NeuS (Wang et al. 2021)
+    eikonal_weight: float = 0.1  # as in NeuS (Wang et al. 2021); derive() asks for less
     curvature_weight: float = 1e-4
     curvature_last: float = 0.3  # share of this weight once the sharpness has reached its end
     point_targets: int = 256  # triangulated points per iteration
@@ -175,19 +175,27 @@ class Settings:
                 _check(value < 1, field.name, value, "less than 1")
 
 
+# What a GPU makes nearly free, and what is better on no capture without (docs/benchmarks.md).
+IMAGE_SIZE, ON_GPU = 320, {"image_size": 640, "rays": 8192, "fine_samples": 32}
+
+
 def derive(iterations: int, image_size: int, seed: int) -> Settings:
     """Settings for a run of the given length. Raises UserError on values out of range.
 
     Measured on the demo: three levels that grow by 2.5 give F-score 0.864 after 1,500 iterations where four that double
-    from 16 give 0.854; and 1500 instead of 800 as the last sharpness gives 0.878 instead of 0.873 after 3,000. In the
-    upright world without a tilt it is 0.858 and 0.849, since half of the underside of a level roof is more than 1 %
-    off; with it, 0.867.
+    from 16 give 0.854. In the upright world without a tilt it is 0.858 and 0.849, since half of the underside of a
+    level roof is more than 1 % off; with it, 0.867. The weight of the eikonal term and the last sharpness were chosen
+    on six captures (docs/benchmarks.md).
     """
-    return Settings(iterations, image_size, seed, tilt=TILT, sharpness_end=800.0 if iterations <= 2000 else 1500.0)
+    sharpness = 800.0 if iterations <= 2000 else 2000.0
+    return Settings(iterations, image_size, seed, tilt=TILT, sharpness_end=sharpness, eikonal_weight=0.03)
 
 
-def read(path: Path) -> Settings:
-    """Settings from a JSON file (config.yaml is one). Raises UserError on anything else than Settings' keys."""
+def read(path: Path, on_gpu: bool = False) -> Settings:
+    """Settings from a JSON file (config.yaml is one), with what its key on_gpu says of runs on a GPU.
+
+    Raises UserError on anything else than Settings' keys.
+    """
     try:
         values = json.loads(Path(path).read_text())
     except FileNotFoundError:
@@ -196,8 +204,11 @@ def read(path: Path) -> Settings:
         raise UserError(f"{path}: not JSON ({error}); write it with `python3 -m sdfgrid config`")
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds a {type(values).__name__}, not an object with the engine's settings")
+    changes = values.pop("on_gpu", {})
+    if not isinstance(changes, dict):
+        raise UserError(f"{path}: on_gpu holds a {type(changes).__name__}, not an object with settings")
     try:
-        return from_dict(values)
+        return from_dict({**values, **(changes if on_gpu else {})})
     except UserError as error:
         raise UserError(f"{path}: {error}")
 
@@ -216,8 +227,9 @@ def from_dict(values: Dict[str, Any]) -> Settings:
     return Settings(**values)
 
 
-def to_json(settings: Settings) -> str:
-    return json.dumps(dataclasses.asdict(settings), indent=1) + "\n"
+def to_json(settings: Settings, on_gpu: Dict[str, Any]) -> str:
+    """on_gpu: settings that have another value on a GPU."""
+    return json.dumps({**dataclasses.asdict(settings), "on_gpu": on_gpu}, indent=1) + "\n"
 
 
 def _check(good: bool, name: str, value: object, allowed: str) -> None:

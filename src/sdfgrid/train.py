@@ -10,12 +10,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sdfgrid import checkpoint
+from sdfgrid import checkpoint, kernels
 from sdfgrid.dataset import load
-from sdfgrid.grid import kernels
 from sdfgrid.settings import Settings, from_dict, read
 from sdfgrid.trainer import Trainer
-from videomesh.devices import choose_device, set_threads
+from videomesh.devices import choose_device, describe, set_threads
 from videomesh.errors import UserError
 from videomesh.files import check_writable, outputs
 
@@ -35,20 +34,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--metrics", type=Path, required=True, help="metrics.jsonl to write, from iteration 1 on")
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto takes a GPU if there is one (default)")
     add("--threads", type=int, required=True, help="CPU threads")
+    add(
+        "--kernels",
+        choices=["auto", "torch"],
+        default="auto",
+        help="auto takes the fastest that are installed, Triton's on a GPU and Numba's on a CPU (default); torch is "
+        "plain PyTorch, which is slower",
+    )
 
 
 def main(args: argparse.Namespace) -> None:
-    settings = read(args.config)
     device = choose_device(args.device)
     set_threads(args.threads)
-    if kernels is not None:
-        kernels.set_threads(args.threads)
     previous = checkpoint.read(args.resume, device) if args.resume else None
+    chosen = kernels.choose(device, args.kernels, args.threads)
+    settings = choose_settings(args, device.type != "cpu" and chosen is not None, previous)
     check_schedule(args, settings, previous)
     for path in (args.checkpoint, args.metrics):
         check_writable(path)
+    say(
+        f"on {describe(device)} with {kernels.get_name(chosen)}: images of {settings.image_size} px, {settings.rays} "
+        f"rays an iteration, {settings.fine_samples} samples where a ray may meet the surface"
+    )
     dataset = load(args.transforms, args.images, args.points, args.masks, settings, device)
-    trainer = Trainer(settings, dataset, device)
+    trainer = Trainer(settings, dataset, device, chosen)
     if previous is not None:
         check_same_scene(args, previous, dataset.fingerprint)
         trainer.resume(previous)
@@ -60,7 +69,21 @@ def main(args: argparse.Namespace) -> None:
         progress.close()
     with outputs(args.metrics, args.checkpoint) as (metrics_part, checkpoint_part):
         metrics_part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in trainer.metrics))
-        checkpoint.save(checkpoint_part, trainer.content())
+        made_on = {"device": describe(device), "kernels": kernels.get_name(chosen)}
+        checkpoint.save(checkpoint_part, {**trainer.content(), "made_on": made_on})
+
+
+def choose_settings(args: argparse.Namespace, fast: bool, previous: dict[str, Any] | None) -> Settings:
+    """The settings for a GPU, if its kernels make them fast, or for a CPU. A training keeps those it began with."""
+    settings, others = read(args.config, fast), read(args.config, not fast)
+    if previous is not None and settings != others == from_dict(previous["settings"]):
+        say(f"goes on with the settings for a {'CPU' if fast else 'GPU'}, with which {args.resume} was made")
+        return others
+    return settings
+
+
+def say(words: str) -> None:
+    print(f"train: {words}", file=sys.stderr, flush=True)
 
 
 def check_schedule(args: argparse.Namespace, settings: Settings, previous: dict[str, Any] | None) -> None:

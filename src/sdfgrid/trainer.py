@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Callable
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from torch.nn import functional as F
 
 from sdfgrid import checkpoint
 from sdfgrid.dataset import Dataset, psnr, region_span
+from sdfgrid.kernels import Kernels, say_slow
 from sdfgrid.model import SurfaceModel
-from sdfgrid.optimiser import GridAdam
+from sdfgrid.optimiser import GridAdam, NetworkAdam
 from sdfgrid.render import (
     BakedField,
     Rays,
@@ -29,24 +31,46 @@ from sdfgrid.render import (
 from sdfgrid.settings import Settings
 from videomesh.errors import UserError
 
+if TYPE_CHECKING:
+    from sdfgrid.gpu_step import GpuStep
+
 TETRAHEDRON = [[1.0, 1.0, 1.0], [1.0, -1.0, -1.0], [-1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What an iteration looks at."""
+
+    rays: Rays
+    colours: Tensor  # (N, 3) in 0..1: what the photographs have there
+    depths: Tensor  # (crossing, K) of the samples along the rays that cross the region
+    empty_depths: Tensor | None  # (M, K) along rays that pass the subject, by the masks; None: there are none
+    points: Tensor  # (P, 3): the samples in that order, probes in any, the targets last
+    centres: Tensor  # (E,) indices of points where the field's gradient is wanted
+    corners: int  # the index of the first of 4 * E corners of tetrahedra round them
+    targets: int  # triangulated points
 
 
 class Trainer:
     """The state of a run. All randomness of an iteration comes from (seed, iteration), so resuming needs none."""
 
-    def __init__(self, settings: Settings, dataset: Dataset, device: torch.device) -> None:
+    def __init__(
+        self, settings: Settings, dataset: Dataset, device: torch.device, kernels: Kernels | None = None
+    ) -> None:
         self.settings, self.dataset, self.device = settings, dataset, device
-        self.model = SurfaceModel(settings).to(device)
-        self.baked = BakedField(settings.bake_resolution, device)
+        self.model = SurfaceModel(settings, kernels).to(device)
+        self.baked = BakedField(settings.bake_resolution, device, kernels)
         self.grid_adam = GridAdam(self.model.grid, settings)
         self.background_adam = GridAdam(self.model.background_grid, settings)
         networks = [p for name, p in self.model.named_parameters() if "grid" not in name]
-        self.network_adam = _network_adam(networks, settings)
+        self.network_adam = NetworkAdam(networks, settings)
         self.generator = torch.Generator(device)
         self.iteration = 0
         self.seconds = 0.0
         self.metrics: list[dict[str, Any]] = []
+        self.kernels = kernels
+        self.fast: GpuStep | None = None  # does the iterations, where there is a GPU
+        self.losses: dict[str, Tensor] = {}  # of the last iteration, unless that was a fast one
 
     def train(self, stop: int, report: Callable[[int, dict[str, Any]], None]) -> None:
         """Iterate until `stop` iterations are done; calls report(iteration, latest metrics) after each.
@@ -54,16 +78,17 @@ class Trainer:
         Raises UserError if the loss stops being a number or no surface is left.
         """
         settings, started, before = self.settings, time.perf_counter(), self.seconds
+        self._make_fast()
         if self.iteration == 0:
             self.warm_up()
         evaluating = 0.0
         while self.iteration < stop:
-            losses = self.step()
+            self.step()
             self.seconds = before + time.perf_counter() - started - evaluating
             if self.iteration % settings.check_every == 0 or self.iteration == stop:
-                self._check_finite(losses["loss"])
+                self._check_finite(self.get_losses()["loss"])
             if self.iteration % settings.log_every == 0 or self.iteration in (1, stop):
-                self._log(losses)
+                self._log(self.get_losses())
             if self.iteration % settings.evaluate_every == 0 or self.iteration == stop:
                 begin = time.perf_counter()
                 self.metrics[-1].update(self.evaluate())
@@ -71,49 +96,73 @@ class Trainer:
             report(self.iteration, self.metrics[-1])
         self._check_surface()
 
-    def step(self) -> dict[str, Tensor]:
-        """One iteration; returns its loss terms, not yet synchronised with the device."""
-        settings, model, progress = self.settings, self.model, self.progress
+    def step(self) -> None:
+        """One iteration."""
+        settings, progress = self.settings, self.progress
         self._start_levels(progress)
         self._refresh_baked()
+        if self.fast is not None:
+            self.fast()
+            return
         self.generator.manual_seed(_stream(settings.seed, self.iteration))
-        sharpness = sharpness_at(settings, progress)
+        loss, self.losses = self.compare(self._draw(sharpness_at(settings, progress)), progress)
+        self._descend(loss, learning_rate_share(settings, self.iteration))
+        self.iteration += 1
+
+    def _make_fast(self) -> None:
+        try:
+            self.fast = None if self.kernels is None else self.kernels.make_step(self)
+        except Exception as error:  # it compiles: a network too wide for the GPU, say
+            say_slow(error)
+
+    def get_losses(self) -> dict[str, Tensor]:
+        """The terms of the last iteration, not yet synchronised with the device."""
+        return self.losses if self.fast is None else self.fast.losses()
+
+    def _draw(self, sharpness: float) -> Batch:
+        """Random rays, and random points along them and elsewhere."""
+        settings = self.settings
         frames, pixels, crossing = self._choose_pixels()
         rays = make_rays(self.dataset, frames, pixels, crossing)
-
         depths = self._sample(rays, sharpness)
-        samples = place_samples(rays, depths)
+        samples, empty_depths = place_samples(rays, depths), None
         empty_rays = self._choose_empty_rays()
         if empty_rays is not None:
             empty_depths = self._sample(empty_rays, sharpness)
             samples = torch.cat([samples, place_samples(empty_rays, empty_depths)])
         probes, centres = self._probes(samples)
         targets = self._random_points(settings.point_targets)
-        features = model.features(torch.cat([samples, probes, targets]))
+        points, corners = torch.cat([samples, probes, targets]), len(samples) + self._count_anywhere()
+        colours = self.dataset.colours(frames, pixels)
+        return Batch(rays, colours, depths, empty_depths, points, centres, corners, len(targets))
+
+    def compare(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss, and its terms without their gradients and not yet synchronised with the device."""
+        settings, model, rays, depths = self.settings, self.model, batch.rays, batch.depths
+        sharpness = sharpness_at(settings, progress)
+        features = model.features(batch.points)
         distances = model.distance(features)
-        count, shown = len(samples), depths.numel()
+        shown = depths.numel()
         surface, light = render_surface(model, rays, features, distances[:shown].view(depths.shape), sharpness)
         rendered = add_background(model, rays, surface, light, settings, self.generator)
 
-        error = rendered - self.dataset.colours(frames, pixels)
+        error = rendered - batch.colours
         colour = error.abs().mean()
-        eikonal, curvature = self._smoothness(distances, centres, count)
+        eikonal, curvature = self._smoothness(distances, batch.centres, batch.corners)
         loss = colour + settings.eikonal_weight * eikonal
-        still_sharpening = progress < settings.sharpness_end_at
-        loss = loss + settings.curvature_weight * (1.0 if still_sharpening else settings.curvature_last) * curvature
-        point_term = distances[len(distances) - len(targets) :].abs().clamp(max=settings.points_reach)
-        point_term = point_term.mean() if len(targets) else colour.new_zeros(())
-        loss = loss + settings.points_weight * (1 - progress) * point_term
+        loss = loss + curvature_weight_at(settings, progress) * curvature
+        point_term = distances[len(distances) - batch.targets :].abs().clamp(max=settings.points_reach)
+        point_term = point_term.mean() if batch.targets else colour.new_zeros(())
+        loss = loss + points_weight_at(settings, progress) * point_term
         terms: dict[str, Tensor] = {}
         if rays.bare is not None:
-            terms["subject"] = subject_term(light[rays.bare[:crossing]])
+            terms["subject"] = subject_term(light[rays.bare[: rays.crossing]])
             loss = loss + settings.subject_weight * terms["subject"]
-        if empty_rays is not None:
-            terms["empty"] = empty_term(distances[shown:count].view(empty_depths.shape), sharpness)
+        if batch.empty_depths is not None:
+            end = shown + batch.empty_depths.numel()
+            terms["empty"] = empty_term(distances[shown:end].view(batch.empty_depths.shape), sharpness)
             loss = loss + settings.empty_weight * terms["empty"]
-        self._descend(loss, learning_rate_share(settings, self.iteration))
-        self.iteration += 1
-        return {
+        return loss, {
             **{name: term.detach() for name, term in terms.items()},
             "loss": loss.detach(),
             "colour": colour.detach(),
@@ -183,11 +232,12 @@ class Trainer:
     def _count_anywhere(self) -> int:
         return int(self.settings.eikonal_points * self.settings.eikonal_anywhere)
 
-    def _smoothness(self, distances: Tensor, centres: Tensor, samples: int) -> tuple[Tensor, Tensor]:
+    def _smoothness(self, distances: Tensor, centres: Tensor, first: int) -> tuple[Tensor, Tensor]:
         """Eikonal term and mean absolute Laplacian, by differences over the corners of tetrahedra whose size is the
-        finest active cell (numerical gradients as in Neuralangelo, with 5 evaluations instead of 7)."""
+        finest active cell (numerical gradients as in Neuralangelo, with 5 evaluations instead of 7).
+
+        first: the index of the first corner. All first corners come first, then all second ones, and so on."""
         step = self.model.finest_cell
-        first = samples + self._count_anywhere()
         corners = distances[first : first + 4 * len(centres)].view(4, -1)
         directions = torch.tensor(TETRAHEDRON, device=self.device)
         gradient = (corners[:, :, None] * directions[:, None]).sum(0) / (4 * step)
@@ -197,10 +247,9 @@ class Trainer:
     def _descend(self, loss: Tensor, share: float) -> None:
         """One step of all optimisers, at a share of their full learning rates."""
         settings = self.settings
-        self.network_adam.zero_grad(set_to_none=True)
+        self.network_adam.clear_gradients()
         loss.backward()
-        self.network_adam.param_groups[0]["lr"] = settings.network_learning_rate * share
-        self.network_adam.step()
+        self.network_adam.step(settings.network_learning_rate * share)
         self.grid_adam.step(settings.grid_learning_rate * share)
         self.background_adam.step(settings.background_learning_rate * share)
 
@@ -210,7 +259,10 @@ class Trainer:
         if self.iteration % (settings.refresh_all_early if early else settings.refresh_all_later) == 0:
             self.baked.refresh_all(self.model)
         elif self.iteration % (settings.refresh_near_early if early else settings.refresh_near_later) == 0:
-            self.baked.refresh_near_surface(self.model, settings.refresh_distance)
+            if self.fast is None:
+                self.baked.refresh_near_surface(self.model, settings.refresh_distance)
+            else:  # to find the part takes longer than to refresh all
+                self.baked.refresh_all(self.model)
 
     def _start_levels(self, progress: float) -> None:
         """Switch on the levels whose time has come; those above dense_up_to get bricks near the surface only."""
@@ -245,7 +297,7 @@ class Trainer:
             before, behind = points + towards * depth[:, None], points - towards * settings.warmup_behind
             probes, centres = self._probes(points)
             distances = self.model.distance_at(torch.cat([points, probes, before, behind]))
-            eikonal, curvature = self._smoothness(distances, centres, count)
+            eikonal, curvature = self._smoothness(distances, centres, count + self._count_anywhere())
             at, free, solid = distances[:count], distances[-2 * count : -count], distances[-count:]
             least = (depth * settings.warmup_slope).clamp(max=settings.warmup_free)
             free_term = F.relu(least - free) * (seen & (before.norm(dim=-1) < 1))
@@ -346,7 +398,7 @@ class Trainer:
             "baked": self.baked.values,
             "grid_adam": self.grid_adam.state(),
             "background_adam": self.background_adam.state(),
-            "network_adam": self.network_adam.state_dict(),
+            "network_adam": self.network_adam.state(),
         }
 
     def resume(self, content: dict[str, Any]) -> None:
@@ -355,7 +407,7 @@ class Trainer:
         self.baked.values = content["baked"]
         self.grid_adam.restore(**content["grid_adam"])
         self.background_adam.restore(**content["background_adam"])
-        self.network_adam.load_state_dict(content["network_adam"])
+        self.network_adam.restore(**content["network_adam"])
         self.iteration, self.seconds, self.metrics = content["iteration"], content["seconds"], content["metrics"]
 
 
@@ -384,6 +436,15 @@ def sharpness_at(settings: Settings, progress: float) -> float:
     return settings.sharpness_start * (settings.sharpness_end / settings.sharpness_start) ** share
 
 
+def curvature_weight_at(settings: Settings, progress: float) -> float:
+    still_sharpening = progress < settings.sharpness_end_at
+    return settings.curvature_weight * (1.0 if still_sharpening else settings.curvature_last)
+
+
+def points_weight_at(settings: Settings, progress: float) -> float:
+    return settings.points_weight * (1 - progress)
+
+
 def learning_rate_share(settings: Settings, iteration: int) -> float:
     """Share of the full learning rate: a short rise, constant, then an exponential fall to learning_rate_decay."""
     flat = settings.learning_rate_flat
@@ -394,12 +455,3 @@ def learning_rate_share(settings: Settings, iteration: int) -> float:
 def _stream(seed: int, iteration: int) -> int:
     """A seed for the random numbers of one iteration; warm-up steps are negative iterations."""
     return (seed * 1_000_003 + iteration + 1_000_000) % 2**63
-
-
-def _network_adam(parameters: Sequence[Tensor], settings: Settings) -> torch.optim.Adam:
-    betas = (settings.adam_beta1, settings.adam_beta2)
-    options: dict[str, Any] = {"lr": settings.network_learning_rate, "betas": betas, "eps": settings.adam_epsilon}
-    try:
-        return torch.optim.Adam(parameters, fused=True, **options)
-    except RuntimeError:  # before PyTorch 2.4 only on GPUs
-        return torch.optim.Adam(parameters, **options)

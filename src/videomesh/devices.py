@@ -23,3 +23,8 @@ def set_threads(count: int) -> None:
     # Threads inherit the setting when they start.
     torch.set_flush_denormal(True)
     torch.set_num_threads(count)
+
+
+def describe(device: torch.device) -> str:
+    """A device in words, for logs: the name of a GPU."""
+    return "the CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)

@@ -14,7 +14,9 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+import os
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Sequence
@@ -30,6 +32,7 @@ NUMBERS = ("fl_x", "fl_y", "cx", "cy", "w", "h", "sphere_radius")  # of which al
 UNITS = ("arbitrary", "m")
 AGAIN = "run the region stage again"
 DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2", "sk_x", "sk_y")
+MAX_DECODERS = 8  # threads that read images, each of which holds one at full size
 BOX = 4  # Image.Resampling.BOX, Image.BOX before Pillow 9.1: each new pixel is the mean of those it covers
 
 
@@ -227,7 +230,7 @@ def read_crop(path: Path) -> SubjectCrop:
 def read_images(path: Path, scene: Scene, names: Sequence[str], size: tuple[int, int]) -> np.ndarray:
     """Images of the tar (n, height, width, 3) uint8, averaged down to size (width, height), in the order of names.
 
-    They are decoded one at a time. Raises UserError naming the image on anything missing, broken or of another size.
+    Each thread decodes one at a time. Raises UserError naming the image on anything missing, broken or of another size.
     """
     images = np.empty((len(names), size[1], size[0], 3), np.uint8)
     try:
@@ -240,8 +243,17 @@ def read_images(path: Path, scene: Scene, names: Sequence[str], size: tuple[int,
                     f"{path}: lacks {len(missing)} of the {len(names)} frames of {scene.path}: {listed}; "
                     "both must come from the same run of the poses stage"
                 )
-            for index, name in enumerate(names):
-                images[index] = _decode(tar.extractfile(members[name]), f"{path}, frame {name}", scene, size)
+
+        def decode(index: int) -> None:
+            member = members[names[index]]
+            with open(path, "rb") as file:  # of its own: threads cannot share the place in a file
+                file.seek(member.offset_data)
+                content = io.BytesIO(file.read(member.size))
+            images[index] = _decode(content, f"{path}, frame {names[index]}", scene, size)
+
+        with ThreadPoolExecutor(min(MAX_DECODERS, os.cpu_count() or 1)) as pool:
+            for _ in pool.map(decode, range(len(names))):
+                pass  # raises what the first one that failed raised
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the poses stage writes it")
     except tarfile.TarError as error:

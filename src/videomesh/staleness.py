@@ -5,17 +5,28 @@ command calls, so their checksum goes into the parameters of the rule.
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
 import inspect
+import json
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from videomesh.files import outputs
 
 # Only the reader of a program sees these: arguments of calls, by their names.
 WORDS = {"help", "description", "metavar", "epilog"}
 STATEMENTS = (ast.stmt, ast.excepthandler, ast.match_case)
+
+
+class Facts(NamedTuple):
+    """What a program consists of, as far as it counts."""
+
+    digest: str  # of what it does
+    imports: Sequence[tuple[int, str, Sequence[str]]]  # dots, module and names of each import, as they are written
 
 
 def get_code(root: Path, *programs: str) -> str:
@@ -25,15 +36,50 @@ def get_code(root: Path, *programs: str) -> str:
     people read makes no difference: comments, docstrings, layout, messages of errors, printed text, help texts. Nor
     does the place of the checkout.
     """
-    content = hashlib.sha256()
+    content, known = hashlib.sha256(), open_known()
     for file in sorted(find_imported(root / "src", *(root / program for program in programs))):
-        content.update(f"{file.relative_to(root)}\n{normalise(file.read_text(encoding='utf-8'))}\n".encode())
+        content.update(f"{file.relative_to(root)}\n{known.get(file.read_bytes()).digest}\n".encode())
+    known.save()
     return content.hexdigest()[:16]
 
 
-@functools.cache  # rules share most of their code, and all of it is read before each plan
-def parse(text: str) -> ast.Module:
-    return ast.parse(text)
+# --- facts that are known ---------------------------------------------------------------------------------------------
+
+# To read all programs takes most of the time of a plan, so what was found is kept beside Snakemake's own records.
+KNOWN = Path(".snakemake/programs.json")
+MOST = 2000  # programs; more are those of many versions, and it begins anew
+
+
+class Known:
+    """Facts by checksum of a program. None if this module, which finds them, was another one."""
+
+    def __init__(self) -> None:
+        self.by = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+        self.facts: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found = json.loads(KNOWN.read_text())
+            if found["by"] == self.by and len(found["facts"]) < MOST:
+                self.facts = {key: [str(digest), list(imports)] for key, (digest, imports) in found["facts"].items()}
+        self.saved = len(self.facts)
+
+    def get(self, content: bytes) -> Facts:
+        key = hashlib.sha256(content).hexdigest()
+        if key not in self.facts:
+            tree = ast.parse(content)
+            self.facts[key] = [hashlib.sha256(show(tree).encode()).hexdigest(), list_statements(tree)]
+        return Facts(*self.facts[key])
+
+    def save(self) -> None:
+        """If that cannot be, the next plan only takes longer."""
+        if len(self.facts) > self.saved:
+            with contextlib.suppress(OSError), outputs(KNOWN) as (part,):
+                part.write_text(json.dumps({"by": self.by, "facts": self.facts}))
+            self.saved = len(self.facts)
+
+
+@functools.cache  # rules share most of their code
+def open_known() -> Known:
+    return Known()
 
 
 # --- imports ----------------------------------------------------------------------------------------------------------
@@ -49,24 +95,30 @@ def find_imported(sources: Path, *programs: Path) -> set[Path]:
         if file not in found:
             found.add(file)
             package = file.relative_to(sources).with_suffix("").parts[:-1] if sources in file.parents else ()
-            new = list_imports(file.read_text(encoding="utf-8"), package) - names
+            new = list_imports(file.read_bytes(), package) - names
             names |= new
             todo += [path for name in new for path in find_files(sources, name)]
     return found
 
 
-@functools.cache
-def list_imports(text: str, package: Sequence[str]) -> frozenset[str]:
+def list_imports(content: bytes, package: Sequence[str]) -> set[str]:
     """Dotted names that a file of a package imports, if it runs: `from a.b import c` gives a.b and a.b.c."""
     names = set()
-    for node in walk(parse(text)):
+    for dots, module, parts in open_known().get(content).imports:
+        begin = package[: len(package) + 1 - dots] if dots else []
+        whole = ".".join([*begin, *filter(None, [module])])
+        names |= {whole, *(f"{whole}.{part}" for part in parts)}
+    return names
+
+
+def list_statements(tree: ast.Module) -> list[tuple[int, str, Sequence[str]]]:
+    found: list[tuple[int, str, Sequence[str]]] = []
+    for node in walk(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
+            found += [(0, alias.name, []) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            begin = package[: len(package) + 1 - node.level] if node.level else []
-            module = ".".join([*begin, *filter(None, [node.module])])
-            names |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
-    return frozenset(names)
+            found.append((node.level, node.module or "", [alias.name for alias in node.names]))
+    return found
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:
@@ -91,17 +143,12 @@ def find_files(sources: Path, name: str) -> Iterator[Path]:
 # --- what a program does ----------------------------------------------------------------------------------------------
 
 
-@functools.cache
-def normalise(text: str) -> str:
+def show(node: Any) -> str:
     """A program as text that is the same for two programs that do the same but for what they say to people.
 
     The text is the same in all versions of Python from 3.11 on: fields that are empty, some of which only newer
     versions have, are left out.
     """
-    return show(parse(text))
-
-
-def show(node: Any) -> str:
     if isinstance(node, list):
         return f"[{','.join(filter(None, map(show, node)))}]"
     if not isinstance(node, ast.AST):

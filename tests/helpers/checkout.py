@@ -27,6 +27,10 @@ SMALL = {
 PARTS = ("Snakefile", "rules", "scripts", "src", "config", "envs", "profiles", "ovhai")
 
 
+# What a plan finds out about the programs comes along, if there has been a plan: it costs a second and a half.
+KNOWN = Path(".snakemake/programs.json")
+
+
 class Checkout:
     """The workflow's files in a folder; results appear beside them."""
 
@@ -45,6 +49,9 @@ class Checkout:
             else:
                 folder.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, folder / part)
+        if (known := ROOT / KNOWN).exists():
+            (folder / KNOWN).parent.mkdir(exist_ok=True)
+            shutil.copy2(known, folder / KNOWN)
         return cls(folder)
 
     def copy(self, folder: Path) -> "Checkout":

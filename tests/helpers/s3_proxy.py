@@ -6,6 +6,7 @@
         client = proxy.server.client()                   # as s3.client(), through the proxy
         ...
         proxy.requests                                   # what was asked, and what was answered
+        proxy.delay = 0.03                               # a server that is far away
 
 Clients sign for the address that they talk to. The proxy passes their Host header on, so the server accepts them.
 """
@@ -78,6 +79,7 @@ class Proxy:
     lock: threading.Lock = field(default_factory=threading.Lock)
     listener: ThreadingHTTPServer | None = None
     port: int = 0
+    delay: float = 0.0  # seconds that each answer takes longer
 
     @property
     def server(self) -> s3_server.S3Server:
@@ -179,6 +181,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def pass_on(self, request: Request, body: bytes, part: float = 1.0) -> None:
         """part: how much of the answer's body is sent."""
+        time.sleep(self.proxy.delay)
         connection = http.client.HTTPConnection(self.proxy.target, timeout=30)
         try:
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)

@@ -16,7 +16,7 @@ from double import make_source, pack
 
 import synthetic
 from neuralangelo_engine.rescue import Rescue, Save, get_identity, holding
-from neuralangelo_engine.train import Training, check_arguments
+from neuralangelo_engine.train import Training, check_arguments, combine_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {
@@ -139,6 +139,20 @@ def test_it_anneals_as_the_whole_schedule_does(scene: Scene) -> None:
     scratch = type("Place", (), {"folder": scene.folder})()
     for config, share in (({"max_iter": 60}, 0.3), ({"max_iter": 20}, 0.1)):
         assert Training(args, config, scratch, None).get_anneal_end() == pytest.approx(share)  # type: ignore[arg-type]
+
+
+def test_seconds_are_of_training_not_of_the_pause_between_attempts() -> None:
+    """A rate computed from them is that of the machine. They go on from the milestone before."""
+    before = json.dumps({"iteration": 10, "seconds": 50.0}) + "\n"
+    raws = [
+        {"step": 20, "time": 1000.0, "attempt": 990.0, "train/PSNR": 20.0},
+        {"step": 30, "time": 1004.0, "attempt": 990.0},
+        {"step": 30, "time": 9000.0, "attempt": 8900.0, "train/PSNR": 21.0},
+        {"step": 40, "time": 9005.0, "attempt": 8900.0},
+    ]
+    lines = [json.loads(line) for line in combine_metrics(before, raws).splitlines()]
+    assert [(line["iteration"], line["seconds"]) for line in lines] == [(10, 50.0), (20, 50.0), (30, 54.0), (40, 59.0)]
+    assert [line.get("psnr") for line in lines] == [None, 20.0, 21.0, None]
 
 
 def test_a_failed_attempt_loses_no_more_than_since_its_last_save(scene: Scene) -> None:

@@ -10,12 +10,13 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 from ovhai.models.flavor import Flavor
 from ovhai.models.job import Job
 from ovhai.models.me import Me
-from ovhai_standin import flavors, processes
+from ovhai_standin import flavors, processes, server
 from ovhai_standin.platform import Platform
 from submission import contents, listed, put, run, states, submit, texts, wait_for_line, wait_until
 
@@ -551,3 +552,31 @@ def same_json(one: object, other: object) -> bool:
         return len(one) == len(other) and all(map(same_json, one, other))
     moments = [str(value).replace("+00:00", "Z") for value in (one, other)]
     return one == other or moments[0] == moments[1]
+
+
+def test_the_command_is_the_same_with_and_without_a_server(platform: Platform) -> None:
+    alone = {name: value for name, value in platform.environment.items() if name != server.VARIABLE}
+    for words in (["me"], ["job", "list", "-o", "json"], ["job", "get", "nothing"], ["job", "dance"], ["--version"]):
+        calls = [
+            subprocess.run(["ovhai", *words], env={**os.environ, **variables}, capture_output=True, text=True)
+            for variables in (platform.environment, alone)
+        ]
+        assert len({(call.returncode, call.stdout, call.stderr) for call in calls}) == 1, words
+    assert {call["caller"] for call in platform.calls()} == {os.getpid()}
+
+
+def test_a_call_that_is_killed_ends(platform: Platform) -> None:
+    before = list_copies()
+    platform.fault(when="me", action="hang")
+    call = subprocess.Popen(["ovhai", "me"], env={**os.environ, **platform.environment})
+    wait_until(lambda: platform.calls("me"))
+    (copy,) = list_copies() - before
+    call.kill()
+    call.wait()
+    wait_until(lambda: not copy.is_running())
+
+
+def list_copies() -> set[psutil.Process]:
+    """The processes that answer calls of this test process now: the children of its server."""
+    servers = [child for child in psutil.Process().children() if "ovhai_standin.server" in child.cmdline()]
+    return {copy for server in servers for copy in server.children()}

@@ -102,6 +102,7 @@ def test_what_the_user_can_mend_is_one_message(folder: Path) -> None:
     done = run_process("adjust", "--scene", "thin")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "error: there is no scene thin. Did you mean thing? The scenes are thing." in done.stderr
+    assert "no scene is named: make adjust SCENE=NAME" in run_process("adjust", "--scene", "").stderr
     (folder / "Snakefile").write_text("rule all:\n    input: []\n")
     done = run_process("adjust", "--scene", "thing", "--snakefile", "Snakefile")
     assert done.returncode == 1 and "Traceback" not in done.stderr

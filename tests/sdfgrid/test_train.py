@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 import synthetic
-from sdfgrid import __main__, checkpoint, grid, optimiser, render, settings
+from sdfgrid import __main__, checkpoint, grid, kernels, numba_kernels, optimiser, render, settings
 from sdfgrid.dataset import Dataset, grid_from_region, load
 from sdfgrid.model import SurfaceModel
 from videomesh import errors
@@ -162,6 +162,70 @@ def test_a_checkpoint_from_before_a_number_was_a_setting_goes_on(scene: Scene) -
     scene.refuse(f"--resume={path}", says=["other settings", "points_reach 0.05 -> 0.1"])
 
 
+def test_a_gpu_without_triton_gets_plain_pytorch_and_the_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Triton is not there with PyTorch for CPUs; where it is, it needs a compiler."""
+    monkeypatch.setitem(sys.modules, "triton", None)
+    monkeypatch.delitem(sys.modules, "sdfgrid.triton_kernels", raising=False)
+    assert kernels.choose(torch.device("cuda")) is None
+    said = capsys.readouterr().err
+    assert said.startswith("warning: Triton's kernels do not work here") and "gcc" in said and said.count("\n") == 1
+    assert kernels.choose(torch.device("cuda"), "torch") is None and not capsys.readouterr().err
+
+
+def test_an_iteration_that_no_gpu_can_compile_is_left_to_plain_pytorch(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make_step(trainer: object) -> None:
+        raise RuntimeError("ptxas failed\nout of resource: shared memory")
+
+    monkeypatch.setattr(numba_kernels, "make_step", make_step)
+    code, said = command(scene.arguments(20))
+    assert code == 0 and scene.checkpoint(20).exists()
+    assert "warning: Triton's kernels do not work here (RuntimeError: out of resource: shared memory)" in said
+
+
+def test_a_training_needs_neither_pytorch_s_compiler_nor_its_optimisers(scene: Scene) -> None:
+    """PyTorch imports its compiler when one of its optimisers is made: 3 s before anything is learnt."""
+    program = (
+        "import sys; from sdfgrid import __main__; __main__.main()\n"
+        "print([name for name in ('torch._dynamo', 'torch._inductor', 'triton') if name in sys.modules])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    options = {"capture_output": True, "text": True, "env": environment}
+    done = subprocess.run([sys.executable, "-c", program, *scene.arguments(20)], **options)
+    assert done.returncode == 0 and done.stdout == "[]\n", done
+
+
+def test_adam_of_networks_is_pytorch_s() -> None:
+    """Bit by bit, also where a parameter has no gradient for some iterations, and where PyTorch has no fused one."""
+    chosen = settings.derive(100, 64, 0)
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(size, generator=generator) for size in ((5, 12), (5,), (1, 37))]
+    ours = [tensor.clone().requires_grad_() for tensor in start]
+    plain = [tensor.clone().requires_grad_() for tensor in start]
+    theirs = [tensor.clone().requires_grad_() for tensor in start]
+    adam, plain_adam = optimiser.NetworkAdam(ours, chosen), optimiser.NetworkAdam(plain, chosen)
+    betas = (chosen.adam_beta1, chosen.adam_beta2)
+    wanted = torch.optim.Adam(theirs, lr=0.01, betas=betas, eps=chosen.adam_epsilon, fused=True)
+    for iteration in range(5):
+        for index, parameters in enumerate(zip(ours, plain, theirs, strict=True)):
+            gradient = torch.randn(parameters[0].shape, generator=generator)
+            for parameter in parameters:
+                parameter.grad = None if index == 1 and iteration < 2 else gradient.clone()
+        adam.step(0.01)
+        wanted.step()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delattr(torch, "_fused_adam_")
+            plain_adam.step(0.01)
+    for mine, simple, reference in zip(ours, plain, theirs, strict=True):
+        assert torch.equal(mine, reference)
+        assert torch.allclose(simple, reference, atol=1e-6)
+    adam.restore(**wanted.state_dict())  # an older checkpoint holds this
+    assert torch.equal(adam.means[1], wanted.state_dict()["state"][1]["exp_avg"]) and adam.steps[1] == 3
+
+
 def test_same_seed_same_result_other_seed_another(scene: Scene) -> None:
     losses = []
     for seed in (0, 0, 1):
@@ -170,27 +234,26 @@ def test_same_seed_same_result_other_seed_another(scene: Scene) -> None:
     assert losses[0] == losses[1] != losses[2]
 
 
-def test_without_numba_the_same(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert grid.kernels is not None
+def test_without_numba_the_same(scene: Scene) -> None:
     scene.configure(20)
-    with_numba = scene.train(20)["metrics"]
-    for module in (grid, optimiser, render):
-        monkeypatch.setattr(module, "kernels", None)
-    without = scene.train(20)["metrics"]
+    runs = []
+    for options, name in (([], "Numba kernels"), (["--kernels=torch"], "plain PyTorch")):
+        code, said = command([*scene.arguments(20), *options])
+        assert code == 0 and f"train: on the CPU with {name}: images of 64 px, 256 rays" in said
+        runs.append(scene.metrics(20))
+    with_numba, without = runs
     assert without[0]["loss"] == pytest.approx(with_numba[0]["loss"], rel=1e-4)
     assert without[-1]["loss"] == pytest.approx(with_numba[-1]["loss"], rel=0.05)
 
 
-def test_kernels_equal_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_equal_plain_torch() -> None:
     """Lookup, gradient, optimiser step and sampling, each on random input, on dense, partial and absent levels."""
     generator = torch.Generator().manual_seed(1)
     points = torch.rand(3000, 3, generator=generator) * 2.2 - 1.1  # some outside the grid
     wanted = torch.randn(3000, 12, generator=generator)
     results = []
-    for kernels in (grid.kernels, None):
-        monkeypatch.setattr(grid, "kernels", kernels)
-        monkeypatch.setattr(optimiser, "kernels", kernels)
-        table = grid.FeatureGrid([5, 8, 19], 8, 1e-4, torch.Generator().manual_seed(2))
+    for each in (numba_kernels, None):
+        table = grid.FeatureGrid([5, 8, 19], 8, 1e-4, torch.Generator().manual_seed(2), each)
         adam = optimiser.GridAdam(table, settings.derive(100, 64, 0))
         adam.grow(table.allocate(2, table.brick_centres(2).norm(dim=-1) < 0.7))
         with torch.no_grad():
@@ -205,15 +268,15 @@ def test_kernels_equal_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.allclose(fast, plain, atol=2e-4, rtol=1e-4)
 
 
-def test_sampling_kernel_equals_plain_torch(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sampling_kernel_equals_plain_torch(scene: Scene) -> None:
     data = scene.load(64)
     pixels = data.inside[::37].long()
     rays = render.make_rays(data, pixels // 4096, pixels % 4096, len(pixels))
     baked = render.BakedField(32, CPU)
     baked.values = baked.points.norm(dim=-1) - 0.6
     depths = []
-    for kernels in (grid.kernels, None):
-        monkeypatch.setattr(render, "kernels", kernels)
+    for each in (numba_kernels, None):
+        baked.kernels = each
         generator = torch.Generator().manual_seed(0)
         depths.append(render.sample_depths(baked, rays, settings.derive(100, 64, 0), 200.0, 16, generator))
     assert (depths[0].diff(dim=1) >= 0).all()
@@ -260,13 +323,14 @@ def test_progress_in_a_log_and_on_a_terminal(scene: Scene) -> None:
         except OSError:  # the other end is closed
             break
     assert running.wait() == 0
-    assert re.search(rb"\rtrain: iteration \d+ of 30 .* left", text) and text.count(b"\n") == 1
+    assert re.search(rb"\rtrain: iteration \d+ of 30 .* left", text) and text.count(b"\n") == 2
 
 
 def test_interrupting_leaves_nothing(scene: Scene) -> None:
     scene.configure(100_000)
     running = process(scene.arguments(100_000), stderr=subprocess.PIPE)
     assert running.stderr is not None
+    assert running.stderr.readline().startswith("train: on the CPU")
     assert running.stderr.readline().startswith("train: iteration")
     running.send_signal(signal.SIGINT)
     said = running.communicate(timeout=60)[1]
@@ -296,6 +360,41 @@ def test_settings_need_no_torch(tmp_path: Path) -> None:
     )
     subprocess.run([sys.executable, "-c", program], check=True)
     assert settings.read(config) == settings.derive(3000, image_size=480, seed=7)
+
+
+@pytest.mark.parametrize(("options", "size"), [([], 640), (["--image-size=480"], 480)])
+def test_a_gpu_gets_more_to_do_and_a_size_given_by_hand_is_kept(tmp_path: Path, options: list[str], size: int) -> None:
+    config = tmp_path / "config.yaml"
+    assert command(["config", "--iterations=3000", "--seed=7", f"--output={config}", *options]) == (0, "")
+    on_cpu, on_gpu = settings.read(config), settings.read(config, on_gpu=True)
+    assert (on_gpu.image_size, on_gpu.rays, on_gpu.fine_samples) == (size, 8192, 32)
+    assert (on_cpu.image_size, on_cpu.rays, on_cpu.fine_samples) == (480 if options else 320, 1024, 16)
+    assert dataclasses.replace(on_gpu, image_size=on_cpu.image_size, rays=1024, fine_samples=16) == on_cpu
+
+
+def test_a_training_goes_on_with_the_settings_it_began_with_on_another_machine(scene: Scene) -> None:
+    """The same files, whichever machine makes the next milestone; another setting is still another training."""
+    config = scene.folder / "config.yaml"
+    values = json.loads(config.read_text())
+    config.write_text(json.dumps({**values, "rays": 200}))
+    began = scene.train(20)
+    assert began["settings"]["rays"] == 200 and began["made_on"] == {"device": "the CPU", "kernels": "Numba kernels"}
+    resume = f"--resume={scene.checkpoint(20)}"
+    config.write_text(json.dumps({**values, "on_gpu": {"rays": 200}}))  # as if the CPU had been a GPU
+    code, said = command(scene.arguments(40, resume))
+    assert code == 0 and "train: goes on with the settings for a GPU, with which" in said, said
+    assert checkpoint.read(scene.checkpoint(40), CPU)["settings"]["rays"] == 200
+    config.write_text(json.dumps({**values, "on_gpu": {"rays": 210}}))
+    code, said = command(scene.arguments(40, resume))
+    assert code == 1 and "other settings" in said and "rays 200 -> 256" in said
+
+
+@pytest.mark.parametrize("changes", [[1], {"rayz": 1}])
+def test_bad_changes_for_a_gpu(scene: Scene, changes: object) -> None:
+    config = scene.folder / "config.yaml"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "on_gpu": changes}))
+    with pytest.raises(UserError, match=r"on_gpu holds a list|Did you mean rays"):
+        settings.read(config, on_gpu=True)
 
 
 @pytest.mark.parametrize("name", ["iterations", "image_size", "seed"])

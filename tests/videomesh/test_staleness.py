@@ -1,5 +1,7 @@
 """What counts of a program, and what Snakemake plans when only the order matters."""
 
+import ast
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,48 @@ def code(tmp_path: Path) -> Callable[..., str]:
         return staleness.get_code(tmp_path, program)
 
     return get
+
+
+@pytest.fixture(autouse=True)
+def known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the facts about programs are kept."""
+    monkeypatch.chdir(tmp_path)
+    begin_again()
+    return tmp_path / staleness.KNOWN
+
+
+def begin_again() -> None:
+    """As a new process does."""
+    staleness.open_known.cache_clear()
+
+
+def test_a_second_plan_parses_only_what_is_new(
+    code: Callable[..., str], known: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = code()
+    parsed = []
+    parse = ast.parse
+    monkeypatch.setattr(ast, "parse", lambda content: parsed.append(content) or parse(content))
+    begin_again()
+    assert code() == first and parsed == []
+    changed = code("scripts/train.py", "src/tools/maths.py", "2 * value", "3 * value")
+    assert changed != first and len(parsed) == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"by": "an earlier version", "facts": {}}', '{"facts": 1}'])
+def test_what_is_known_may_be_broken_or_of_another_version(code: Callable[..., str], known: Path, content: str) -> None:
+    first = code()
+    by = staleness.open_known().by
+    for text in (content, json.dumps({"by": by, "facts": {"a": 1}})):
+        known.write_text(text)
+        begin_again()
+        assert code() == first
+    assert by in known.read_text()
+
+
+def test_a_folder_that_cannot_be_written_costs_only_time(code: Callable[..., str], known: Path) -> None:
+    known.parent.write_text("a file")
+    assert code() and not known.exists()
 
 
 @pytest.mark.parametrize(

@@ -45,17 +45,17 @@ def test_the_code_of_pages_makes_only_pages_stale(copy: Checkout) -> None:
 
 
 def test_a_scene_stopped_by_the_gate_has_a_page_with_the_reason(copy: Checkout, scenes: Rows) -> None:
-    film, *others = scenes
-    copy.configure([{**film, "region.center": "50,0,0", "region.radius": 1}, *others], **SMALL)
+    film, photos, web = scenes
+    copy.configure([film, {**photos, "region.center": "50,0,0", "region.radius": 1}, web], **SMALL)
     run = copy.snakemake()
     assert run.returncode == 1 and "could not be brought up to date" not in run.stdout
-    assert read_states(copy) == {"film": "stopped", "photos": "done", "web": "done"}
-    html = read_page(copy, "film")
+    assert read_states(copy) == {"film": "done", "photos": "stopped", "web": "done"}
+    html = read_page(copy, "photos")
     assert html.index("points_inside is 0 %") < html.index('id="viewer"')
     assert '"meshes":[]' in html, "the mesh of the earlier region is another scene's"
     copy.configure(scenes, **SMALL)
     assert copy.snakemake().returncode == 0
-    assert read_states(copy)["film"] == "done" and "Why it stopped" not in read_page(copy, "film")
+    assert read_states(copy)["photos"] == "done" and "Why it stopped" not in read_page(copy, "photos")
 
 
 def test_a_scene_that_fails_has_a_page_with_the_end_of_its_log(copy: Checkout, scenes: Rows) -> None:

@@ -9,7 +9,8 @@ export function readPageData() {
 export function readBlob(id) {
   const node = id && document.getElementById(id);
   if (!node) return null;
-  const text = atob(node.textContent.trim());
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(node.textContent);
+  const text = atob(node.textContent.trim()); // browsers before 2025
   const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   return bytes;

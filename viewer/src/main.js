@@ -34,5 +34,7 @@ const parsed = new Promise((resolve) => {
   if (document.readyState === "loading") addEventListener("DOMContentLoaded", resolve, { once: true });
   else resolve();
 });
+// What the page has brought, such as a still of the mesh, is seen while the mesh is read.
+const painted = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
 window.viewerState = () => null;
-window.viewerReady = parsed.then(start);
+window.viewerReady = parsed.then(painted).then(start);

@@ -11,6 +11,7 @@ Many records share one object, a pack, so that a start reads thousands of them w
   a head may still write.
 """
 
+import functools
 import gzip
 import json
 import posixpath
@@ -31,6 +32,8 @@ IDLE = 1800.0  # seconds after which a head begins another pack
 SETTLED = 7200.0  # seconds since a pack was written, after which no head writes it any more
 MANY = 20  # packs
 CALLS = 8  # at a time
+RECENT = 600.0  # seconds; a server whose listings lag behind has caught up with them by then
+LATE = 100  # objects; if more are not what they were, somebody has removed them
 LISTS = 5  # a pack may vanish between the list and the call, since another head has put it together with others
 WORKS = 40  # fingerprints and ids of jobs that are kept for one version
 
@@ -75,6 +78,7 @@ class Provenance:
         """name: of the bucket. root: prefix of all files of the workflow."""
         self.bucket, self.name = bucket, name
         self.prefix = normalise(root) + "/" if root.strip("/") else ""
+        self.start = f"s3://{name}/{self.prefix}"
         self.folder = f"{self.prefix}.ovhai/records/"
         self.lock = threading.RLock()
         self.loaded = False
@@ -92,13 +96,30 @@ class Provenance:
 
     def load(self) -> None:
         """One listing of the workflow's objects, and all packs. Only the first call does anything."""
+        if self.loaded:
+            return
         with self.lock:
             if self.loaded:
                 return
             found = dict(self.bucket.list_objects(self.name, self.prefix))
             self.objects = {f"s3://{self.name}/{key}": info for key, info in found.items()}
             self.read_packs({key: info for key, info in found.items() if key.startswith(self.folder)})
+            self.look_again()
             self.loaded = True
+
+    def look_again(self) -> None:
+        """Ask for objects that the freshest records describe otherwise than the listing: it may be late."""
+        begin = time.time() - RECENT
+        last = [max(known.values(), key=lambda entry: entry.time) for known in self.entries.values()]
+        fresh = [
+            entry for entry in last if entry.time > begin and entry.version not in ("", self.get_version(entry.uri))
+        ]
+        for entry in sorted(fresh, key=lambda entry: entry.time)[-LATE:]:
+            info = self.look_up(entry.uri)
+            if info:
+                self.objects[entry.uri] = info
+            else:
+                self.objects.pop(entry.uri, None)
 
     def read_packs(self, listed: Mapping[str, ObjectInfo]) -> None:
         for _ in range(LISTS):
@@ -141,7 +162,7 @@ class Provenance:
         self.works |= set(entry.work)
 
     def covers(self, query: str) -> bool:
-        return get_uri(query).startswith(f"s3://{self.name}/{self.prefix}")
+        return get_uri(query).startswith(self.start)
 
     def get_version(self, uri: str) -> str | None:
         """None if there is no such object."""
@@ -222,6 +243,7 @@ class Provenance:
         return f"{self.folder}{uuid.uuid4().hex}.jsonl.gz"
 
 
+@functools.lru_cache(maxsize=1 << 16)  # a plan asks dozens of times for each file
 def get_uri(query: str) -> str:
     """As the storage plugin finds the object: slashes that stand twice count once."""
     parsed = urlparse(query)

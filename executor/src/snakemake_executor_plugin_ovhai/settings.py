@@ -6,7 +6,7 @@ from typing import Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
-from . import dry_run, first_words, patience, snakemake_records, updates
+from . import dry_run, first_words, inventory, patience, snakemake_records, updates
 
 
 @dataclass
@@ -114,4 +114,5 @@ class ExecutorSettings(ExecutorSettingsBase):
         patience.attach()
         updates.attach()
         snakemake_records.attach()
+        inventory.attach()
         dry_run.attach(self)

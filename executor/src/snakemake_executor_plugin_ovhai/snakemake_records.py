@@ -12,13 +12,14 @@ This reaches into Snakemake's own classes, in three places:
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .bucket import Bucket, BucketError
-from .provenance import Provenance, get_uri
+from .provenance import Entry, Provenance, get_uri
 
 CHECKSUM = "etag:"  # how the checksum of a stored file begins
+READ = 1000  # records that are kept as Snakemake wants them
 UNKNOWN = "not known, since no record describes this version of the file"
 
 # What this module stands on: function -> lines that it must have.
@@ -71,8 +72,13 @@ def attach() -> None:
 
 def fits() -> bool:
     """Whether Snakemake is as this module needs it."""
+    return has_lines(READS)
+
+
+def has_lines(reads: Mapping[str, Iterable[str]]) -> bool:
+    """Whether each of these functions is there, in a module that is loaded, and has these lines."""
     try:
-        for name, lines in READS.items():
+        for name, lines in reads.items():
             module, owner, function = name.rsplit(".", 2)
             source = inspect.getsource(getattr(getattr(sys.modules[module], owner), function))
             if not all(line in source for line in lines):
@@ -111,11 +117,11 @@ def open_provenance(workflow: Any) -> Provenance | None:
 
 def load(provenance: Provenance) -> None:
     """WorkflowError if the records cannot be read: a plan without them would make everything again."""
-    from snakemake_interface_common.exceptions import WorkflowError
-
     try:
         provenance.load()
     except BucketError as error:
+        from snakemake_interface_common.exceptions import WorkflowError
+
         raise WorkflowError(
             f"The records of the results in the bucket cannot be read, so nothing can be planned: {error}\n"
             "Check everything with `snakemake-ovhai doctor`, and run the same command again."
@@ -138,6 +144,7 @@ class BucketRecords:
         # What a user forces. Snakemake adds the outputs that a crash left behind.
         self.forced_files = frozenset(dag.forcefiles if dag is not None else ())
         self.unsaved: dict[str, Any] = {}  # records of this folder that the bucket lacks, by key
+        self.read: dict[str, tuple[Entry, Any]] = {}  # by key: what the bucket has, and the same as Snakemake's record
         self.warned = False
         self.patient = False  # whether a record that cannot be written is kept for later
 
@@ -151,13 +158,13 @@ class BucketRecords:
     # Reading ---------------------------------------------------------------------------------------------------------
 
     def _read_record(self, key: str) -> Any:
-        own = super()._read_record(key)  # type: ignore[misc]
         provenance = self.covering(key)
+        uri = get_uri(key)
+        if provenance is not None and (entry := provenance.find(uri)):
+            return self.get_record(key, entry)
+        own = super()._read_record(key)  # type: ignore[misc]
         if provenance is None:
             return own
-        uri = get_uri(key)
-        if entry := provenance.find(uri):
-            return make_record(**entry.record)
         info = provenance.objects.get(uri)
         if info is None:
             return own
@@ -166,6 +173,20 @@ class BucketRecords:
             self.unsaved[key] = own
             return own
         return None
+
+    def get_record(self, key: str, entry: Entry) -> Any:
+        """A plan reads each record a dozen times in a row, and making one takes longer than the rest of it."""
+        if len(self.read) >= READ:
+            self.read.clear()
+        known = self.read.get(key)
+        if known is None or known[0] is not entry:
+            known = self.read[key] = (entry, make_record(**entry.record))
+        return known[1]
+
+    def _clear_cache(self) -> None:
+        """Snakemake is about to change records."""
+        super()._clear_cache()  # type: ignore[misc]
+        self.read.clear()
 
     def is_unknown(self, file: Any) -> bool:
         """Whether a file is in the bucket and nobody knows how it was made. Snakemake alone would not make it again."""
@@ -238,6 +259,7 @@ class BucketRecords:
         if provenance is None:
             super()._write_record(key, record)  # type: ignore[misc]
             return
+        self.read.pop(key, None)  # Snakemake has changed it
         uri = get_uri(key)
         made = provenance.made.pop(uri, None)
         if made:

@@ -1,6 +1,7 @@
 """Stands in for the package `wandb`, which upstream imports everywhere and reports its progress to.
 
-Every log() becomes one line of <dir>/metrics.jsonl: {"step": step, "time": seconds, name: number or null, ...}.
+Every log() becomes one line of <dir>/metrics.jsonl: {"step": step, "time": seconds, "attempt": seconds, name: number or
+null, ...}. The attempt is the time at which this process began: a file may go on with what an earlier one wrote.
 Numbers that are not finite become null, since JSON has none; images are left out. Nothing leaves the machine.
 """
 
@@ -14,6 +15,7 @@ from typing import Any, Dict, Optional
 
 _metrics: Optional[Path] = None
 _step = 0
+_attempt = time.time()
 
 
 def init(*_: Any, dir: Optional[str] = None, **__: Any) -> None:
@@ -27,7 +29,7 @@ def log(data: Dict[str, Any], step: Optional[int] = None, **_: Any) -> None:
     _step = _step if step is None else int(step)
     if _metrics is None:
         return
-    row: Dict[str, Any] = {"step": _step, "time": time.time()}
+    row: Dict[str, Any] = {"step": _step, "time": time.time(), "attempt": _attempt}
     row.update({name: _number(value) for name, value in data.items() if not isinstance(value, Image)})
     with open(_metrics, "a") as file:
         file.write(json.dumps(row, allow_nan=False) + "\n")

@@ -15,14 +15,13 @@ from videomesh.adjust.workflow import Project
 from videomesh.errors import UserError
 from videomesh.region.by_hand import get_path
 from videomesh.report.collect import (
-    MAX_POINTS,
     Pictures,
     collect_cameras,
     collect_crop,
     collect_meshes,
     read_pictures,
     read_scene_or_none,
-    sample,
+    store_points,
 )
 from videomesh.report.results import Results
 from videomesh.scene import Scene, read_points
@@ -114,18 +113,7 @@ def collect_points(
         points = read_points(results.files["region/points.npz"], scene)
     except (KeyError, UserError):
         return None
-    rows = np.arange(len(points.xyz))
-    if len(rows) > MAX_POINTS:
-        rows = np.sort(np.random.default_rng(0).choice(rows, MAX_POINTS, replace=False))
-    xyz, observer = points.xyz[rows], points.observers[rows, 0] if points.observers.shape[1] else np.full(len(rows), -1)
-    colours = np.full((len(xyz), 3), 128, np.uint8)
-    for number in np.unique(observer[observer >= 0]):
-        picture = pictures.undistorted.get(scene.names[number])
-        if picture is not None:
-            seen = observer == number
-            colours[seen] = sample(np.asarray(picture), scene, scene.world_from_cam[number], xyz[seen])
-    blobs["blob-points"] = xyz.astype("<f4").tobytes()
-    blobs["blob-point-colours"] = colours.tobytes()
+    rows = store_points(points, scene, pictures, blobs)
     blobs["blob-subject"] = points.subject[rows].astype(np.uint8).tobytes()
     return {
         "blob": "blob-points",

@@ -6,15 +6,13 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from videomesh.adjust.data import collect, describe_other
 from videomesh.adjust.saving import Conflict, read_state, save
 from videomesh.adjust.server import Answer
 from videomesh.adjust.workflow import Project
 from videomesh.errors import UserError
 from videomesh.region.by_hand import get_path
-from videomesh.report.page import get_policy, to_json
+from videomesh.report.page import get_policy, open_templates, to_json
 
 HERE = Path(__file__).parent
 
@@ -36,20 +34,17 @@ class Page:
         styles = [(HERE / name).read_text(encoding="utf-8") for name in ("templates/adjust.css", "assets/adjust.css")]
         policy = get_policy([script], styles, "'self' blob:")
         data = {**self.data, "adjust": {**self.data["adjust"], "file": read_state(self.path)}}
-        environment = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        html = environment.get_template("adjust.html.j2").render(
-            scene=self.scene,
-            policy=policy,
-            styles=styles,
-            script=script,
-            page_data=to_json(data),
-            blobs={name: base64.b64encode(blob).decode() for name, blob in self.blobs.items()},
+        html = (
+            open_templates(HERE / "templates")
+            .get_template("adjust.html.j2")
+            .render(
+                scene=self.scene,
+                policy=policy,
+                styles=styles,
+                script=script,
+                page_data=to_json(data),
+                blobs={name: base64.b64encode(blob).decode() for name, blob in self.blobs.items()},
+            )
         )
         return html, policy
 

@@ -25,6 +25,8 @@ class Project:
         """Raises UserError if there is no such scene."""
         if scene not in self.scenes:
             names = ", ".join(self.scenes)
+            if not scene:
+                raise UserError(f"no scene is named: make adjust SCENE=NAME. The scenes are {names}.")
             raise UserError(f"there is no scene {scene}.{suggest(scene, self.scenes)} The scenes are {names}.")
         return self.scenes[scene]
 

@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from videomesh.progress.steps import File, find_file
+from videomesh.progress.steps import File
 from videomesh.report.results import read_end
-from videomesh.report.times import RECORDS, list_records
+from videomesh.report.times import Job, read_jobs
 
 # What both engines write into their logs: iteration 1200 of 20000 (6 %), 55.3 it/s
 PROGRESS = re.compile(r"iteration (\d+) of (\d+)\b.*?\b([\d.]+) it/s")
@@ -69,13 +69,6 @@ def find_remote_logs(root: Path, scene: str, milestone: int) -> list[Path]:
     return [path for folder in folders for path in folder.glob("*.log")]
 
 
-class Job(NamedTuple):
-    scene: str
-    rule: str
-    began: float  # seconds since 1970
-    ended: float
-
-
 @dataclass
 class Times:
     """How long the jobs took that are on record."""
@@ -105,14 +98,4 @@ def get_kind(name: str) -> str:
 
 
 def read_times(root: Path, scenes: Collection[str]) -> Times:
-    times = Times()
-    for path, record in list_records(root / RECORDS):
-        file = find_file(path, scenes)
-        begin, end = record.get("starttime"), record.get("endtime")
-        if not file or not isinstance(begin, int | float) or not isinstance(end, int | float) or end <= begin:
-            continue
-        log = next((root / path for path in record.get("log") or [] if (root / path).is_file()), None)
-        if log and log.stat().st_mtime > begin:  # videomesh-accept gives outputs and records a new date, but no log
-            end = min(end, log.stat().st_mtime)
-        times.made[file] = Job(file.scene, str(record.get("rule")), begin, end)
-    return times
+    return Times(read_jobs(root, scenes))

@@ -61,7 +61,8 @@ class Bucket:
         for top in ("results/", "resources/videos/"):
             for item in self.walk(self.get_stored(f"{top}_")):
                 file = find_file(item["Key"], self.scenes)
-                if file:
+                # A log of a delivery may be that of another machine.
+                if file and not file.name.startswith("deliver/"):
                     listing[file.scene][file.name] = item["LastModified"].timestamp()
         return listing
 

@@ -16,7 +16,7 @@ from videomesh.moments import REASONS
 from videomesh.report.models import Model, halve_picture, pack, read_glb, reduce
 from videomesh.report.results import Results, read_lines
 from videomesh.report.still import Pinhole, draw
-from videomesh.scene import OPENGL_FROM_OPENCV, Scene, get_name, read_points, read_scene
+from videomesh.scene import OPENGL_FROM_OPENCV, Scene, SparsePoints, get_name, read_points, read_scene
 
 MILESTONE_FACES = 30_000  # of an earlier mesh, which is there to compare
 LARGEST_MESH = 9_000_000  # bytes; a larger one loses first detail of its picture, then faces: people mail the page
@@ -202,19 +202,25 @@ def collect_points(
         points = read_points(results.files["region/points.npz"], scene)
     except (KeyError, UserError):
         return None
-    chosen = np.arange(len(points.xyz))
-    if len(chosen) > MAX_POINTS:
-        chosen = np.sort(np.random.default_rng(0).choice(chosen, MAX_POINTS, replace=False))
-    xyz, observer = points.xyz[chosen], points.observers[chosen, 0]
+    store_points(points, scene, pictures, blobs)
+    return {"blob": "blob-points", "colours": "blob-point-colours"}
+
+
+def store_points(points: SparsePoints, scene: Scene, pictures: Pictures, blobs: dict[str, bytes]) -> np.ndarray:
+    """Put places and colours of the points into blobs. Returns the rows of those that are shown. Grey: nobody knows."""
+    rows = np.arange(len(points.xyz))
+    if len(rows) > MAX_POINTS:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MAX_POINTS, replace=False))
+    xyz, observer = points.xyz[rows], points.observers[rows, 0] if points.observers.shape[1] else np.full(len(rows), -1)
     colours = np.full((len(xyz), 3), 128, np.uint8)
     for number in np.unique(observer[observer >= 0]):
         picture = pictures.undistorted.get(scene.names[number])
         if picture is not None:
-            rows = observer == number
-            colours[rows] = sample(np.asarray(picture), scene, scene.world_from_cam[number], xyz[rows])
+            seen = observer == number
+            colours[seen] = sample(np.asarray(picture), scene, scene.world_from_cam[number], xyz[seen])
     blobs["blob-points"] = xyz.astype("<f4").tobytes()
     blobs["blob-point-colours"] = colours.tobytes()
-    return {"blob": "blob-points", "colours": "blob-point-colours"}
+    return rows
 
 
 def sample(picture: np.ndarray, scene: Scene, world_from_cam: np.ndarray, xyz: np.ndarray) -> np.ndarray:

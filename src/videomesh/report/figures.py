@@ -178,7 +178,9 @@ def show_seconds(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
 
 
-def list_provenance(results: Results, code: str) -> Rows:
+def list_provenance(results: Results, code: str, elsewhere: bool) -> Rows:
+    """code: checksum of the programs. elsewhere: whether jobs ran in containers on rented machines."""
+    images = results.settings.get("containers") or {}
     return to_rows(
         {
             "source": str(results.settings.get("video") or ""),
@@ -190,6 +192,7 @@ def list_provenance(results: Results, code: str) -> Rows:
             "Snakemake": get_version("snakemake"),
             "Python": platform.python_version(),
             "poses by": results.read("poses/poses.json").get("backend"),
+            "container images": ", ".join(map(str, images.values())) if elsewhere else None,
         }
     )
 

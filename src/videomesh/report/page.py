@@ -56,20 +56,25 @@ def make_page(results: Results, state: State, root: Path, code: str = "") -> tup
         mesh=figures.list_mesh(results),
         share=bill.add_up(charges).share,
         steps=figures.list_steps(read_durations(root, results.scene), charges),
-        provenance=figures.list_provenance(results, code),
+        provenance=figures.list_provenance(results, code, bool(charges)),
         **get_assets(),
     )
     return html, {**summarize(results, state, collected, still), **bill.summarize(charges)}
 
 
-def get_template(name: str) -> Any:
-    environment = Environment(
-        loader=FileSystemLoader(HERE / "templates"),
+def open_templates(folder: Path) -> Environment:
+    """What is from outside is escaped, and a name without a value is an error."""
+    return Environment(
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def get_template(name: str) -> Any:
+    environment = open_templates(HERE / "templates")
     environment.filters["value"] = figures.show_value
     environment.filters["limit"] = show_limit
     environment.filters["light"] = LIGHTS.__getitem__

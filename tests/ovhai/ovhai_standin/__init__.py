@@ -4,6 +4,7 @@ The platform's whole state lies in one folder, the platform folder, named by the
 Tests use the class ovhai_standin.platform.Platform; ../README.md says how to use the stand-in by hand.
 
     cli.py        the command: from its arguments to its exit code, with the faults of calls
+    server.py     calls in copies of one process, for tests with thousands of them
     arguments.py  kinds of arguments
     answers.py    forms of output
     jobs.py       `ovhai job`

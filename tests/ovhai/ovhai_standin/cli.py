@@ -21,12 +21,13 @@ COMMANDS: dict[str, Command] = {**jobs.COMMANDS, **account.COMMANDS, **buckets.C
 ALIASES = {"ls": "list", "log": "logs"}
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], process: int | None = None, caller: int | None = None) -> int:
+    """process and caller: ids of the command's process and of its parent, if they are not those of this one."""
     folder = PlatformFolder(Path(os.environ.get(VARIABLE, "")))
     if VARIABLE not in os.environ or not folder.jobs.is_dir():
         sys.stderr.write(f"{VARIABLE} does not name a platform folder\n")
         return 1
-    folder.add_call(argv)
+    folder.add_call(argv, process or os.getpid(), caller or os.getppid())
     if argv in (["--version"], ["-V"]):
         print(f"ovhai {folder.settings()['version']}")
         return 0

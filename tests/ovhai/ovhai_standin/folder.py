@@ -66,8 +66,8 @@ class PlatformFolder:
         with self.lock():
             self.write("settings.json", platform_settings.merged(self.settings(), changes))
 
-    def add_call(self, argv: list[str]) -> None:
-        self.add_line("calls.jsonl", {"time": time.time(), "argv": argv, "pid": os.getpid(), "caller": os.getppid()})
+    def add_call(self, argv: list[str], process: int, caller: int) -> None:
+        self.add_line("calls.jsonl", {"time": time.time(), "argv": argv, "pid": process, "caller": caller})
 
     def calls(self) -> list[dict[str, Any]]:
         return self.lines("calls.jsonl")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import s3_server
-from ovhai_standin import faults, processes, records
+from ovhai_standin import faults, processes, records, server
 from ovhai_standin.folder import VARIABLE, PlatformFolder
 
 PROGRAMS = Path(__file__).resolve().parent.parent / "bin"
@@ -27,7 +27,7 @@ class Platform:
     platform.stop_everything()
 
     start(folder, s3, **settings)   a new platform; s3 None: no data store. Settings: see settings.py
-    environment                     OVHAI_STANDIN and a PATH that begins with the stand-in's `ovhai`
+    environment                     OVHAI_STANDIN, a server for calls, and a PATH that begins with our `ovhai`
     ovhai(*arguments)               call the command; answers subprocess.CompletedProcess (text)
     set(**settings)                 change settings at any time; maps are merged, None removes a key
     fault(**rule)                   add a rule of faults.py at any time; answers its id
@@ -57,7 +57,11 @@ class Platform:
     def environment(self) -> dict[str, str]:
         # The interpreter of the tests comes second, because the command's first line asks env for python3.
         search = [str(PROGRAMS), str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-        return {VARIABLE: str(self.folder.path), "PATH": os.pathsep.join(search)}
+        return {
+            VARIABLE: str(self.folder.path),
+            server.VARIABLE: server.start(),
+            "PATH": os.pathsep.join(search),
+        }
 
     def ovhai(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -16,6 +16,7 @@ from videomesh.poses.given import choose_pairs, fit_similarity
 from videomesh.poses.model import read_cameras, read_images, to_quaternion
 
 BACKENDS = ["pycolmap", pytest.param("colmap", marks=needs_colmap)]
+COUNT = 11  # frames, 7.5 degrees apart
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
@@ -29,7 +30,7 @@ class Posed(NamedTuple):
 def posed(tmp_path_factory: pytest.TempPathFactory, orbit: list[bytes]) -> Posed:
     """Undistorted pictures with the poses that COLMAP found, in a world of another size that lies elsewhere."""
     folder = tmp_path_factory.mktemp("posed")
-    run_poses(store(folder, orbit[:32:2]))
+    run_poses(store(folder, orbit[: COUNT * 2 : 2]))
     with tarfile.open(folder / "out" / "images.tar") as tar:
         images = [tar.extractfile(member).read() for member in tar]  # type: ignore[union-attr]
     (camera,) = read_cameras(folder / "out" / "cameras.bin")
@@ -69,7 +70,7 @@ def get_centers(poses: list[np.ndarray]) -> np.ndarray:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_given_poses_are_used_as_they_are(tmp_path: Path, posed: Posed, backend: str) -> None:
     summary = run_poses(store_posed(tmp_path, posed), "--backend", backend)
-    assert (summary["given"], summary["metric"], summary["registered"]) == ("used", True, 16)
+    assert (summary["given"], summary["metric"], summary["registered"]) == ("used", True, COUNT)
     assert summary["given_error"] < 1 and summary["reprojection_error"] < 1 and summary["points"] > 200
     (camera,) = read_cameras(tmp_path / "out" / "cameras.bin")
     assert camera.params.tolist() == posed.cameras[0]["given"]["params"]
@@ -85,7 +86,7 @@ def test_poses_that_are_nearly_right_are_refined_in_their_own_world(tmp_path: Pa
     for part in ["do not fit the pictures", "px from where the poses expect them", "refine", "ignore", "convention"]:
         assert part in message
     summary = run_poses(tmp_path, *flags, "--given", "refine")
-    assert (summary["given"], summary["metric"], summary["registered"]) == ("refined", True, 16)
+    assert (summary["given"], summary["metric"], summary["registered"]) == ("refined", True, COUNT)
     assert summary["given_error"] < 1
     found = [image.world_from_cam for image in read_images(tmp_path / "out" / "images.bin")]
     scale, _, _ = fit_similarity(get_centers(found), get_centers(posed.poses))
@@ -97,7 +98,7 @@ def test_poses_that_are_nearly_right_are_refined_in_their_own_world(tmp_path: Pa
 def test_given_poses_are_ignored_if_so_wished(tmp_path: Path, posed: Posed) -> None:
     summary = run_poses(store_posed(tmp_path, posed, shaken(posed.poses, 30)), "--given", "ignore")
     assert (summary["given"], summary["metric"], summary["given_error"]) == ("ignored", False, None)
-    assert summary["registered"] == 16 and summary["attempt"] == "exhaustive"
+    assert summary["registered"] == COUNT and summary["attempt"] == "exhaustive"
 
 
 def test_poses_of_another_convention(tmp_path: Path, posed: Posed) -> None:
@@ -119,7 +120,7 @@ def test_given_poses_of_a_turntable_need_its_masks(tmp_path: Path, posed: Posed)
         images.append(encoded.getvalue())
     turntable = posed._replace(images=images)
     assert "do not fit the pictures" in fail_poses(store_posed(tmp_path, turntable))
-    summary = run_poses(store_posed(tmp_path, turntable, masks=dict.fromkeys(range(16), mask)))
+    summary = run_poses(store_posed(tmp_path, turntable, masks=dict.fromkeys(range(COUNT), mask)))
     assert (summary["given"], summary["masked_features"], summary["attempt"]) == ("used", True, "masked given poses")
 
 
@@ -129,8 +130,8 @@ def test_a_distorted_given_camera_is_undistorted(tmp_path: Path, orbit: list[byt
     camera = {"model": "OPENCV", "params": [fx, fy, 160, 120, 0.004, 0, 0, 0]}
     given = [pose.tolist() for pose in posed.poses]
     cameras = [{"width": 320, "height": 240, "given": camera}]
-    summary = run_poses(store(tmp_path, orbit[:32:2], source="photos", cameras=cameras, given=given))
-    assert (summary["given"], summary["registered"], summary["metric"]) == ("used", 16, False)
+    summary = run_poses(store(tmp_path, orbit[: COUNT * 2 : 2], source="photos", cameras=cameras, given=given))
+    assert (summary["given"], summary["registered"], summary["metric"]) == ("used", COUNT, False)
     (found,) = read_cameras(tmp_path / "out" / "cameras.bin")
     assert found.model == "PINHOLE"
 
@@ -139,10 +140,10 @@ def test_a_distorted_given_camera_is_undistorted(tmp_path: Path, orbit: list[byt
 def test_frames_without_a_given_pose_get_one_from_the_others(tmp_path: Path, posed: Posed, backend: str) -> None:
     given = [None if k in (2, 9) else pose.tolist() for k, pose in enumerate(posed.poses)]
     summary = run_poses(store_posed(tmp_path, posed, given=given), "--backend", backend)
-    assert (summary["given"], summary["registered"]) == ("used", 16)
+    assert (summary["given"], summary["registered"]) == ("used", COUNT)
     found = [image.world_from_cam for image in read_images(tmp_path / "out" / "images.bin")]
     extent = np.ptp(get_centers(posed.poses), axis=0).max()
-    kept = [k for k in range(16) if k not in (2, 9)]
+    kept = [k for k in range(COUNT) if k not in (2, 9)]
     np.testing.assert_allclose(get_centers(found)[kept], get_centers(posed.poses)[kept], atol=1e-6 * extent)
     np.testing.assert_allclose(get_centers(found), get_centers(posed.poses), atol=0.03 * extent)
 
@@ -150,7 +151,7 @@ def test_frames_without_a_given_pose_get_one_from_the_others(tmp_path: Path, pos
 def test_two_given_poses_say_nothing(tmp_path: Path, posed: Posed) -> None:
     given = [pose.tolist() if k < 2 else None for k, pose in enumerate(posed.poses)]
     summary = run_poses(store_posed(tmp_path, posed, given=given))
-    assert (summary["given"], summary["registered"], summary["metric"]) == ("none", 16, False)
+    assert (summary["given"], summary["registered"], summary["metric"]) == ("none", COUNT, False)
 
 
 BAD: dict[str, tuple[Callable[[dict], Any], list[str]]] = {

@@ -11,6 +11,7 @@ import pytest
 import trimesh
 from PIL import Image
 
+from adjust_results import look_at
 from videomesh.files import add_to_tar
 from videomesh.meshing.web import glb
 from videomesh.report import page
@@ -18,16 +19,6 @@ from videomesh.scene import Scene, SparsePoints, write_points, write_scene
 
 SIZE = (64, 48)
 FRAMES = 8
-
-
-def look_at(azimuth: float, distance: float = 4.0) -> np.ndarray:
-    """A camera (OpenCV's axes) at the height of the middle that looks at it; azimuth in degrees from x."""
-    angle = np.radians(azimuth)
-    back = np.array([np.cos(angle), np.sin(angle), 0.0])
-    pose = np.eye(4)
-    pose[:3, :3] = np.stack([[-np.sin(angle), np.cos(angle), 0], [0, 0, -1], -back], 1)
-    pose[:3, 3] = back * distance
-    return pose
 
 
 def make_ball() -> trimesh.Trimesh:
@@ -76,7 +67,7 @@ def make_results(root: Path, scene: str) -> None:
             add_to_tar(tar, name, file.getvalue())
     write(folder / "poses/poses.json", {"backend": "pycolmap 4.2.1", "frames": 9, "registered": FRAMES,
           "reprojection_error": 0.5, "points": 3, "unregistered": ["lost.jpg"]})  # fmt: skip
-    poses = np.stack([look_at(30 * number) for number in range(FRAMES)])
+    poses = np.stack([look_at(30 * number, 4.0) for number in range(FRAMES)])
     (folder / "region").mkdir()
     scene_file = folder / "region/transforms.json"
     described = Scene(scene_file, names, *SIZE, (60.0, 60.0), (32.0, 24.0), [0.0] * 9, poses, np.zeros(3), 1.5, None)

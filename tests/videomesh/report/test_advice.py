@@ -54,10 +54,13 @@ def test_figures_of_what_is_known(root: Path) -> None:
     assert dict(list_training(results)) == {
         "engine": "sdfgrid", "iterations": "200", "time": "20.0 s", "PSNR of the last frames": "20.00 dB",
     }  # fmt: skip
-    provenance = dict(list_provenance(results, "c0de"))
+    provenance = dict(list_provenance(results, "c0de", elsewhere=False))
     assert provenance["source"] == "ball.mp4" and provenance["programs"] == "c0de"
     assert len(provenance["settings, SHA-256"]) == len(provenance["transforms.json, SHA-256"]) == 64
     assert "source, SHA-256" not in provenance  # it is not here
+    results.settings["containers"] = {"colmap": "docker.io/example/colmap:3.8"}
+    assert dict(list_provenance(results, "c0de", elsewhere=True))["container images"] == "docker.io/example/colmap:3.8"
+    assert "container images" not in dict(list_provenance(results, "c0de", elsewhere=False))
 
 
 def test_seconds_as_people_read_them() -> None:

@@ -17,6 +17,7 @@ import pytest
 from videomesh.report import page
 from videomesh.report.collect import collect, merge
 from videomesh.report.results import Results, find_files, find_state, name_files
+from videomesh.scene import SparsePoints, write_points
 
 SETTINGS: dict[str, Any] = {
     "engine": "sdfgrid",
@@ -116,6 +117,12 @@ def test_several_clips_lie_end_to_end(root: Path) -> None:
 def test_points_have_the_colour_of_the_first_frame_that_sees_them(root: Path) -> None:
     colours = np.frombuffer(collect(get_results(root)).blobs["blob-point-colours"], np.uint8).reshape(-1, 3)
     assert np.abs(colours[:, 0].astype(int) - [0, 60, 100]).max() < 5
+
+
+def test_points_that_nobody_sees_are_grey(root: Path) -> None:
+    nobody = SparsePoints(np.eye(3), np.ones(3), np.zeros(3), np.empty((3, 0), int), np.ones(3, bool))
+    write_points(root / "results/ball/region/points.npz", nobody)
+    assert set(collect(get_results(root)).blobs["blob-point-colours"]) == {128}
 
 
 def test_the_ring_names_the_sides_that_nobody_filmed(root: Path) -> None:
