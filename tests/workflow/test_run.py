@@ -137,9 +137,9 @@ def test_an_earlier_milestone_is_inserted_into_the_chain(copy: Checkout, scenes:
 
 def test_a_changed_program_makes_its_stage_stale(copy: Checkout) -> None:
     for program, rules in {
-        "scripts/web_mesh.py": {"web_mesh"},
-        "src/videomesh/meshing/sparse_mesh.py": {"sdfgrid_mesh", "web_mesh"},
-        "src/videomesh/region/subject.py": AFTER_REGION,
+        "scripts/web_mesh.py": {"web_mesh", "deliver_obj"},
+        "src/videomesh/meshing/sparse_mesh.py": {"sdfgrid_mesh", "web_mesh"} | FORMATS,
+        "src/videomesh/region/subject.py": AFTER_REGION | FORMATS,
     }.items():
         path = copy.folder / program
         original = path.read_text()
