@@ -187,7 +187,7 @@ class Said:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def info(self, message: str) -> None:
+    def info(self, message: str, extra: Any = None) -> None:
         self.lines.append(message)
 
     warning = info

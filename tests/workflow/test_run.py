@@ -235,11 +235,15 @@ def test_killed_while_training_it_goes_on_and_nothing_is_half_written(
         copy.configure([film], **SMALL)
         log = copy.folder / "results/film/train/100000/train.log"
         log.unlink(missing_ok=True)
-        workflow = SnakemakeProcess(copy.arguments(), copy.folder, os.environ, copy.folder / "said.log")
-        wait_for(lambda log=log: log.exists() and "iteration" in log.read_text(), workflow)
-        os.killpg(workflow.pid, stop)
-        assert workflow.wait(timeout=60) != 0
-        kill_session(workflow.pid)
+        with open_webhook() as webhook:
+            variables = {**os.environ, "VIDEOMESH_WEBHOOK_URL": webhook.url}
+            workflow = SnakemakeProcess(copy.arguments(), copy.folder, variables, copy.folder / "said.log")
+            wait_for(lambda log=log: log.exists() and "iteration" in log.read_text(), workflow)
+            os.killpg(workflow.pid, stop)
+            assert workflow.wait(timeout=60) != 0
+            kill_session(workflow.pid)
+        told = [message["event"] for message in webhook.messages if not message.get("success")]
+        assert told[-1:] == (["run_end"] if stop == signal.SIGINT else [])
         left = {Path(file).name for file in copy.files() if file.startswith("results/film/train/100000/")}
         assert {name for name in left if not name.startswith(".")} <= {"train.log"}
         assert "checkpoint.pt" not in left
