@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from cli_helpers import Run, Said, stuck
-from heads import Head, start_and_kill, states
+from heads import Head, finish, start_and_kill, states
 from ovhai_standin.platform import Platform
 from submission import submit, wait_until
 
@@ -171,6 +171,19 @@ def test_signs_of_old_runs_go_unless_their_jobs_live() -> None:
     beat.begin([make_job("x", run="lives"), make_job("y", run="gone", state="DONE")])
     beat.end()
     assert sorted(head.run for head in read_heads(memory, "b", "work")) == ["lives", "new", "yesterday"]
+
+
+def test_what_is_no_sign_tells_nothing() -> None:
+    """A mark of a folder, and a job without the label of a run."""
+    memory: Any = Memory()
+    memory.objects = {f"work/.ovhai/heads/{name}": (b"", NOW) for name in ("", "notes.txt", ".json")}
+    memory.now += timedelta(days=2)
+    assert read_heads(memory, "b", "work") == []
+    beat = make_heartbeat(memory)
+    beat.begin([])
+    beat.end()
+    assert len(memory.objects) == 4
+    assert sort_jobs([make_job("x", run="")], read_heads(memory, "b", "work")).unknown
 
 
 @pytest.mark.parametrize("error", [SilenceError("no answer"), BucketError("403"), RuntimeError("a defect")])
@@ -364,6 +377,8 @@ def test_the_doctor_points_at_jobs_that_are_left(
     assert code == 1 and "1 job live and cost money" in line and "snakemake-ovhai reap" in line
     sign("new", ended=False, jobs=[job])
     assert examine() == (0, "ok    left jobs: there are none")
+    start(platform, get_workflow_label(bucket, "deep/er"), "gone")
+    assert "it is not known whether there are any: name the prefix" in examine()[1]
 
 
 # A run ---------------------------------------------------------------------------------------------------------------
@@ -391,6 +406,13 @@ def test_jobs_of_a_killed_head_are_found_until_the_next_head_takes_them_over(
     code, out, _ = run(*arguments)
     assert code == 0 and re.search(r"ended, \S+\n1 job: 0.06 EUR an hour", out)
     assert states(head) == ["INTERRUPTED"]
+
+
+def test_a_run_whose_signs_are_refused_goes_on(head: Head, proxy: Proxy) -> None:
+    proxy.inject("403", match="ovhai/heads/")
+    through = Head(head.folder, head.platform, proxy.server, head.bucket).write()
+    said = finish(through)
+    assert said.count("cannot give a sign of life") == 1 and get_signs(head) == []
 
 
 def get_signs(head: Head) -> list[str]:

@@ -261,3 +261,30 @@ def test_snakemake_says_which_jobs_failed(caplog: pytest.LogCaptureFixture, tmp_
     watch.start()
     watch.stop(True)
     assert "does not say which jobs failed" in caplog.text
+
+
+ENDS = """
+import logging, sys
+from pathlib import Path
+from types import SimpleNamespace
+from videomesh.notify import open_notifier
+from videomesh.progress.events import Events
+from videomesh.progress.watch import Watch
+
+logger = logging.getLogger()
+workflow = SimpleNamespace(scheduler=SimpleNamespace(failed=set()), dag=SimpleNamespace(needrun_jobs=list))
+watch = Watch(Path(), {}, workflow, logger, Events(open_notifier(logger)))
+watch.start()
+if sys.argv[1] == "stop":
+    watch.stop(True)
+raise SystemExit("an error of Snakemake's own")
+"""
+
+
+@pytest.mark.parametrize(("how", "success"), [("stop", True), ("error", False)])
+def test_the_end_is_told_once_whatever_ends_the_run(how: str, success: bool, tmp_path: Path) -> None:
+    with open_webhook() as server:
+        variables = {**os.environ, URL: server.url, "PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run([sys.executable, "-c", ENDS, how], cwd=tmp_path, env=variables, capture_output=True)
+        (message,) = server.messages
+    assert (message["event"], message["success"]) == ("run_end", success)

@@ -64,6 +64,12 @@ def get_folder(root: str) -> str:
     return f"{root}/.ovhai/heads/".lstrip("/")
 
 
+def read_run(folder: str, key: str) -> str:
+    """Empty if the object is no sign, such as the mark of an empty folder that some programs make."""
+    name = key.removeprefix(folder)
+    return name.removesuffix(".json") if name.endswith(".json") else ""
+
+
 class Heartbeat:
     """Of one head. No error leaves it."""
 
@@ -120,11 +126,8 @@ class Heartbeat:
         needed = {self.run, *(get_run(job) for job in jobs if not job.ended)}
         limit = self.bucket.get_time(self.name) - KEPT
         found = list(self.bucket.list_objects(self.name, self.folder))
-        old = [key for key, info in found if info.modified < limit and self.read_run(key) not in needed]
+        old = [key for key, info in found if info.modified < limit and read_run(self.folder, key) not in {"", *needed}]
         self.bucket.remove_all(self.name, old)
-
-    def read_run(self, key: str) -> str:
-        return key.removeprefix(self.folder).removesuffix(".json")
 
     def guard(self, act: Callable[[], None]) -> None:
         try:
@@ -140,9 +143,9 @@ def read_heads(bucket: Bucket, name: str, root: str) -> list[Head]:
     now, folder = bucket.get_time(name), get_folder(root)
     heads = []
     for key, info in bucket.list_objects(name, folder):
-        content = bucket.get(name, key)
+        run = read_run(folder, key)
+        content = bucket.get(name, key) if run else None
         if content is not None:  # else a head has removed it meanwhile
-            run = key.removeprefix(folder).removesuffix(".json")
             heads.append(read_head(run, content, max(0.0, (now - info.modified).total_seconds())))
     return heads
 

@@ -1,5 +1,6 @@
 """A run says how it stands, on its own terminal or in its log, and writes down what it has to do for a second one."""
 
+import atexit
 import logging
 import logging.handlers
 import os
@@ -48,12 +49,19 @@ class Watch:
     def start(self) -> None:
         if self.events and not hasattr(getattr(self.workflow, "scheduler", None), "failed"):
             self.logger.warning("This version of Snakemake does not say which jobs failed: no notification tells it.")
+        if self.events:
+            atexit.register(self.stop, False)  # Snakemake calls no hook if an error of its own ends the run
         self.guard(lambda: remove_killed(self.root))
         self.guard(self.beat)
         self.thread.start()
 
     def stop(self, success: bool) -> None:
-        """The run has ended: nothing is under way any more, and the last report says how it stands."""
+        """The run has ended: nothing is under way any more, and the last report says how it stands.
+
+        A second call does nothing.
+        """
+        if self.ended.is_set():
+            return
         self.ended.set()
         self.thread.join(PATIENCE)
         self.guard(lambda: remove_run(self.root))

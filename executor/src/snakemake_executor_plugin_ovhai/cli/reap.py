@@ -31,6 +31,7 @@ HELP = "list the live jobs of a workflow whose run is gone, with age and cost an
 # Seconds until a silent head is looked for again. After an outage of the bucket each head gives a sign within one BEAT
 # and the time of a request.
 AGAIN = 2 * BEAT
+UNKNOWN = "nothing was stopped, since it cannot be told which runs are alive"
 
 
 @dataclass(frozen=True)
@@ -57,21 +58,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, client: Client) -> int:
     try:
-        prices = load_prices(arguments.prices)
+        return reap(arguments, client, load_prices(arguments.prices))
     except PriceError as error:
         raise CommandError(str(error)) from None
+    except BucketError as error:
+        raise CommandError(f"{UNKNOWN}: {error}") from None
+
+
+def reap(arguments: argparse.Namespace, client: Client, prices: Prices) -> int:
     place = open_place(arguments.bucket, arguments.prefix, arguments.endpoint or find_endpoint(), arguments.region)
     listed = client.list_jobs()
     place = choose_root(place, listed, arguments.prefix)
-    watch = look(place, listed)
-    silent = not (arguments.yes and arguments.json)
-    if silent:
+    watch = place.look(listed)
+    only_end = arguments.yes and arguments.json  # what becomes of the jobs is one JSON document
+    if not only_end:
         show(watch, place, prices, list_flavors(client), arguments.json)
-    if not watch.left or not (arguments.yes or is_confirmed(len(watch.left), arguments.json)):
-        if arguments.yes and arguments.json:
-            print("[]")
-        return 0
-    return stop_and_tell(client, look_again(client, place, watch), arguments.wait, arguments.json)
+    if watch.left and (arguments.yes or is_confirmed(len(watch.left), arguments.json)):
+        return stop_and_tell(client, look_again(client, place, watch), arguments.wait, arguments.json)
+    if only_end:
+        print("[]")
+    return 0
 
 
 def open_place(bucket: str | None, prefix: str | None, endpoint: str, region: str | None) -> Place:
@@ -85,7 +91,7 @@ def open_place(bucket: str | None, prefix: str | None, endpoint: str, region: st
     access = get_access_of_variables(endpoint, region)
     problem = probe_bucket(access, bucket, root, NAMES).problem
     if problem:
-        raise CommandError(f"nothing was stopped, since it cannot be told which runs are alive: {problem.line}")
+        raise CommandError(f"{UNKNOWN}: {problem.line}")
     return Place(Bucket(make_client(access, 10, 30, 2)), bucket, root)
 
 
@@ -106,19 +112,12 @@ def choose_root(place: Place, jobs: Iterable[Job], prefix: str | None) -> Place:
     return place
 
 
-def look(place: Place, jobs: Iterable[Job]) -> Watch:
-    try:
-        return place.look(jobs)
-    except BucketError as error:
-        raise CommandError(f"nothing was stopped, since it cannot be told which runs are alive: {error}") from None
-
-
 def look_again(client: Client, place: Place, before: Watch) -> list[Job]:
     """Those jobs that still have no head. One that was silent may only have lost its connection for a while."""
     if not all(head.ended for _, head in before.left):
         print(f"Looking once more in {AGAIN:.0f} s, in case a run has lost its connection.", file=sys.stderr)
         time.sleep(AGAIN)
-    still = {job.id: job for job, _ in look(place, client.list_jobs()).left}
+    still = {job.id: job for job, _ in place.look(client.list_jobs()).left}
     for job, head in before.left:
         if job.id not in still:
             print(f"{job.id} stays: it has ended, or a run watches it ({head.place}).", file=sys.stderr)
