@@ -427,16 +427,20 @@ def fetch_stored(scene, names):
     return copies
 
 
+def has_only_pages():
+    """Whether the run makes pages and nothing else."""
+    return set(workflow.dag_settings.targets) == {"report"}
+
+
 def update_pages():
     """At the end of a run: pages of scenes that are not done, and the page over all. The results stand without them."""
     from videomesh.report.index import update_pages  # here, since most plans need none of its libraries
 
-    only_pages = set(workflow.dag_settings.targets) == {"report"}
-    if only_pages:
+    if has_only_pages():
         # It may run beside another run. It locks no files, but its end would remove the locks of the other (9.27.1).
         workflow.persistence.unlock = lambda: None
     try:
-        update_pages(Path(), SCENES, not only_pages, fetch_stored if has_storage() else None)
+        update_pages(Path(), SCENES, not has_only_pages(), fetch_stored if has_storage() else None)
     except Exception as error:
         logger.warning(f"The pages in deliver/ could not be brought up to date: {error!r}")
     for copy in FETCHED:
@@ -446,9 +450,12 @@ def update_pages():
 @functools.lru_cache(maxsize=None)
 def get_watch():
     """It says how the run stands. It and the libraries it needs are for runs only, not for plans."""
+    from videomesh.notify import open_notifier
+    from videomesh.progress.events import Events
     from videomesh.progress.watch import Watch
 
-    return Watch(Path(), SCENES, workflow, logger)
+    notifier = None if has_only_pages() else open_notifier(logger)
+    return Watch(Path(), SCENES, workflow, logger, Events(notifier) if notifier else None)
 
 
 def get_verdicts():

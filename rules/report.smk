@@ -55,9 +55,9 @@ onstart:
 
 onsuccess:
     update_pages()
-    get_watch().stop()
+    get_watch().stop(success=True)
 
 
 onerror:
     update_pages()
-    get_watch().stop()
+    get_watch().stop(success=False)

@@ -103,6 +103,42 @@ def test_a_unit_of_four_gpus_is_paid_once() -> None:
     assert (charge.units, charge.price_per_hour) == (1, 24.0)
 
 
+@pytest.mark.parametrize(
+    ("state", "code", "message", "lost"),
+    [
+        ("ERROR", "", "node lost", 1),
+        ("INTERRUPTED", "JOB_EVICTED", "", 1),
+        ("FAILED", "JOB_EVICTED", "ephemeral storage exceeds the limit", None),  # the job's own fault
+        ("INTERRUPTED", "JOB_INTERRUPTED_BY_PLATFORM", "maintenance", 1),
+        ("INTERRUPTED", "", "", None),
+        ("FAILED", "", "", None),
+        ("DONE", "", "", None),
+    ],
+)
+def test_lost_machines_and_restarts_are_counted(state: str, code: str, message: str, lost: int | None) -> None:
+    job = make_job(*WAYS, (state, 231), info={"code": code, "message": message})
+    charge = make_charge(job, PRICES, FLAVORS, NOW)
+    assert charge.lost == lost
+    again = replace(charge, job="again", lost=None)
+    elsewhere = [replace(again, job="b", wildcards="scene=b"), replace(again, job="c", run="later")]
+    total = add_up([charge, again, *elsewhere])
+    assert (total.restarts, total.lost) == (1, lost or 0)
+    assert total.text.endswith(f", 1 restarts, {lost or 0} lost machines") and "restarts" not in add_up([again]).text
+
+
+def test_a_job_that_the_platform_forgets_is_a_lost_machine(tmp_path: Path) -> None:
+    path = tmp_path / "bill.csv"
+    bill = Bill(path, "w", PRICES, FLAVORS, Notices(Said()))
+    job = make_job(*WAYS[:4])
+    bill.update([job])
+    bill.update([])
+    bill.note_loss(job.id)
+    bill.note_loss("never seen")
+    assert [charge.lost for charge in read_bill(path)] == [1]
+    path.write_text(path.read_text().replace(",lost\n", "\n").replace(",1\n", "\n"))
+    assert [charge.lost for charge in read_bill(path)] == [None]  # a bill of an earlier version
+
+
 def test_an_unknown_price_is_not_0() -> None:
     job = make_job(*WAYS, ("DONE", 231), flavor="other")
     charge = make_charge(job, PRICES, FLAVORS, NOW)
@@ -151,7 +187,7 @@ class Said:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def info(self, message: str) -> None:
+    def info(self, message: str, extra: Any = None) -> None:
         self.lines.append(message)
 
     warning = info
@@ -193,7 +229,7 @@ def test_the_command_adds_up(run: Run, tmp_path: Path) -> None:
     assert (
         code == 0
         and out.splitlines()[1].split()[:4] == ["a", "2", "4.4", "min"]
-        and "2.0 min  at least 0.30 EUR" in out
+        and "2.0 min  1         0     at least 0.30 EUR" in out
     )
     assert json.loads(run("bill", str(path), "--json")[1])["r1"]["unknown"] == 1
     assert "no job has a wildcard 'nothing'" in run("bill", str(path), "--by", "nothing")[2]
@@ -204,14 +240,16 @@ def test_the_command_adds_up(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_run_writes_what_the_platform_would_bill(head: Head) -> None:
-    """One job fails once and is tried again; each attempt is paid."""
+    """One job fails once, its machine is lost once, and it is tried again; each attempt is paid."""
     head.platform.set(delays={"PENDING": 0.3, "FINALIZING": 0.2})
-    head.write(make="[ $SNAKEMAKE_ATTEMPT -gt 1 ] || exit 3;")
-    run = head.run("--retries", "1", "--ovhai-bill", "deliver/bill.csv")
+    head.platform.fault(when="RUNNING", action="end", state="ERROR", match="attempt=1")
+    head.write(make="[ $SNAKEMAKE_ATTEMPT -gt 2 ] || exit 3;")
+    run = head.run("--retries", "2", "--ovhai-bill", "deliver/bill.csv")
     said = strip_colours(run.stdout)
     assert run.returncode == 0, said
     charges = {charge.job: charge for charge in read_bill(head.folder / "deliver" / "bill.csv")}
-    assert [charge.state for charge in charges.values()] == ["FAILED", "DONE", "DONE"]
+    assert [charge.state for charge in charges.values()] == ["ERROR", "FAILED", "DONE", "ERROR", "DONE"]
+    assert "Jobs that were started again: 3. Machines that were lost: 2." in said
     for job in head.platform.jobs():
         charge, invoice = charges[job["id"]], head.platform.billed(job["id"])
         assert (charge.flavor, charge.units) == (invoice["flavor"], invoice["units"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from heads import Head, jobs_of, strip_colours
+from heads import SNAKEFILE, Head, jobs_of, strip_colours
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,7 +35,7 @@ class Said:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def info(self, message: str) -> None:
+    def info(self, message: str, extra: Any = None) -> None:
         self.lines.append(message)
 
     warning = info
@@ -205,6 +205,21 @@ def test_whatever_the_jobs_do_the_limit_holds(limit: float, plans: list[tuple[in
 # Runs ----------------------------------------------------------------------------------------------------------------
 
 
+# A workflow that reads the events in the log.
+TELL = """
+import logging
+
+class Events(logging.Handler):
+    def emit(self, record):
+        if hasattr(record, "notification"):
+            with open("events", "a") as file:
+                file.write(f"{record.notification} {record.getMessage()}\\n")
+
+onstart:
+    logger.addHandler(Events())
+"""
+
+
 def write_prices(head: Head) -> str:
     """One an hour and CPU, so that a job of rule make with two of them costs 32 until its limit. GPUs cost little."""
     path = head.folder / "prices.yaml"
@@ -213,7 +228,7 @@ def write_prices(head: Head) -> str:
 
 
 def test_a_run_stops_at_its_limit_and_what_is_under_way_ends_well(head: Head) -> None:
-    head.write(make="sleep 2;")
+    head.write(make="sleep 2;", snakefile=SNAKEFILE + TELL)
     limits = ("--ovhai-max-cost", "33", "--ovhai-pending-limit", "1", "--ovhai-prices", write_prices(head))
     run = head.run(*limits, "--ovhai-bill", "bill.csv", "--retries", "2", "--config", "scenes=a,b")
     said = strip_colours(run.stdout)
@@ -223,6 +238,8 @@ def test_a_run_stops_at_its_limit_and_what_is_under_way_ends_well(head: Head) ->
     assert [job["status"]["state"] for job in head.platform.jobs()] == ["DONE", "DONE"]
     assert said.count("cannot be submitted: it may cost 32.00 EUR until its time limit, and this run has cost 2.0") >= 1
     assert said.count("Jobs that were submitted before go on") == 1
+    event, text = (head.folder / "events").read_text().splitlines()[0].split(" ", 1)
+    assert event == "cap_reached" and "may cost 32.00 EUR" in text  # what a workflow can send on
     charges = read_bill(head.folder / "bill.csv")
     assert 0 < add_up(charges).cost < 33
 

@@ -14,6 +14,7 @@ import trimesh
 
 from checkout import ROOT, SMALL, Checkout
 from snakemake_process import SnakemakeProcess, kill_session, run_snakemake
+from webhook import open_webhook
 
 STAGES = {
     "frames/frames.tar",
@@ -209,11 +210,23 @@ def test_results_of_a_removed_scene_stay(copy: Checkout, scenes: list[dict[str, 
 
 
 def test_a_failing_gate_stops_its_scene_only(copy: Checkout, scenes: list[dict[str, object]]) -> None:
+    """And a webhook is told, also of a scene whose video is none."""
     film, photos, web = scenes
+    (copy.folder / "broken.mp4").write_text("no video")
     film = {**film, "region.center": "50,0,0", "region.radius": 1}
-    copy.configure([film, {**photos, "mesh.resolution": 40}, web], **SMALL)
+    broken = {"scene": "broken", "video": "broken.mp4"}
+    copy.configure([film, {**photos, "mesh.resolution": 40}, web, broken], **SMALL)
     trained = (copy.folder / "results/film/train/120/checkpoint.pt").stat().st_mtime_ns
-    run = copy.snakemake()
+    with open_webhook("500", "200") as webhook:
+        run = copy.snakemake(VIDEOMESH_WEBHOOK_URL=webhook.url, VIDEOMESH_WEBHOOK_SECRET="the secret")
+    told = {message["event"]: message for message in webhook.messages}
+    assert [entry["scene"] for entry in told["gate_failed"]["scenes"]] == ["film"]
+    assert "points_inside" in told["gate_failed"]["text"]
+    (failure,) = told["scene_failed"]["scenes"]
+    assert (failure["scene"], failure["stage"]) == ("broken", "ingest") and "broken.mp4" in failure["reason"]
+    assert told["run_end"]["success"] is False and list(told)[-1] == "run_end"
+    assert told["run_end"]["scene_counts"] == {"failed": 1, "stopped": 1, "done": 2}
+    assert "TOKEN" not in run.stdout and "the secret" not in run.stdout
     assert run.returncode == 1
     assert "film" in run.stdout and "points_inside" in run.stdout and "gate.mode" in run.stdout
     checks = json.loads((copy.folder / "results/film/gate/gate.json").read_text())
@@ -230,11 +243,15 @@ def test_killed_while_training_it_goes_on_and_nothing_is_half_written(
         copy.configure([film], **SMALL)
         log = copy.folder / "results/film/train/100000/train.log"
         log.unlink(missing_ok=True)
-        workflow = SnakemakeProcess(copy.arguments(), copy.folder, os.environ, copy.folder / "said.log")
-        wait_for(lambda log=log: log.exists() and "iteration" in log.read_text(), workflow)
-        os.killpg(workflow.pid, stop)
-        assert workflow.wait(timeout=60) != 0
-        kill_session(workflow.pid)
+        with open_webhook() as webhook:
+            variables = {**os.environ, "VIDEOMESH_WEBHOOK_URL": webhook.url}
+            workflow = SnakemakeProcess(copy.arguments(), copy.folder, variables, copy.folder / "said.log")
+            wait_for(lambda log=log: log.exists() and "iteration" in log.read_text(), workflow)
+            os.killpg(workflow.pid, stop)
+            assert workflow.wait(timeout=60) != 0
+            kill_session(workflow.pid)
+        told = [message["event"] for message in webhook.messages if not message.get("success")]
+        assert told[-1:] == (["run_end"] if stop == signal.SIGINT else [])
         left = {Path(file).name for file in copy.files() if file.startswith("results/film/train/100000/")}
         assert {name for name in left if not name.startswith(".")} <= {"train.log"}
         assert "checkpoint.pt" not in left

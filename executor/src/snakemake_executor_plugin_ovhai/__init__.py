@@ -27,6 +27,7 @@ A map for newcomers, in the order in which data flows:
     updates.py          what a failed job must not take with it
     notices.py          what the user is told meanwhile; errors.py is how the plugin ends a run
     prices.py           what flavors cost; bill.py says what each job has cost, budget.py what may still be submitted
+    heartbeat.py        signs of life of this head in the bucket, for `snakemake-ovhai reap`
     leaving.py          signals: Ctrl-C stops the jobs, SIGTERM and SIGHUP leave them to the next run
 
 These modules reach the outside:
@@ -57,6 +58,7 @@ from snakemake_interface_executor_plugins.logging import LoggerExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings
 from snakemake_interface_executor_plugins.workflow import WorkflowExecutorInterface
 
+from . import heartbeat
 from .bill import Bill, BillError, load_charges
 from .bucket import Bucket, BucketError, get_access, make_client
 from .budget import Budget, check_limits
@@ -140,6 +142,7 @@ class Executor(RemoteExecutor):
         self.run = f"{datetime.now(UTC):%Y%m%dt%H%M%Sz}-{uuid.uuid4().hex[:4]}"
         self.retries: dict[JobExecutorInterface, Retry] = {}  # failed job -> whether another attempt may help
         self.free_retries: dict[JobExecutorInterface, int] = {}
+        self.restarts = self.lost = 0  # jobs that are started again, and machines that the platform has lost
         self.waits: dict[JobExecutorInterface, float] = {}  # failed job -> seconds until its next attempt may begin
 
         client = Client()
@@ -175,14 +178,21 @@ class Executor(RemoteExecutor):
             self.dag.needrun_jobs(), self.settings, self.flavors, self.quota, self.budget, self.planner
         )
         refuse_to_replace_protected(bucket, self.dag, partial(is_marked_incomplete, self.workflow.persistence))
-        check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
+        earlier = check_earlier_jobs(client, bucket, self.dag, workflow, self.logger)
         self.source_volumes = self.upload_sources(bucket)
-        self.watcher = self.make_watcher(client, bucket, workflow, signatures, get_storage_secrets(provider.settings))
+        needed = get_output_ids(file for step in self.dag.needrun_jobs() for file in get_remote_outputs(step))
+        hurried = Bucket(
+            make_client(get_access(provider.settings), heartbeat.CONNECT, heartbeat.READ, heartbeat.ATTEMPTS)
+        )
+        self.heartbeat = heartbeat.Heartbeat(hurried, self.bucket_name, self.root, self.run, needed, self.notices)
+        secrets = get_storage_secrets(provider.settings)
+        self.watcher = self.make_watcher(client, bucket, workflow, signatures, secrets, needed)
         self.leaving = Leaving(
             self.say_goodbye, self.workflow.persistence.unlock, self.watcher.get_job_ids, self.logger
         )
         self.leaving.install()
         take_over_sigterm(self.leaving, self.logger)
+        self.heartbeat.begin(earlier)
         if items := list_items(self.dag, self.settings, self.planner):
             self.logger.info(describe_quote(items, self.prices.currency))
 
@@ -243,8 +253,15 @@ class Executor(RemoteExecutor):
             raise WorkflowError(f"sources: {error}") from None
 
     def make_watcher(
-        self, client: Client, bucket: Bucket, workflow: str, signatures: list[Signature], secrets: list[str]
+        self,
+        client: Client,
+        bucket: Bucket,
+        workflow: str,
+        signatures: list[Signature],
+        secrets: list[str],
+        needed: Collection[str],
     ) -> Watcher:
+        """needed: ids of what all steps of the run make."""
         settings = self.settings
         limits = Limits(
             settings.queued_limit * 60,
@@ -265,9 +282,10 @@ class Executor(RemoteExecutor):
             Stopper(client, notices, limits.min_interval),
             Completion(bucket, notices, followers, signatures, Rescuer(client, notices), self.provenance),
             record_job,
-            get_output_ids(file for step in self.dag.needrun_jobs() for file in get_remote_outputs(step)),
+            needed,
             self.bill,
             self.budget,
+            self.heartbeat,
         )
 
     # The scheduler's thread calls these -----------------------------------------------------------------------------
@@ -333,6 +351,7 @@ class Executor(RemoteExecutor):
         elif retry == "free" and self.free_retries.get(job, 0) < FREE_RETRIES:
             self.free_retries[job] = self.free_retries.get(job, 0) + 1
             job.attempt -= 1
+        self.restarts += job.restart_times > job.attempt - 1
 
     def asks_for_another_machine(self, job: JobExecutorInterface) -> bool:
         """Whether the next attempt does. On the same machine, the same job would run out of memory again."""
@@ -369,6 +388,11 @@ class Executor(RemoteExecutor):
         self.reporter.shutdown(wait=not self.wait_thread.is_alive())
         if self.watcher:
             self.watcher.close()
+            self.heartbeat.end()
+            if self.restarts or self.lost:
+                self.logger.info(
+                    f"Jobs that were started again: {self.restarts}. Machines that were lost: {self.lost}."
+                )
             if self.bill:
                 self.close_bill(self.bill)
             if self.provenance:
@@ -408,6 +432,7 @@ class Executor(RemoteExecutor):
                 self.report(self.report_job_success, info)
             else:
                 self.retries[info.job] = result.failure.retry
+                self.note_loss(result)
                 mark_left_out(result.task)
                 self.note_wait(info.job, result.failure)
                 aux_logs = [str(result.log)] if result.log and result.log.exists() else []
@@ -426,6 +451,12 @@ class Executor(RemoteExecutor):
 
         with contextlib.suppress(RuntimeError):  # the run has ended, and this check took too long for it
             self.reporter.submit(run)
+
+    def note_loss(self, result: Result) -> None:
+        if result.failure and result.failure.lost:
+            self.lost += 1
+            if self.bill and result.task.job_id:
+                self.bill.note_loss(result.task.job_id)
 
     def note_wait(self, job: JobExecutorInterface, failure: Failure) -> None:
         """How long the next attempt has to wait: each time twice as long."""

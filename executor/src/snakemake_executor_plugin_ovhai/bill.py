@@ -9,11 +9,12 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from .client import Client, OvhaiError
+from .diagnosis import is_lost
 from .flavors import Flavor, count_units
 from .job import WAITING, Job
 from .labels import get_label, get_wildcards, name_rules
@@ -37,6 +38,7 @@ class Charge:
     useful_seconds     that its command ran, if the job succeeded; 0 if it did not
     expected_seconds   that the workflow expected its command to run
     price_per_hour     of all units together, without VAT
+    lost               1 if the platform lost the machine or took it away, else empty
     """
 
     run: str
@@ -56,6 +58,7 @@ class Charge:
     price_per_hour: float | None
     cost: float | None
     currency: str
+    lost: int | None = None
 
     @property
     def final(self) -> bool:
@@ -64,7 +67,7 @@ class Charge:
 
 
 COLUMNS = [field.name for field in fields(Charge)]
-INTEGERS = ("units", "billed_seconds", "useful_seconds", "expected_seconds")
+INTEGERS = ("units", "billed_seconds", "useful_seconds", "expected_seconds", "lost")
 NUMBERS = ("price_per_hour", "cost")
 
 
@@ -92,6 +95,7 @@ def make_charge(job: Job, prices: Prices, flavors: Mapping[str, Flavor], now: da
         price_per_hour=hour and round(hour, 6),
         cost=get_cost(job, units, seconds, prices),
         currency=prices.currency if hour else "",
+        lost=1 if is_lost(job) else None,
     )
 
 
@@ -195,7 +199,10 @@ def load_charges(
 
 @dataclass(frozen=True)
 class Total:
-    """unknown: jobs that are not in the sum: their cost is not known, or in another currency than the last one's."""
+    """unknown: jobs that are not in the sum: their cost is not known, or in another currency than the last one's.
+
+    restarts: jobs that did the same work as an earlier one of their run. lost: machines.
+    """
 
     jobs: int
     unknown: int
@@ -203,6 +210,8 @@ class Total:
     useful: int  # seconds
     cost: float
     currency: str
+    restarts: int = 0
+    lost: int = 0
 
     @property
     def text(self) -> str:
@@ -212,7 +221,7 @@ class Total:
             cost = f"at least {cost} (the cost of {self.unknown} is unknown)" if self.cost else "an unknown cost"
         return (
             f"{self.jobs} {'job' if self.jobs == 1 else 'jobs'}, {self.billed / 60:.1f} billed minutes{share}, {cost}"
-        )
+        ) + (f", {self.restarts} restarts, {self.lost} lost machines" if self.restarts or self.lost else "")
 
 
 def add_up(charges: Iterable[Charge]) -> Total:
@@ -226,6 +235,8 @@ def add_up(charges: Iterable[Charge]) -> Total:
         useful=sum(charge.useful_seconds or 0 for charge in charges),
         cost=sum(costs),
         currency=currency,
+        restarts=len(charges) - len({(charge.run, charge.rules, charge.wildcards) for charge in charges}),
+        lost=sum(charge.lost or 0 for charge in charges),
     )
 
 
@@ -255,13 +266,24 @@ class Bill:
             if job.id not in self.charges or not self.charges[job.id].final
         ]
         self.charges = merge(self.charges.values(), new)
+        if self.save():
+            self.states, self.written = states, now
+
+    def note_loss(self, job_id: str) -> None:
+        """The platform does not know the job any more, or says that it lost it."""
+        if job_id in self.charges:
+            self.charges[job_id] = replace(self.charges[job_id], lost=1)
+            self.save()
+
+    def save(self) -> bool:
+        """Whether it has been written."""
         try:
             # Another head of this folder may write the same file, for another workflow.
             write_bill(self.path, merge(read_bill(self.path), self.charges.values()).values())
         except (OSError, BillError) as error:
             self.notices.remind("bill", f"The bill {self.path} cannot be written now: {error}")
-            return
-        self.states, self.written = states, now
+            return False
+        return True
 
     @property
     def live(self) -> bool:

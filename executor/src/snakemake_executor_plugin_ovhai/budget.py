@@ -138,8 +138,8 @@ class Budget:
             else:
                 refused.append(refuse(task, SubmissionError(verdict.text)))
         if refused:
-            self.notices.remind(
-                "budget refused",
+            self.notices.alert(
+                "cap_reached",
                 f"{refused[0].message}. Jobs that were submitted before go on to their end. The run then ends with an "
                 "error.",
             )

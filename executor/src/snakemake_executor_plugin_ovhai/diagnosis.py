@@ -24,7 +24,7 @@ RETRIED = "You need not do anything: the job is tried again."
 class Failure:
     """what completes the sentence "The job ...". cause and remedy are empty if they are not known.
 
-    wait: seconds before the next attempt, which double with each free one.
+    wait: seconds before the next attempt, which double with each free one. lost: whether the platform lost the machine.
     """
 
     what: str
@@ -32,6 +32,7 @@ class Failure:
     remedy: str = ""
     retry: Retry = "yes"
     wait: float = 0.0
+    lost: bool = False
 
 
 def diagnose(job: Job, log: str, signatures: Sequence[Signature], limit: int) -> Failure:
@@ -60,7 +61,7 @@ def diagnose(job: Job, log: str, signatures: Sequence[Signature], limit: int) ->
             "no",
         )
     if job.state == "ERROR":
-        return Failure("was lost to an error of the platform", job.info, RETRIED)
+        return Failure("was lost to an error of the platform", job.info, RETRIED, lost=True)
     end = "\n".join(log.splitlines()[-SEARCHED_LINES:])
     for signature in signatures:
         if signature.pattern.search(end) or signature.pattern.search(job.info):
@@ -76,6 +77,11 @@ def diagnose(job: Job, log: str, signatures: Sequence[Signature], limit: int) ->
     return Failure(f"failed{code}", job.info if says_more else "", "Its log tells more.")
 
 
+def is_lost(job: Job) -> bool:
+    """Whether the platform lost the machine, or took it away for reasons of its own."""
+    return job.state == "ERROR" or (job.info_code in PREEMPTED and diagnose_eviction(job).lost)
+
+
 def diagnose_eviction(job: Job) -> Failure:
     """The platform takes a job away for reasons of its own, or because the job needs more than its machine has."""
     what = f"was taken away by the platform ({job.info_code})"
@@ -86,7 +92,7 @@ def diagnose_eviction(job: Job) -> Failure:
         remedy = "Choose a flavor with more memory or ask for more units of it. Both may depend on attempt."
         return Failure(what, f"The machine's memory is full: {job.info}", remedy, "changed")
     remedy = "You need not do anything: the job starts again, and this does not count as an attempt."
-    return Failure(what, job.info, remedy, "free")
+    return Failure(what, job.info, remedy, "free", lost=True)
 
 
 def diagnose_image(job: Job) -> Failure:

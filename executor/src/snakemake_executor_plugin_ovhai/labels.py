@@ -53,6 +53,17 @@ def get_workflow_label(bucket: str, root: str) -> str:
     return f"{sanitise(f'{bucket}-{root}')[:50].strip('._-')}-{checksum}".lower()
 
 
+def find_prefix(bucket: str, label: str) -> str | None:
+    """The prefix of a workflow in this bucket. None if the label does not tell it, or is of another bucket."""
+    root = label[:-9].removeprefix(bucket).removeprefix("-")
+    return root if get_workflow_label(bucket, root) == label else None
+
+
+def may_be_in(bucket: str, label: str) -> bool:
+    """Whether the label may be one of a workflow in this bucket. Names of buckets need no change in a label."""
+    return label.startswith(f"{bucket[:50].strip('._-')}-")
+
+
 def get_wildcards(job: Job) -> dict[str, str]:
     """Name -> value, sorted by name. Both are sanitised."""
     prefix = LABEL_PREFIX + "wildcard-"

@@ -1,6 +1,7 @@
 """What the executor tells the user while jobs run. A problem that lasts is not repeated at every check."""
 
 import time
+from collections.abc import Mapping
 from typing import Protocol
 
 from .bucket import BucketError, SilenceError
@@ -12,7 +13,7 @@ REMINDER = 900.0  # seconds until a lasting problem is mentioned again
 
 class Logger(Protocol):
     def info(self, message: str) -> None: ...
-    def warning(self, message: str) -> None: ...
+    def warning(self, message: str, *, extra: Mapping[str, object] | None = None) -> None: ...
 
 
 class Notices:
@@ -28,10 +29,20 @@ class Notices:
 
     def remind(self, kind: str, message: str) -> None:
         """Warn about a problem that may last: once, and then from time to time."""
-        now = time.monotonic()
-        if now - self.mentioned.get(kind, -REMINDER) >= REMINDER:
-            self.mentioned[kind] = now
+        if self.is_due(kind):
             self.logger.warning(message)
+
+    def alert(self, event: str, message: str) -> None:
+        """The same for whoever is not at the terminal: a workflow finds the event in the log's record."""
+        if self.is_due(event):
+            self.logger.warning(message, extra={"notification": event})
+
+    def is_due(self, kind: str) -> bool:
+        now = time.monotonic()
+        due = now - self.mentioned.get(kind, -REMINDER) >= REMINDER
+        if due:
+            self.mentioned[kind] = now
+        return due
 
     def report_outage(self, error: OvhaiError) -> None:
         if isinstance(error, NotAuthenticatedError):

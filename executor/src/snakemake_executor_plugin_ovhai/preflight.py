@@ -168,19 +168,20 @@ def refuse_to_replace_protected(
         raise WorkflowError(f"Nothing was submitted, because the run would replace protected files:\n{''.join(lines)}")
 
 
-def check_earlier_jobs(client: Client, bucket: Bucket, dag: Any, workflow: str, logger: Logger) -> None:
+def check_earlier_jobs(client: Client, bucket: Bucket, dag: Any, workflow: str, logger: Logger) -> list[Job] | None:
     """Remove what failed jobs left behind, and name live jobs that this run does not need.
 
-    workflow: the label of the workflow's jobs. WorkflowError if something was removed: Snakemake has planned already,
-    and only the next run makes it again.
+    workflow: the label of the workflow's jobs. Returns all that the platform knows; None if it does not answer.
+    WorkflowError if something was removed: Snakemake has planned already, and only the next run makes it again.
     """
+    jobs = None
     try:
         jobs = client.list_jobs()
         warn_of_cut_list(jobs, logger)
         removed = [f"  {file.uri}, of job {job.id} ({job.state})" for file, job in remove_leftovers(jobs, bucket, dag)]
     except (OvhaiError, BucketError) as error:
         logger.warning(f"The executor cannot check now whether failed jobs left outputs behind: {error}")
-        return
+        return jobs
     if removed:
         raise WorkflowError(
             "These outputs look complete, but the jobs that wrote them failed while Snakemake was not running. "
@@ -192,8 +193,10 @@ def check_earlier_jobs(client: Client, bucket: Bucket, dag: Any, workflow: str, 
         lines = "".join(f"\n  {job.name} ({job.id}, {job.state})" for job in unneeded)
         logger.warning(
             "These jobs are live and cost money, but no step of this run needs them. An earlier run or a run elsewhere "
-            f"started them. `snakemake-ovhai stop ID` stops one.{lines}"
+            f"started them. `snakemake-ovhai stop ID` stops one, and `snakemake-ovhai reap` those that no run watches."
+            f"{lines}"
         )
+    return jobs
 
 
 def warn_of_cut_list(jobs: Sequence[Job], logger: Logger) -> None:

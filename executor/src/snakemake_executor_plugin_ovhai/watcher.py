@@ -16,6 +16,7 @@ from .completion import Completion
 from .decision import Claim, Decision, decide, is_contested
 from .diagnosis import RETRIED, Failure, diagnose_image
 from .fingerprint import get_fingerprint, get_target
+from .heartbeat import Heartbeat
 from .identity import JobIndex, find_equal_jobs, get_output_fingerprints, get_output_id, read_outputs
 from .job import IMAGE_PROBLEMS, KNOWN, Job
 from .job_spec import JobSpec, SubmissionError
@@ -49,12 +50,13 @@ class Watcher:
         outputs_of_run: Collection[str] = (),
         bill: Bill | None = None,
         budget: Budget | None = None,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         """record_job is told the id of a job that is taken over, for Snakemake's records.
 
         outputs_of_run: ids of what all steps of the run make, also of those that come later.
         """
-        self.bill, self.budget = bill, budget
+        self.bill, self.budget, self.heartbeat = bill, budget, heartbeat
         self.client, self.bucket, self.notices, self.limits = client, bucket, notices, limits
         self.followers, self.submitter, self.stopper, self.completion = followers, submitter, stopper, completion
         self.record_job = record_job
@@ -81,6 +83,8 @@ class Watcher:
                 self.bill.update(jobs)
             if self.budget:
                 self.budget.note(self.tasks, jobs)
+            if self.heartbeat:
+                self.heartbeat.note(jobs, self.get_job_ids())
             results += self.advance_all(
                 [task for task in self.tasks if task.fingerprint and id(task) not in refused], jobs
             )
@@ -334,7 +338,9 @@ class Watcher:
         try:
             job = self.client.get_job(task.job_id)
         except NotFoundError:
-            return self.completion.fail(task, Failure("is not known to the platform any more", remedy=RETRIED))
+            return self.completion.fail(
+                task, Failure("is not known to the platform any more", remedy=RETRIED, lost=True)
+            )
         self.notices.remind("list", describe_cut_list(job.id))
         return self.completion.complete(task, job) if job.ended else self.watch(task, job)
 

@@ -1,8 +1,8 @@
 """What the jobs of a scene cost elsewhere: the bill, a CSV file with a row for each job that ran on a rented machine.
 
 Whoever starts the jobs writes it. These columns are read: job, rules and wildcards (words apart by blanks; wildcards as
-name=value), flavor (the machine), units, state, started, ended (RFC 3339), billed_seconds, useful_seconds, cost and
-currency. A number that is missing is not known, and never counts as 0.
+name=value), flavor (the machine), units, state, started, ended (RFC 3339), billed_seconds, useful_seconds, cost,
+currency and lost (1 if the machine was). A number that is missing is not known, and never counts as 0.
 """
 
 import csv
@@ -27,6 +27,7 @@ class Charge(NamedTuple):
     useful: float | None
     cost: float | None
     currency: str
+    lost: bool  # whether the machine was
 
 
 class Total(NamedTuple):
@@ -64,6 +65,7 @@ def read_charge(row: dict[str, Any]) -> Charge:
         useful=read_number(row.get("useful_seconds")),
         cost=read_number(row.get("cost")),
         currency=row.get("currency") or "",
+        lost=bool(read_number(row.get("lost"))),
     )
 
 

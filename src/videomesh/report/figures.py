@@ -149,7 +149,7 @@ def list_steps(durations: list[Duration], charges: Sequence[Charge]) -> list[Ste
     steps.sort(key=lambda step: step.ended)
     if not charges:
         return steps
-    return [*steps, Step("all rented machines", "", "", str(len(charges)), bill.show_cost(bill.add_up(charges)))]
+    return [*steps, Step("all rented machines", "", "", count_attempts(charges), bill.show_cost(bill.add_up(charges)))]
 
 
 def list_rented(jobs: Sequence[Charge]) -> Step:
@@ -160,10 +160,15 @@ def list_rented(jobs: Sequence[Charge]) -> Step:
         name_step(last.rules, last.milestone),
         show_seconds(times[-1]) if times else "",
         last.machine,
-        str(len(jobs)),
+        count_attempts(jobs),
         bill.show_cost(bill.add_up(jobs)),
         max(job.ended for job in jobs) or math.inf,
     )
+
+
+def count_attempts(jobs: Sequence[Charge]) -> str:
+    lost = sum(job.lost for job in jobs)
+    return f"{len(jobs)} ({lost} on a machine that was lost)" if lost else str(len(jobs))
 
 
 def name_step(rules: Sequence[str], milestone: str) -> str:

@@ -24,12 +24,12 @@ SETTINGS: dict[str, Any] = {
 }
 COLUMNS = [
     *("job", "rules", "wildcards", "flavor", "units", "state", "started", "ended"),
-    *("billed_seconds", "useful_seconds", "cost", "currency"),
+    *("billed_seconds", "useful_seconds", "cost", "currency", "lost"),
 ]
 ROWS = [
     "1 frames+poses scene=ball small 8 DONE 2026-11-27T12:00:00Z 2026-11-27T12:05:00Z 300 200 0.02 EUR",
     "3 train iteration=200,scene=ball large 1 DONE 2026-11-27T13:00:00Z 2026-11-27T14:00:00Z 3600 3400 2.0 EUR",
-    "2 train iteration=200,scene=ball large 1 FAILED 2026-11-27T12:10:00Z 2026-11-27T12:20:00Z 600 0 0.5 EUR",
+    "2 train iteration=200,scene=ball large 1 FAILED 2026-11-27T12:10:00Z 2026-11-27T12:20:00Z 600 0 0.5 EUR 1",
     "4 train iteration=100,scene=ball large 1 DONE 2026-11-27T12:05:00Z 2026-11-27T12:09:00Z 240 200 0.2 EUR",
     "5 frames+poses scene=other small 8 DONE 2026-11-27T12:00:00Z 2026-11-27T12:05:00Z 300 200 - -",
     "6 mesh scene=other large 2 RUNNING 2026-11-27T12:06:00Z - 60 - 0.1 EUR",
@@ -56,8 +56,8 @@ def test_each_step_has_time_machine_attempts_and_cost(tmp_path: Path) -> None:
         ("train 300", "1 min 0 s", "this machine", "", ""),
         ("frames + poses", "3 min 20 s", "8 x small", "1", "0.02 EUR"),
         ("train 100", "3 min 20 s", "1 x large", "1", "0.20 EUR"),
-        ("train 200", "56 min 40 s", "1 x large", "2", "2.50 EUR"),
-        ("all rented machines", "", "", "4", "2.72 EUR"),
+        ("train 200", "56 min 40 s", "1 x large", "2 (1 on a machine that was lost)", "2.50 EUR"),
+        ("all rented machines", "", "", "4 (1 on a machine that was lost)", "2.72 EUR"),
     ]
 
 
@@ -85,7 +85,7 @@ def test_the_page_has_the_table_and_the_summary_the_cost(root: Path) -> None:
     write_bill(root)
     html, summary = make(root)
     assert "<h2>Time and cost of each step</h2>" in html and "1.25 times the useful time was billed" in html
-    assert "<td>56 min 40 s</td><td>1 x large</td><td>2</td><td>2.50 EUR</td>" in html
+    assert "<td>56 min 40 s</td><td>1 x large</td><td>2 (1 on a machine that was lost)</td><td>2.50 EUR</td>" in html
     assert (summary["cost"], summary["currency"], summary["billed_share"]) == (2.72, "EUR", 1.25)
 
 

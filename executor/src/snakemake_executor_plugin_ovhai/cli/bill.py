@@ -37,11 +37,14 @@ def run(arguments: argparse.Namespace, client: Client) -> int:
     if arguments.json:
         print(json.dumps({name: asdict(total) for name, total in totals.items()}, indent=2))
         return 0
-    rows = [(arguments.by.upper(), "JOBS", "BILLED", "USEFUL", "COST")]
+    rows = [(arguments.by.upper(), "JOBS", "BILLED", "USEFUL", "RESTARTS", "LOST", "COST")]
     for name, total in [*totals.items(), ("all", add_up(charges))]:
         least = "at least " if total.unknown else ""
         minutes = (f"{total.billed / 60:.1f} min", f"{total.useful / 60:.1f} min")
-        rows.append((name or "-", str(total.jobs), *minutes, f"{least}{total.cost:,.2f} {total.currency}".rstrip()))
+        counts = (str(total.restarts), str(total.lost))
+        rows.append(
+            (name or "-", str(total.jobs), *minutes, *counts, f"{least}{total.cost:,.2f} {total.currency}".rstrip())
+        )
     print_table(rows)
     return 0
 

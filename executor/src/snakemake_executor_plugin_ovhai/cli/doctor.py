@@ -8,26 +8,18 @@ from collections.abc import Iterator, Sequence
 from ..client import Client
 from ..credentials import hide_secrets
 from ..environment import find_endpoint
-from .doctor_bucket import check_bucket
+from .doctor_bucket import add_option, add_place_arguments, check_bucket
+from .doctor_left import check_left_jobs
 from .doctor_platform import check_clock, check_datastore, check_login, check_platform
 from .finding import Finding
 
 HELP = "check that jobs can run: program, login, data store, bucket, clock, quota"
-# Option, name of its value, help, and the environment variables that give its default.
-OPTIONS = (
-    ("datastore", "ALIAS", "alias of the S3 data store, see `ovhai datastore list`", ["OVHAI_DATASTORE"]),
-    ("bucket", "NAME", "bucket of the workflow", ["OVHAI_BUCKET"]),
-    ("prefix", "P", "prefix of the workflow in the bucket", ["OVHAI_PREFIX"]),
-    ("endpoint", "URL", "address of the S3 server", ["SNAKEMAKE_STORAGE_S3_ENDPOINT_URL", "OVHAI_ENDPOINT"]),
-    ("region", "R", "region of the S3 server", ["SNAKEMAKE_STORAGE_S3_REGION", "OVHAI_REGION"]),
-)
+DATASTORE = ("datastore", "ALIAS", "alias of the S3 data store, see `ovhai datastore list`", ["OVHAI_DATASTORE"])
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for name, value, text, variables in OPTIONS:
-        default = next((os.environ[variable] for variable in variables if os.environ.get(variable)), None)
-        help_text = f"{text} (default: {' or '.join(variables)})"
-        parser.add_argument(f"--{name}", metavar=value, default=default, help=help_text)
+    add_option(parser, *DATASTORE)
+    add_place_arguments(parser)
     flavors = [os.environ["OVHAI_FLAVOR"]] if os.environ.get("OVHAI_FLAVOR") else []
     parser.add_argument(
         "--flavor", metavar="ID", nargs="+", default=flavors, help="flavors to check (default: OVHAI_FLAVOR)"
@@ -68,6 +60,8 @@ def check_all(
         yield from check_datastore(client, datastore, endpoint)
     bucket_ahead = yield from check_bucket(bucket, prefix, endpoint, region)
     if account is not None:
+        if bucket and bucket_ahead is not None:
+            yield from check_left_jobs(client, bucket, prefix, endpoint, region)
         yield from check_platform(client, account, flavors, bucket_ahead)
     else:
         yield from check_clock([], bucket_ahead)

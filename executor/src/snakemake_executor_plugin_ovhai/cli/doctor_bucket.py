@@ -1,5 +1,6 @@
 """The doctor's checks of the bucket: its keys, its address, and whether objects can be written, read and deleted."""
 
+import argparse
 import contextlib
 import os
 import uuid
@@ -14,8 +15,25 @@ from ..place import PlaceError, split_storage_prefix
 from ..probe import Names, probe_bucket
 from .finding import Finding
 
+# Option, name of its value, help, and the environment variables that give its default.
+OPTIONS = (
+    ("bucket", "NAME", "bucket of the workflow", ["OVHAI_BUCKET"]),
+    ("prefix", "P", "prefix of the workflow in the bucket", ["OVHAI_PREFIX"]),
+    ("endpoint", "URL", "address of the S3 server", ["SNAKEMAKE_STORAGE_S3_ENDPOINT_URL", "OVHAI_ENDPOINT"]),
+    ("region", "R", "region of the S3 server", ["SNAKEMAKE_STORAGE_S3_REGION", "OVHAI_REGION"]),
+)
 S3_ERRORS = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)
 NAMES = Names("--bucket or OVHAI_BUCKET", "--endpoint or OVHAI_ENDPOINT", "--region or OVHAI_REGION")
+
+
+def add_place_arguments(parser: argparse.ArgumentParser) -> None:
+    for option in OPTIONS:
+        add_option(parser, *option)
+
+
+def add_option(parser: argparse.ArgumentParser, name: str, value: str, text: str, variables: list[str]) -> None:
+    default = next((os.environ[variable] for variable in variables if os.environ.get(variable)), None)
+    parser.add_argument(f"--{name}", metavar=value, default=default, help=f"{text} (default: {' or '.join(variables)})")
 
 
 def check_bucket(

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ..client import Client, NotAuthenticatedError, OvhaiError, RefusedError
 from ..credentials import hide_secrets
-from . import bill, doctor, jobs, logs, prices, push, quote, stop
+from . import bill, doctor, jobs, logs, prices, push, quote, reap, stop
 from .selection import CommandError
 
 
@@ -24,6 +24,7 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "jobs": jobs,
     "logs": logs,
     "stop": stop,
+    "reap": reap,
     "push": push,
     "prices": prices,
     "quote": quote,

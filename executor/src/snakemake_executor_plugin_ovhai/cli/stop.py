@@ -30,10 +30,15 @@ def run(arguments: argparse.Namespace, client: Client) -> int:
         raise CommandError("give the jobs to stop, or --all; `snakemake-ovhai jobs` lists them")
     jobs = list_workflow_jobs(client, arguments.workflow)
     jobs = select_live_jobs(jobs) if arguments.all else select_jobs(jobs, arguments.ids)
+    return stop_and_tell(client, jobs, arguments.wait, arguments.json)
+
+
+def stop_and_tell(client: Client, jobs: Sequence[Job], patience: float, as_json: bool) -> int:
+    """CommandError if jobs may be live when the wait ends. patience: seconds."""
     if any(not job.ended for job in jobs):
         print("Stopping. Each job ends once its files are copied back.", file=sys.stderr)
-    states, problem = stop_all(client, jobs, arguments.wait)
-    if arguments.json:
+    states, problem = stop_all(client, jobs, patience)
+    if as_json:
         records = [{"id": job.id, "name": get_name(job), "state": states.get(job.id)} for job in jobs]
         print(json.dumps(records, indent=2))
     else:
