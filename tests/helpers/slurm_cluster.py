@@ -1,7 +1,7 @@
 """A SLURM cluster of one node on this machine, made of Debian's packages slurmctld and slurmd.
 
 Configuration, state, logs and sockets are in one folder, and the ports are free ones. Another SLURM on this machine is
-neither asked nor changed. Its programs are found through get_environment().
+neither asked nor changed. Tests that are killed leave no daemon behind, but a job goes on until its command ends.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 PATIENCE = 30.0  # seconds in which a daemon answers
 
-# The node says that it has more than the machine: its jobs are small, and two of them run at a time. Its two
-# GPUs are devices that every machine has, so that they are counted. Without cgroups and accounting it runs where nothing of the system may be changed.
+# The node says that it has more than the machine, so that several small jobs run at a time. Its two GPUs are devices
+# that every machine has: they are counted and handed out. Without cgroups, nothing of the system is touched.
 CONFIGURATION = """\
 ClusterName=tests
 SlurmctldHost={host}(127.0.0.1)
@@ -60,7 +60,7 @@ MinJobAge=3600
 KillWait=2
 ReturnToService=2
 MailProg=/bin/true
-NodeName={host} NodeAddr=127.0.0.1 Port={node_port} CPUs=4 RealMemory=64000 Gres=gpu:2 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 Port={node_port} CPUs=8 RealMemory=64000 Gres=gpu:2 State=UNKNOWN
 PartitionName=short Nodes={host} Default=YES MaxTime=UNLIMITED State=UP
 PartitionName=gpu Nodes={host} MaxTime=UNLIMITED State=UP
 """
@@ -133,7 +133,7 @@ class SlurmCluster:
         """All jobs since the cluster began, as `scontrol show job` tells: JobState, TimeLimit, NumCPUs, ..."""
         lines = self.ask("scontrol", "--oneliner", "show", "job").stdout.splitlines()
         pairs = [[word.split("=", 1) for word in line.split() if "=" in word] for line in lines]
-        return [{name: value for name, value in job} for job in pairs if job]
+        return [dict(job) for job in pairs if job]
 
     def start_daemon(self, program: str, *arguments: str) -> None:
         path = shutil.which(program, path=PATH)

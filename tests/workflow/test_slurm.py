@@ -1,16 +1,15 @@
 """profiles/slurm: the workflow as jobs of a real SLURM, of one node, which lives as long as these tests."""
 
 import contextlib
-import json
+import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from slurm_cluster import PROGRAMS, SlurmCluster, needs_slurm, slurm_cluster
 from snakemake_process import SnakemakeProcess, run_snakemake
 
 PROFILE = ROOT / "profiles/slurm/config.yaml"
+OPTIONS = ["--profile", "profiles/slurm", "--configfile", "settings.yaml"]
 QUICKLY = ["--slurm-init-seconds-before-status-checks", "1"]
 TWO_CORES = [f"{rule}=2" for rule in ("frames", "poses", "sdfgrid_train", "sdfgrid_mesh")]
 SHORT = {"train.iterations": 20, "train.milestones": "[]", "mesh.resolution": 48}
@@ -69,9 +69,10 @@ def test_a_plan_needs_no_slurm_and_shows_what_each_job_asks_for(tmp_path: Path) 
     checkout = Checkout.make(tmp_path / "checkout")
     (checkout.folder / "film.mp4").symlink_to(DEMO)
     checkout.configure([{"scene": "film", "video": "film.mp4"}], **SMALL)
-    run = checkout.run(["--profile", "profiles/slurm", "--configfile", "settings.yaml", "-n"])
+    run = checkout.run([*OPTIONS, "-n"])
     assert run.returncode == 0, run.stdout
-    jobs = dict(re.findall(r"^ *rule (\w+):\n((?: +.*\n)*)", run.stdout, re.MULTILINE))
+    found = re.findall(r"^( *)rule (\w+):\n((?:\1 +.*\n)*)", run.stdout, re.MULTILINE)
+    jobs = {name: block for _, name, block in found}
     asked = {name: dict(re.findall(r"\b(gpu|mem_mb|runtime)=(\d+)", jobs[name])) for name in ("poses", "sdfgrid_train")}
     assert asked["poses"] == {"mem_mb": "8000", "runtime": "240"}
     assert asked["sdfgrid_train"] == {"gpu": "1", "mem_mb": "16000", "runtime": "240"}
@@ -91,7 +92,7 @@ import sys, time
 from pathlib import Path
 from slurm_cluster import slurm_cluster
 with slurm_cluster(Path(sys.argv[1])) as cluster:
-    cluster.ask("sbatch", "--output=/dev/null", "--wrap=sleep 1000")
+    cluster.ask("sbatch", "--output=/dev/null", "--wrap=sleep 20")
     print("ready", flush=True)
     time.sleep(1000)
 """
@@ -107,10 +108,7 @@ def test_nothing_of_a_cluster_outlives_its_tests(end: signal.Signals, tmp_path: 
         assert process.stdout and process.stdout.readline() == b"ready\n"
         assert {name for name in PROGRAMS if list_processes(name, folder)} == set(PROGRAMS)
         process.send_signal(end)
-    deadline = time.monotonic() + 10
-    while any(list_processes(name, folder) for name in PROGRAMS):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for(lambda: not any(list_processes(name, folder) for name in PROGRAMS))
 
 
 def list_processes(program: str, folder: Path) -> list[int]:
@@ -124,44 +122,93 @@ def list_processes(program: str, folder: Path) -> list[int]:
     return found
 
 
-# --- the workflow on it -----------------------------------------------------------------------------------------------
+# --- two runs on it at a time -----------------------------------------------------------------------------------------
+
+SNAKEFILE = """
+rule all:
+    default_target: True
+    localrule: True
+    input: "slow", "hungry", "broken"
+
+rule slow:  # it brings its time limit nearer, since the shortest that a job can ask for is a minute
+    retries: 0
+    output: "slow"
+    log: "slow.log"
+    shell: "echo it was slow > {log}; scontrol update jobid=$SLURM_JOB_ID EndTime=now+1; sleep 1000"
+
+rule hungry:
+    output: "hungry"
+    log: "hungry.log"
+    shell:
+        "echo it was hungry > {log};"
+        " python3 -c 'import time; eaten = bytearray(450 << 20); time.sleep(6)'; touch {output}"
+
+rule broken:
+    output: "broken"
+    log: "broken.log"
+    shell: "echo it was broken > {log}; exit 7"
+"""
 
 
 @dataclass
-class Finished:
+class Ran:
+    """A run that has ended."""
+
     cluster: SlurmCluster
-    checkout: Checkout
-    run: subprocess.CompletedProcess[str]
+    folder: Path
+    code: int
+    said: str
 
-    @cached_property
-    def jobs(self) -> dict[str, dict[str, str]]:
-        """By what the plugin calls them: rule_sdfgrid_train_wildcards_film_20."""
-        return {job["Comment"]: job for job in self.cluster.list_jobs() if "Comment" in job}
-
-    @property
-    def arguments(self) -> list[str]:
-        return ["--profile", "profiles/slurm", "--configfile", "settings.yaml"]
+    def list_jobs(self, name: str) -> list[dict[str, str]]:
+        """Its jobs whose comment, such as rule_sdfgrid_train_wildcards_film_20, has that part."""
+        jobs = [job for job in self.cluster.list_jobs() if job["WorkDir"] == str(self.folder)]
+        return [job for job in jobs if name in job["Comment"]]
 
 
 @pytest.fixture(scope="module")
-def on_slurm(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def runs(cluster: SlurmCluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ran, Ran]:
+    """The workflow, and beside it a small one whose jobs come to grief, since that takes time and no processor."""
+    small = tmp_path_factory.mktemp("small")
+    environment = cluster.get_environment()
+    unlucky = SnakemakeProcess(write_small_workflow(small), small, environment, small / "log")
+    checkout = make_checkout(tmp_path_factory.mktemp("on-slurm") / "checkout")
+    run = checkout.run([*OPTIONS, *QUICKLY, "--retries", "0", "--set-threads", *TWO_CORES], **environment)
+    whole = Ran(cluster, checkout.folder, run.returncode, run.stdout)
+    return whole, Ran(cluster, small, unlucky.wait(300), (small / "log").read_text())
+
+
+@pytest.fixture
+def on_slurm(runs: tuple[Ran, Ran]) -> Ran:
     """A scene that is done, one that the gate stops, and one that has no poses, in one run."""
-    checkout = Checkout.make(tmp_path_factory.mktemp("on-slurm") / "checkout")
-    (checkout.folder / "film.mp4").symlink_to(DEMO)
-    make_noise(checkout.folder / "noise")
+    return runs[0]
+
+
+@pytest.fixture
+def unlucky(runs: tuple[Ran, Ran]) -> Ran:
+    return runs[1]
+
+
+def make_checkout(folder: Path) -> Checkout:
+    checkout = Checkout.make(folder)
+    (folder / "film.mp4").symlink_to(DEMO)
+    make_noise(folder / "noise")
     rows = [
         {"scene": "film", "video": "film.mp4"},
         {"scene": "stopped", "video": "film.mp4", "region.center": "50,0,0", "region.radius": 1},
         {"scene": "noise", "video": "noise"},
     ]
     checkout.configure([{**row, **SHORT} for row in rows], **SMALL)
-    (checkout.folder / "profiles/slurm/config.yaml").write_text(
-        uncomment("slurm-status-command", "slurm_partition: gpu")
+    (folder / "profiles/slurm/config.yaml").write_text(uncomment("slurm-status-command", "slurm_partition: gpu"))
+    return checkout
+
+
+def write_small_workflow(folder: Path) -> list[str]:
+    """Arguments to run it with the profile, whose default is a tenth of the memory."""
+    (folder / "Snakefile").write_text(SNAKEFILE)
+    (folder / "config.yaml").write_text(
+        uncomment("slurm-status-command").replace("mem_mb: attempt * 4000", "mem_mb: attempt * 400")
     )
-    finished = Finished(cluster, checkout, run=None)  # type: ignore[arg-type]
-    options = [*QUICKLY, "--retries", "0", "--set-threads", *TWO_CORES]
-    finished.run = checkout.run([*finished.arguments, *options], **cluster.get_environment())
-    return finished
+    return ["--profile", str(folder), *QUICKLY]
 
 
 def make_noise(folder: Path) -> None:
@@ -172,11 +219,103 @@ def make_noise(folder: Path) -> None:
 
 
 @needs_slurm
-def test_a_scene_goes_through_all_stages(on_slurm: Finished) -> None:
-    delivered = on_slurm.checkout.folder / "deliver/film"
+def test_a_scene_goes_through_all_stages(on_slurm: Ran) -> None:
+    delivered = on_slurm.folder / "deliver/film"
     files = {path.name for path in delivered.iterdir()}
-    assert files == {"mesh.ply", "mesh.glb", "scene.html", "scene.json"}, on_slurm.run.stdout
-    assert {name: job["JobState"] for name, job in on_slurm.jobs.items() if "film" in name} == {
+    assert files == {"mesh.ply", "mesh.glb", "scene.html", "scene.json"}, on_slurm.said
+    assert {job["Comment"]: job["JobState"] for job in on_slurm.list_jobs("film")} == {
         "rule_sdfgrid_train_wildcards_film_20": "COMPLETED", "rule_sdfgrid_mesh_wildcards_film_20": "COMPLETED"
     }  # fmt: skip
-    assert "train: iteration 20 of 20" in (on_slurm.checkout.folder / "results/film/train/20/train.log").read_text()
+    assert "train: iteration 20 of 20" in (on_slurm.folder / "results/film/train/20/train.log").read_text()
+
+
+@needs_slurm
+def test_a_job_gets_what_the_profile_asks_for(on_slurm: Ran) -> None:
+    (train,) = on_slurm.list_jobs("rule_sdfgrid_train")
+    assert (train["Partition"], train["TimeLimit"], train["NumCPUs"]) == ("gpu", "04:00:00", "2")
+    assert train["TresPerJob"] == "gres:gpu:1" and "mem=16000M" in train["TRES"]
+
+
+@needs_slurm
+def test_frames_and_poses_of_a_scene_are_one_job_and_scenes_run_side_by_side(on_slurm: Ran) -> None:
+    groups = on_slurm.list_jobs("group_prepare")
+    assert [job["Partition"] for job in groups] == ["short"] * 3
+    assert {job["TimeLimit"] for job in groups} == {"05:00:00"}  # of both together
+    times = sorted((job["StartTime"], job["EndTime"]) for job in groups)
+    assert any(later[0] < earlier[1] for earlier, later in itertools.pairwise(times)), times
+
+
+@needs_slurm
+def test_a_job_that_fails_shows_its_log_and_the_run_ends_with_an_error(on_slurm: Ran) -> None:
+    assert on_slurm.code == 1
+    said = (on_slurm.folder / "results/noise/poses/poses.log").read_text().splitlines()[-1]
+    assert said.startswith("error: ") and said in on_slurm.said
+    assert "SLURM status is: 'FAILED'" in on_slurm.said
+
+
+@needs_slurm
+def test_slurms_own_log_stays_only_of_a_job_that_failed(on_slurm: Ran) -> None:
+    logs = list((on_slurm.folder / ".snakemake/slurm_logs").rglob("*.log"))
+    (failed,) = [job for job in on_slurm.list_jobs("") if job["JobState"] == "FAILED"]
+    assert [log.stem for log in logs] == [failed["JobId"]]
+
+
+@needs_slurm
+def test_gate_pages_and_status_work_as_on_one_machine(on_slurm: Ran) -> None:
+    folder = on_slurm.folder
+    assert "scene stopped: the capture is not good enough to train on" in on_slurm.said
+    assert not (folder / "results/stopped/train/20").exists()
+    rows = (folder / "deliver/scenes.csv").read_text().splitlines()[1:]
+    states = {"film": "done", "noise": "failed", "stopped": "stopped"}
+    assert {row.split(",")[0]: row.split(",")[1] for row in rows} == states
+    assert all((folder / f"deliver/{scene}/scene.html").exists() for scene in states)
+    variables = {**on_slurm.cluster.get_environment(), "PYTHONPATH": str(folder / "src")}
+    status = run_snakemake(OPTIONS, folder, variables, module="videomesh.status")
+    assert "3 scenes: 1 failed, 1 stopped by the gate, 1 done" in status.stdout, status.stdout
+
+
+@needs_slurm
+def test_a_second_run_plans_nothing_for_what_is_done(on_slurm: Ran) -> None:
+    environment = on_slurm.cluster.get_environment()
+    run = Checkout(on_slurm.folder).run(
+        [*OPTIONS, "deliver/film/mesh.ply", "deliver/film/scene.html", "-n"], **environment
+    )
+    assert run.returncode == 0 and "Nothing to be done" in run.stdout, run.stdout
+
+
+@needs_slurm
+def test_a_job_that_runs_out_of_time_or_fails_says_so(unlucky: Ran) -> None:
+    assert unlucky.code == 1
+    assert [job["JobState"] for job in unlucky.list_jobs("rule_slow")] == ["TIMEOUT"], unlucky.said
+    assert [job["JobState"] for job in unlucky.list_jobs("rule_broken")] == ["FAILED"] * 2
+    for said in ("it was slow", "SLURM status is: 'TIMEOUT'", "it was broken"):
+        assert said in unlucky.said, said
+    assert not (unlucky.folder / "slow").exists()
+
+
+@needs_slurm
+def test_a_job_that_runs_out_of_memory_says_so_and_gets_twice_as_much(unlucky: Ran) -> None:
+    first, second = unlucky.list_jobs("rule_hungry")
+    assert (first["JobState"], second["JobState"]) == ("FAILED", "COMPLETED")
+    assert "mem=400M" in first["TRES"] and "mem=800M" in second["TRES"]
+    assert (first["TimeLimit"], second["TimeLimit"]) == ("01:00:00", "02:00:00")
+    assert "Exceeded job memory limit" in unlucky.said
+    assert (unlucky.folder / "hungry").exists()
+
+
+@needs_slurm
+def test_ctrl_c_ends_the_jobs(cluster: SlurmCluster, tmp_path: Path) -> None:
+    arguments = [*write_small_workflow(tmp_path), "slow"]
+    (tmp_path / "Snakefile").write_text(SNAKEFILE.replace("scontrol update jobid=$SLURM_JOB_ID EndTime=now+1; ", ""))
+    run = SnakemakeProcess(arguments, tmp_path, cluster.get_environment(), tmp_path / "log")
+    wait_for(lambda: (tmp_path / "slow.log").exists() and cluster.list_jobs()[-1]["JobState"] == "RUNNING")
+    run.send_signal(signal.SIGINT)
+    assert run.wait(60) != 0
+    wait_for(lambda: cluster.list_jobs()[-1]["JobState"] == "CANCELLED")
+
+
+def wait_for(happens: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
