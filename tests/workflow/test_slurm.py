@@ -55,9 +55,9 @@ def test_the_profile_has_a_line_for_each_rule_that_becomes_a_job() -> None:
 
 
 def test_each_line_that_is_to_be_changed_stands_where_it_works() -> None:
-    lines = ["slurm-status-command", "software-deployment-method", "apptainer-args", "slurm_account", "slurm_partition"]
+    lines = ["software-deployment-method", "apptainer-args", "slurm_account", "slurm_partition"]
     plain, changed = yaml.safe_load(PROFILE.read_text()), yaml.safe_load(uncomment(*lines))
-    assert set(changed) - set(plain) == set(lines[:3])
+    assert set(changed) - set(plain) == set(lines[:2])
     assert changed["default-resources"] == {
         **plain["default-resources"], "slurm_account": "my-project", "slurm_partition": "cpu"
     }  # fmt: skip
@@ -198,16 +198,14 @@ def make_checkout(folder: Path) -> Checkout:
         {"scene": "noise", "video": "noise"},
     ]
     checkout.configure([{**row, **SHORT} for row in rows], **SMALL)
-    (folder / "profiles/slurm/config.yaml").write_text(uncomment("slurm-status-command", "slurm_partition: gpu"))
+    (folder / "profiles/slurm/config.yaml").write_text(uncomment("slurm_partition: gpu"))
     return checkout
 
 
 def write_small_workflow(folder: Path) -> list[str]:
     """Arguments to run it with the profile, whose default is a tenth of the memory."""
     (folder / "Snakefile").write_text(SNAKEFILE)
-    (folder / "config.yaml").write_text(
-        uncomment("slurm-status-command").replace("mem_mb: attempt * 4000", "mem_mb: attempt * 400")
-    )
+    (folder / "config.yaml").write_text(PROFILE.read_text().replace("mem_mb: attempt * 4000", "mem_mb: attempt * 400"))
     return ["--profile", str(folder), *QUICKLY]
 
 
