@@ -49,7 +49,7 @@ def read_rules() -> dict[str, str]:
 
 def test_the_profile_has_a_line_for_each_rule_that_becomes_a_job() -> None:
     profile = yaml.safe_load(PROFILE.read_text())
-    assert {*profile["set-resources"], *profile["groups"]} == set(read_rules())
+    assert {*profile["set-resources"]} == set(read_rules()) - {"frames"}  # which takes what is for all jobs
     with_gpu = {rule for rule, resources in profile["set-resources"].items() if resources.get("gpu")}
     assert with_gpu == set(yaml.safe_load((ROOT / "profiles/gpu/config.yaml").read_text())["set-resources"])
 
@@ -235,11 +235,10 @@ def test_a_job_gets_what_the_profile_asks_for(on_slurm: Ran) -> None:
 
 
 @needs_slurm
-def test_frames_and_poses_of_a_scene_are_one_job_and_scenes_run_side_by_side(on_slurm: Ran) -> None:
-    groups = on_slurm.list_jobs("group_prepare")
-    assert [job["Partition"] for job in groups] == ["short"] * 3
-    assert {job["TimeLimit"] for job in groups} == {"05:00:00"}  # of both together
-    times = sorted((job["StartTime"], job["EndTime"]) for job in groups)
+def test_scenes_run_side_by_side(on_slurm: Ran) -> None:
+    jobs = on_slurm.list_jobs("rule_frames") + on_slurm.list_jobs("rule_poses")
+    assert len(jobs) == 6 and {job["Partition"] for job in jobs} == {"short"}
+    times = sorted((job["StartTime"], job["EndTime"]) for job in jobs)
     assert any(later[0] < earlier[1] for earlier, later in itertools.pairwise(times)), times
 
 
@@ -264,9 +263,9 @@ def test_gate_pages_and_status_work_as_on_one_machine(on_slurm: Ran) -> None:
     assert "scene stopped: the capture is not good enough to train on" in on_slurm.said
     assert not (folder / "results/stopped/train/20").exists()
     rows = (folder / "deliver/scenes.csv").read_text().splitlines()[1:]
-    states = {"film": "done", "noise": "failed", "stopped": "stopped"}
-    assert {row.split(",")[0]: row.split(",")[1] for row in rows} == states
-    assert all((folder / f"deliver/{scene}/scene.html").exists() for scene in states)
+    ends = {"film": "done,", "noise": "failed,poses", "stopped": "stopped,gate"}  # state and stage
+    assert {row.split(",")[0]: ",".join(row.split(",")[1:3]) for row in rows} == ends
+    assert all((folder / f"deliver/{scene}/scene.html").exists() for scene in ends)
     variables = {**on_slurm.cluster.get_environment(), "PYTHONPATH": str(folder / "src")}
     status = run_snakemake(OPTIONS, folder, variables, module="videomesh.status")
     assert "3 scenes: 1 failed, 1 stopped by the gate, 1 done" in status.stdout, status.stdout
@@ -275,9 +274,8 @@ def test_gate_pages_and_status_work_as_on_one_machine(on_slurm: Ran) -> None:
 @needs_slurm
 def test_a_second_run_plans_nothing_for_what_is_done(on_slurm: Ran) -> None:
     environment = on_slurm.cluster.get_environment()
-    run = Checkout(on_slurm.folder).run(
-        [*OPTIONS, "deliver/film/mesh.ply", "deliver/film/scene.html", "-n"], **environment
-    )
+    targets = ["deliver/film/mesh.ply", "deliver/film/scene.html"]
+    run = Checkout(on_slurm.folder).run([*targets, *OPTIONS, "-n"], **environment)
     assert run.returncode == 0 and "Nothing to be done" in run.stdout, run.stdout
 
 
