@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-import yte
 from PIL import Image
 
 from checkout import DEMO, ROOT, SMALL, Checkout
@@ -64,16 +63,6 @@ def test_each_line_that_is_to_be_changed_stands_where_it_works() -> None:
     }  # fmt: skip
     for rule, resources in changed["set-resources"].items():
         assert resources.get("slurm_partition") == ("gpu" if "gpu" in resources else None), rule
-
-
-def test_the_profile_asks_sacct_only_where_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a database of jobs it ends with an error, and the plugin would wait for ever for the end of a job."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    for said, command in ((None, "squeue"), ("exit 1", "squeue"), ("exit 0", "sacct")):
-        if said:
-            (tmp_path / "sacct").write_text(f"#!/bin/sh\n{said}\n")
-            (tmp_path / "sacct").chmod(0o755)
-        assert yte.process_yaml(PROFILE.read_text(), require_use_yte=True)["slurm-status-command"] == command
 
 
 def test_a_plan_needs_no_slurm_and_shows_what_each_job_asks_for(tmp_path: Path) -> None:
