@@ -20,7 +20,7 @@ def choose_status_command() -> str:
     """sacct where it answers, else squeue. From now on the plugin asks nothing else, and forgets no job."""
     command = "sacct" if getstatusoutput("sacct --noheader")[0] == 0 else "squeue"
     try:
-        plugin = importlib.import_module(PLUGIN)
+        plugin: Any = importlib.import_module(PLUGIN)
     except ImportError:  # Snakemake says what to install
         return command
     if not is_known(plugin):
