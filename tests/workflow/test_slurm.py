@@ -221,9 +221,10 @@ def test_a_scene_goes_through_all_stages(on_slurm: Ran) -> None:
     delivered = on_slurm.folder / "deliver/film"
     files = {path.name for path in delivered.iterdir()}
     assert files == {"mesh.ply", "mesh.glb", "scene.html", "scene.json"}, on_slurm.said
-    assert {job["Comment"]: job["JobState"] for job in on_slurm.list_jobs("film")} == {
-        "rule_sdfgrid_train_wildcards_film_20": "COMPLETED", "rule_sdfgrid_mesh_wildcards_film_20": "COMPLETED"
-    }  # fmt: skip
+    names = ["frames_wildcards_film", "poses_wildcards_film"]
+    names += ["sdfgrid_train_wildcards_film_20", "sdfgrid_mesh_wildcards_film_20"]
+    ended = {job["Comment"]: job["JobState"] for job in on_slurm.list_jobs("film")}
+    assert ended == {f"rule_{name}": "COMPLETED" for name in names}
     assert "train: iteration 20 of 20" in (on_slurm.folder / "results/film/train/20/train.log").read_text()
 
 
