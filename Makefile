@@ -14,7 +14,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(WORKERS) --dist loadfile -
 # Of `make status` and `make adjust`: the same profile and configuration files as in the run, and what the command itself knows.
 OPTIONS ?= --profile profiles/local
 
-.PHONY: demo demo-ovhai status adjust settings viewer test coverage chaos lint clean
+.PHONY: demo demo-ovhai status adjust settings viewer test test-slurm coverage chaos lint clean
 
 demo: $(VENV)/.local
 	$(BIN)/snakemake --profile profiles/local --configfile config/demo/config.yaml
@@ -40,7 +40,14 @@ viewer: # the scripts of the pages, in src/videomesh/*/assets, from viewer/src; 
 test: $(VENV)/.test # and lint: tests/test_lint.py
 	bash tests/install_program.sh colmap
 	bash tests/install_program.sh chromium
+	bash tests/install_program.sh slurmctld
+	bash tests/install_program.sh slurmd
 	$(PYTEST)
+
+test-slurm: $(VENV)/.test # the workflow on a SLURM cluster of one node, which is made on this machine for the time of the tests
+	bash tests/install_program.sh slurmctld
+	bash tests/install_program.sh slurmd
+	$(BIN)/pytest -rs --durations 0 tests/workflow/test_slurm.py
 
 coverage: $(VENV)/.test # what no test runs
 	$(PYTEST) --cov --cov-report=term
@@ -65,7 +72,7 @@ $(VENV)/.local: pyproject.toml executor/pyproject.toml | $(BIN)/pip
 	touch $@
 
 $(VENV)/.test: pyproject.toml executor/pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --editable '.[local,test]' --editable ./executor
+	$(BIN)/pip install --quiet --editable '.[local,slurm,test]' --editable ./executor
 	touch $@
 
 $(BIN)/pip:

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Puts a program on this machine that some tests need, from the Debian package of the same name (colmap, chromium), if
-# that needs no questions asked. Where it cannot, it says why and succeeds: those tests are then skipped, giving the same
-# reason.
+# Puts a program on this machine that some tests need, from the Debian package of the same name (colmap, chromium, slurmctld,
+# slurmd), if that needs no questions asked. Where it cannot, it says why and succeeds: those tests are then skipped, giving
+# the same reason.
 program=$1
+PATH=$PATH:/usr/sbin # where daemons are; users other than root do not look there
 if command -v "$program" > /dev/null; then
     echo "$program is installed: $(command -v "$program")"
 elif ! command -v apt-get > /dev/null; then
