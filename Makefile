@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 # Where this variable is set, as in many container images, each of some thousand processes would compile our code again.
 PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
+ON_SLURM := tests/workflow/test_slurm.py
+
 # Of `make status` and `make adjust`: the same profile and configuration files as in the run, and what the command itself knows.
 OPTIONS ?= --profile profiles/local
 
@@ -40,14 +42,13 @@ viewer: # the scripts of the pages, in src/videomesh/*/assets, from viewer/src; 
 test: $(VENV)/.test # and lint: tests/test_lint.py
 	bash tests/install_program.sh colmap
 	bash tests/install_program.sh chromium
-	bash tests/install_program.sh slurmctld
-	bash tests/install_program.sh slurmd
-	$(PYTEST)
+	$(PYTEST) --ignore $(ON_SLURM)
 
-test-slurm: $(VENV)/.test # the workflow on a SLURM cluster of one node, which is made on this machine for the time of the tests
+# The workflow on a SLURM cluster of one node, which is made on this machine for the time of the tests.
+test-slurm: $(VENV)/.test
 	bash tests/install_program.sh slurmctld
 	bash tests/install_program.sh slurmd
-	$(BIN)/pytest -rs --durations 0 tests/workflow/test_slurm.py
+	$(BIN)/pytest -rs $(ON_SLURM)
 
 coverage: $(VENV)/.test # what no test runs
 	$(PYTEST) --cov --cov-report=term

@@ -32,7 +32,6 @@ LONGEST = [
     "test_races.py",
     "test_upstream_train.py",
     "test_faults.py",
-    "test_slurm.py",
     "test_captures.py",
     "test_neuralangelo.py",
     "test_silence.py",
