@@ -21,6 +21,7 @@ os.environ.update(
 )
 
 from videomesh import staleness
+from videomesh.accept import STAGES
 from videomesh.configuration.files import check_files
 from videomesh.configuration.load import find_unused_regions, load_scenes
 from videomesh.errors import ConfigurationError
@@ -77,6 +78,10 @@ def load_regions():
 
 
 REGIONS = load_regions()
+
+
+# A scene that has begun comes before one that has not: a mesh sooner, and fewer files that wait for their next step.
+PRIORITY = {stage: place for place, stage in enumerate(STAGES)}
 
 
 wildcard_constraints:

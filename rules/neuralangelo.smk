@@ -8,6 +8,7 @@ rule neuralangelo_source:
         source="resources/neuralangelo/neuralangelo-94390b6.tar.gz",
     log:
         "resources/neuralangelo/source.log",
+    priority: PRIORITY["train"]
     localrule: True
     conda:
         "../envs/footage.yaml"
@@ -34,6 +35,7 @@ rule neuralangelo_config:
         config="results/{scene}/train/config/config.yaml",
     log:
         "results/{scene}/train/config/config.log",
+    priority: PRIORITY["train"]
     wildcard_constraints:
         scene=get_scenes_of("neuralangelo"),
     localrule: True
@@ -81,6 +83,7 @@ rule neuralangelo_train:
         metrics="results/{scene}/train/{iteration}/metrics.jsonl",
     log:
         "results/{scene}/train/{iteration}/train.log",
+    priority: PRIORITY["train"]
     wildcard_constraints:
         scene=get_scenes_of("neuralangelo"),
     container:
@@ -127,6 +130,7 @@ rule neuralangelo_mesh:
         summary="results/{scene}/mesh/{iteration}/mesh.json",
     log:
         "results/{scene}/mesh/{iteration}/mesh.log",
+    priority: PRIORITY["mesh"]
     wildcard_constraints:
         scene=get_scenes_of("neuralangelo"),
     container:

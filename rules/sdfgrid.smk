@@ -6,6 +6,7 @@ rule sdfgrid_config:
         config="results/{scene}/train/config/config.yaml",
     log:
         "results/{scene}/train/config/config.log",
+    priority: PRIORITY["train"]
     wildcard_constraints:
         scene=get_scenes_of("sdfgrid"),
     localrule: True
@@ -40,6 +41,7 @@ rule sdfgrid_train:
         metrics="results/{scene}/train/{iteration}/metrics.jsonl",
     log:
         "results/{scene}/train/{iteration}/train.log",
+    priority: PRIORITY["train"]
     wildcard_constraints:
         scene=get_scenes_of("sdfgrid"),
     conda:
@@ -81,6 +83,7 @@ rule sdfgrid_mesh:
         summary="results/{scene}/mesh/{iteration}/mesh.json",
     log:
         "results/{scene}/mesh/{iteration}/mesh.log",
+    priority: PRIORITY["mesh"]
     wildcard_constraints:
         scene=get_scenes_of("sdfgrid"),
     conda:
