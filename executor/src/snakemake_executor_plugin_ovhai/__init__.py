@@ -5,7 +5,7 @@ A map for newcomers, in the order in which data flows:
     settings.py         the options --ovhai-...
     snakemake_records.py   Snakemake reads its records from the bucket, and writes them there (provenance.py)
     inventory.py        Snakemake plans by one listing of the bucket
-    input_sizes.py      its scheduler does not ask the bucket for sizes
+    scheduling.py       its scheduler does not ask the bucket for sizes
     environment.py      variables that tell a profile where bucket and data store are; credentials.py knows about keys
     first_words.py      what is wrong, before Snakemake plans: bucket (probe.py, place.py), platform (datastore.py)
     __init__.py         Executor: everything that Snakemake calls
