@@ -1,8 +1,8 @@
 """What of the billed time of a scene is useful, on the stand-in of the platform? Prints a Markdown table.
 
-A job is billed from the start of the pull of its image. The workflow runs with profiles/ovhai for a capture of 300 frames
-at 1920 x 1080, with each engine, as the profile groups the steps and with a job for each step. Its programs are replaced
-by one that writes empty files. How long each step takes comes from videomesh/expected.py.
+A job is billed from the start of the pull of its image. The workflow runs with profiles/ovhai for a capture of 300
+frames at 1920 x 1080, with each engine, as the profile groups the steps and with a job for each step. Its programs are
+replaced by one that writes empty files. How long each step takes comes from videomesh/expected.py.
 """
 
 import argparse

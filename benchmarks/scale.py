@@ -183,7 +183,7 @@ def table(
     scenes: int,
     gpus: int,
     speed: float,
-    usage: Usage,
+    usage: Usage | None,
     spans: dict[str, list[Span]],
     lists: list[float],
 ) -> str:
@@ -198,14 +198,17 @@ def table(
         "seconds from the first job to the last": f"{makespan:.0f}",
         "the least possible": f"{bound:.0f}",
         "ratio": f"{makespan / bound:.2f}",
-        "seconds of the whole run": f"{usage.seconds:.0f}",
-        "of them the head computes": f"{usage.processor:.0f}",
-        "peak memory of the head, MB": f"{usage.memory:.0f}",
         f"`ovhai job list` in {WINDOW:.0f} s, least and most": f"{min(counts, default=0)}, {max(counts, default=0)}",
         "longest wait of a scene between train and mesh, in trainings": f"{max(gaps) * speed / STEPS['train'][0]:.2f}",
         "longest time of a scene, over the least": f"{get_longest_scene(spans) / alone:.2f}",
         "most scenes that began later than another and ended earlier": str(count_overtakers(spans)),
     }
+    if usage:
+        rows |= {
+            "seconds of the whole run": f"{usage.seconds:.0f}",
+            "seconds that the head computes": f"{usage.processor:.0f}",
+            "peak memory of the head, MB": f"{usage.memory:.0f}",
+        }
     return "\n".join(["| | |", "| --- | ---: |", *(f"| {name} | {value} |" for name, value in rows.items())])
 
 
