@@ -35,9 +35,9 @@ rule neuralangelo_config:
         config="results/{scene}/train/config/config.yaml",
     log:
         "results/{scene}/train/config/config.log",
-    priority: PRIORITY["train"]
     wildcard_constraints:
         scene=get_scenes_of("neuralangelo"),
+    priority: PRIORITY["train"]
     localrule: True
     conda:
         "../envs/head.yaml"
@@ -83,9 +83,9 @@ rule neuralangelo_train:
         metrics="results/{scene}/train/{iteration}/metrics.jsonl",
     log:
         "results/{scene}/train/{iteration}/train.log",
-    priority: PRIORITY["train"]
     wildcard_constraints:
         scene=get_scenes_of("neuralangelo"),
+    priority: PRIORITY["train"]
     container:
         get_container("neuralangelo")
     threads: 8
@@ -130,9 +130,9 @@ rule neuralangelo_mesh:
         summary="results/{scene}/mesh/{iteration}/mesh.json",
     log:
         "results/{scene}/mesh/{iteration}/mesh.log",
-    priority: PRIORITY["mesh"]
     wildcard_constraints:
         scene=get_scenes_of("neuralangelo"),
+    priority: PRIORITY["mesh"]
     container:
         get_container("neuralangelo")
     threads: 8

@@ -6,9 +6,9 @@ rule sdfgrid_config:
         config="results/{scene}/train/config/config.yaml",
     log:
         "results/{scene}/train/config/config.log",
-    priority: PRIORITY["train"]
     wildcard_constraints:
         scene=get_scenes_of("sdfgrid"),
+    priority: PRIORITY["train"]
     localrule: True
     conda:
         "../envs/head.yaml"
@@ -41,9 +41,9 @@ rule sdfgrid_train:
         metrics="results/{scene}/train/{iteration}/metrics.jsonl",
     log:
         "results/{scene}/train/{iteration}/train.log",
-    priority: PRIORITY["train"]
     wildcard_constraints:
         scene=get_scenes_of("sdfgrid"),
+    priority: PRIORITY["train"]
     conda:
         "../envs/sdfgrid.yaml"
     container:
@@ -83,9 +83,9 @@ rule sdfgrid_mesh:
         summary="results/{scene}/mesh/{iteration}/mesh.json",
     log:
         "results/{scene}/mesh/{iteration}/mesh.log",
-    priority: PRIORITY["mesh"]
     wildcard_constraints:
         scene=get_scenes_of("sdfgrid"),
+    priority: PRIORITY["mesh"]
     conda:
         "../envs/sdfgrid.yaml"
     container:
