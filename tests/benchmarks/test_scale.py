@@ -41,5 +41,7 @@ def test_the_longest_wait_of_a_scene_and_the_lists_of_each_minute_are_told() -> 
 def test_plans_are_compared_with_the_one_from_files() -> None:
     files, stored = planning.Plan(10.0, 9.0, 100.0), planning.Plan(15.0, 12.0, 250.0, 1234)
     text = planning.table([("files", 7, files, files), ("S3", 7, stored, files)])
-    assert "| files | 7 | 10.0 | 1.00 | 9.0 | 100 |  |" in text
-    assert "| S3 | 7 | 15.0 | 1.50 | 12.0 | 250 | 1,234 |" in text
+    assert "| files | 7 | 10.0 | 1.00 | 9.0 | 1.00 | 100 |  |" in text
+    assert "| S3 | 7 | 15.0 | 1.50 | 12.0 | 1.33 | 250 | 1,234 |" in text
+    three = [planning.Plan(1.0, 3.0, 5.0), planning.Plan(9.0, 4.0, 6.0), planning.Plan(2.0, 9.0, 7.0, 11)]
+    assert planning.take_median(three) == planning.Plan(2.0, 4.0, 6.0, 11)
