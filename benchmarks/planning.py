@@ -2,8 +2,8 @@
 
 Prints a Markdown table. Each row has the medians of several plans, which take turns. All rows come from one run on one
 machine, so compare the rows, not their seconds with those of another machine. The scenes and their files are made up:
-each file holds a few bytes. A real S3 server on this machine answers at once, or through a proxy that holds each request
-for a while.
+each file holds a few bytes. A real S3 server on this machine answers at once, or through a proxy that holds each
+request for a while.
 """
 
 import argparse
