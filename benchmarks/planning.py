@@ -1,8 +1,9 @@
 """How long `snakemake -n` takes when everything is up to date: files on this machine, and objects in S3.
 
-Prints a Markdown table. All rows come from one run on one machine, so compare the rows, not their seconds with those of
-another machine. The scenes and their files are made up: each file holds a few bytes. A real S3 server on this machine
-answers at once, or through a proxy that holds each request for a while.
+Prints a Markdown table. Each row has the medians of several plans, which take turns. All rows come from one run on one
+machine, so compare the rows, not their seconds with those of another machine. The scenes and their files are made up:
+each file holds a few bytes. A real S3 server on this machine answers at once, or through a proxy that holds each
+request for a while.
 """
 
 import argparse
@@ -11,8 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(REPOSITORY / folder) for folder in ("executor/tests", "tests/ovhai", "tests/helpers")]
@@ -40,6 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--scenes", type=int, default=1000, help="%(default)s")
     parser.add_argument("--slow-scenes", type=int, default=50, help="those that are asked for in turn (%(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="of each plan (%(default)s)")
     parser.add_argument("--delay", type=float, default=30, help="milliseconds of each request (%(default)s)")
     parser.add_argument("--profile", action="store_true", help="say instead where the time of one plan in S3 goes")
     arguments = parser.parse_args()
@@ -53,7 +57,8 @@ def main() -> None:
                 if arguments.profile:
                     bench.profile(arguments.scenes)
                 else:
-                    print(bench.measure(arguments.scenes, arguments.slow_scenes, arguments.delay / 1000))
+                    delay = arguments.delay / 1000
+                    print(bench.measure(arguments.scenes, arguments.slow_scenes, delay, arguments.repeats))
             finally:
                 bench.platform.stop_everything()
 
@@ -63,18 +68,19 @@ class Bench:
         self.folder, self.s3 = folder, s3
         self.platform = Platform.start(folder / "platform", s3)
 
-    def measure(self, scenes: int, slow_scenes: int, delay: float) -> str:
+    def measure(self, scenes: int, slow_scenes: int, delay: float, repeats: int) -> str:
         rows = []
         for count, hows in ((scenes, ["as-is"]), (slow_scenes, ["as-is", "one-by-one"])):
             local, remote = self.make(count)
-            files = self.run(local, LOCAL, "as-is")
-            rows.append(("files", count, files, files))
-            for how in hows:
-                name = "S3" if how == "as-is" else "S3, one object at a time"
-                rows.append((name, count, self.run(remote, REMOTE, how), files))
-                rows.append(
-                    (f"{name}, {delay * 1000:.0f} ms", count, self.run_through_proxy(remote, how, delay), files)
-                )
+            plans: dict[str, list[Plan]] = defaultdict(list)
+            for _ in range(repeats):  # in turns, so that a busy minute is in all rows
+                plans["files"].append(self.run(local, LOCAL, "as-is"))
+                for how in hows:
+                    name = "S3" if how == "as-is" else "S3, one object at a time"
+                    plans[name].append(self.run(remote, REMOTE, how))
+                    plans[f"{name}, {delay * 1000:.0f} ms"].append(self.run_through_proxy(remote, how, delay))
+            files = take_median(plans["files"])
+            rows += [(name, count, take_median(several), files) for name, several in plans.items()]
         return table(rows)
 
     def profile(self, scenes: int) -> None:
@@ -124,12 +130,18 @@ class Bench:
         return Plan(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000)
 
 
+def take_median(plans: list[Plan]) -> Plan:
+    """Of each figure."""
+    figures = ([getattr(plan, name) for plan in plans] for name in ("seconds", "processor", "memory"))
+    return Plan(*map(median, figures), requests=plans[-1].requests)
+
+
 def table(rows: list[tuple[str, int, Plan, Plan]]) -> str:
-    lines = ["| where | scenes | seconds | times the files | of them computing | peak memory, MB | requests |"]
-    lines.append("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+    titles = "where | scenes | seconds | times the files | computing | times the files | peak memory, MB | requests"
+    lines = [f"| {titles} |", "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
     for name, scenes, plan, files in rows:
         ratio, requests = plan.seconds / files.seconds, "" if plan.requests is None else f"{plan.requests:,}"
-        times = f"{plan.seconds:.1f} | {ratio:.2f} | {plan.processor:.1f}"
+        times = f"{plan.seconds:.1f} | {ratio:.2f} | {plan.processor:.1f} | {plan.processor / files.processor:.2f}"
         lines.append(f"| {name} | {scenes} | {times} | {plan.memory:.0f} | {requests} |")
     return "\n".join(lines)
 

@@ -10,6 +10,7 @@ rule deliver:
         web_mesh=local("deliver/{scene}/mesh.glb"),
     log:
         "results/{scene}/deliver/deliver.log",
+    priority: PRIORITY["deliver"]
     localrule: True
     conda:
         "../envs/head.yaml"
@@ -73,6 +74,7 @@ rule deliver_preview:
         web_mesh=local("deliver/{scene}/previews/{iteration}.glb"),
     log:
         "results/{scene}/deliver/preview-{iteration}.log",
+    priority: PRIORITY["deliver"]
     localrule: True
     conda:
         "../envs/head.yaml"
@@ -93,6 +95,7 @@ rule deliver_page:
         summary=local("deliver/{scene}/scene.json"),
     log:
         "results/{scene}/deliver/page.log",
+    priority: PRIORITY["deliver"]
     localrule: True
     conda:
         "../envs/report.yaml"

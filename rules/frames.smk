@@ -10,6 +10,7 @@ rule frames:
         summary="results/{scene}/frames/frames.json",
     log:
         "results/{scene}/frames/frames.log",
+    priority: PRIORITY["frames"]
     conda:
         "../envs/footage.yaml"
     container:

@@ -12,6 +12,7 @@ rule gate:
         checks="results/{scene}/gate/gate.json",
     log:
         "results/{scene}/gate/gate.log",
+    priority: PRIORITY["gate"]
     localrule: True
     conda:
         "../envs/head.yaml"
@@ -39,6 +40,7 @@ rule gate_decision:
         decision="results/{scene}/gate/gate.pass",
     log:
         "results/{scene}/gate/gate_decision.log",
+    priority: PRIORITY["gate"]
     retries: 0
     localrule: True
     conda:

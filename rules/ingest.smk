@@ -10,6 +10,7 @@ rule ingest_video:
         footage="resources/videos/{scene}/video.mp4",
     log:
         "results/{scene}/ingest/ingest.log",
+    priority: PRIORITY["ingest"]
     localrule: True
     conda:
         "../envs/footage.yaml"

@@ -13,6 +13,7 @@ rule web_mesh:
         mesh="results/{scene}/mesh/{iteration}/mesh.glb",
     log:
         "results/{scene}/mesh/{iteration}/web_mesh.log",
+    priority: PRIORITY["mesh"]
     localrule: True
     conda:
         "../envs/web.yaml"

@@ -8,6 +8,7 @@ rule neuralangelo_source:
         source="resources/neuralangelo/neuralangelo-94390b6.tar.gz",
     log:
         "resources/neuralangelo/source.log",
+    priority: PRIORITY["train"]
     localrule: True
     conda:
         "../envs/footage.yaml"
@@ -36,6 +37,7 @@ rule neuralangelo_config:
         "results/{scene}/train/config/config.log",
     wildcard_constraints:
         scene=get_scenes_of("neuralangelo"),
+    priority: PRIORITY["train"]
     localrule: True
     conda:
         "../envs/head.yaml"
@@ -83,6 +85,7 @@ rule neuralangelo_train:
         "results/{scene}/train/{iteration}/train.log",
     wildcard_constraints:
         scene=get_scenes_of("neuralangelo"),
+    priority: PRIORITY["train"]
     container:
         get_container("neuralangelo")
     threads: 8
@@ -129,6 +132,7 @@ rule neuralangelo_mesh:
         "results/{scene}/mesh/{iteration}/mesh.log",
     wildcard_constraints:
         scene=get_scenes_of("neuralangelo"),
+    priority: PRIORITY["mesh"]
     container:
         get_container("neuralangelo")
     threads: 8

@@ -15,6 +15,7 @@ rule poses:
         summary="results/{scene}/poses/poses.json",
     log:
         "results/{scene}/poses/poses.log",
+    priority: PRIORITY["poses"]
     conda:
         "../envs/poses.yaml"
     container:

@@ -22,6 +22,7 @@ rule region:
         points="results/{scene}/region/points.npz",
     log:
         "results/{scene}/region/region.log",
+    priority: PRIORITY["region"]
     localrule: True
     conda:
         "../envs/head.yaml"

@@ -25,6 +25,7 @@ rule scene_page:
         summary="results/{scene}/report/scene.json",
     log:
         "results/{scene}/report/report.log",
+    priority: PRIORITY["report"]
     localrule: True
     conda:
         "../envs/report.yaml"

@@ -8,6 +8,7 @@ rule sdfgrid_config:
         "results/{scene}/train/config/config.log",
     wildcard_constraints:
         scene=get_scenes_of("sdfgrid"),
+    priority: PRIORITY["train"]
     localrule: True
     conda:
         "../envs/head.yaml"
@@ -42,6 +43,7 @@ rule sdfgrid_train:
         "results/{scene}/train/{iteration}/train.log",
     wildcard_constraints:
         scene=get_scenes_of("sdfgrid"),
+    priority: PRIORITY["train"]
     conda:
         "../envs/sdfgrid.yaml"
     container:
@@ -83,6 +85,7 @@ rule sdfgrid_mesh:
         "results/{scene}/mesh/{iteration}/mesh.log",
     wildcard_constraints:
         scene=get_scenes_of("sdfgrid"),
+    priority: PRIORITY["mesh"]
     conda:
         "../envs/sdfgrid.yaml"
     container:

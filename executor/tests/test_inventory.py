@@ -326,3 +326,14 @@ def test_a_dry_run_plans_the_same_with_a_fraction_of_the_requests(head: Head, pr
     run = head.run("--config", SCENES)
     assert run.returncode == 0, run.stdout
     assert plan(head, "snakemake.cli") == [], "what the run has made is seen"
+
+
+def test_the_first_plan_of_many_scenes_asks_nothing_about_each_of_them(head: Head, proxy: Proxy) -> None:
+    """By default, the memory of a job depends on the sizes of its inputs. Those that are not made yet have none."""
+    head.s3 = proxy.server
+    plan(head, "snakemake.cli")
+    few = len(proxy.requests)
+    names = ",".join(f"s{number}" for number in range(40))
+    run = head.run("--config", f"scenes={names}", "-n", "--default-resources", "mem_mb=max(2*input.size_mb, 1000)")
+    assert run.returncode == 0 and run.stdout.count("rule add:") >= 40, run.stdout
+    assert len(proxy.requests) - few <= few

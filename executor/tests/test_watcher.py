@@ -293,5 +293,84 @@ def test_a_job_of_a_later_step_that_never_begins_does_not_hold_the_quota_for_eve
     memory.watcher.close()
 
 
+class OneGpu(Memory):
+    """A platform with room for one job with a GPU, and one with CPUs. started: names of jobs. tries: submissions."""
+
+    def __init__(self) -> None:
+        super().__init__("RUNNING")
+        self.started: list[str] = []
+        self.tries = 0
+
+    def submit(self, arguments: list[str]) -> Job:
+        self.tries += 1
+        kind = next(word for word in ("--gpu", "--cpu") if word in arguments)
+        if any(job.state == "RUNNING" and job.name == kind for job in self.jobs):
+            raise QuotaError("402")
+        super().submit(arguments)
+        self.change(id=f"job {len(self.jobs)}", name=kind)
+        self.started.append(arguments[arguments.index("--name") + 1])
+        return self.jobs[-1]
+
+    def end(self, task: Task) -> None:
+        number = next(number for number, job in enumerate(self.jobs) if job.id == task.job_id)
+        self.jobs[number] = replace(self.jobs[number], state="DONE")
+        for file in task.spec.outputs:
+            self.shown[file] = SimpleNamespace(checksum="", modified=datetime.now(UTC))
+
+
+def make_step(rule: str, scene: str, gpu: int = 1, priority: float = 0) -> Task:
+    output = StoredFile("b", f"work/{scene}/{rule}.txt", f"{scene}/{rule}.txt")
+    resources = replace(RESOURCES, gpu=gpu)
+    return Task(
+        replace(SPEC, rule=rule, wildcards={"scene": scene}, outputs=(output,), resources=resources),
+        None,
+        priority=priority,
+    )
+
+
+def test_a_place_in_the_quota_goes_to_the_highest_priority_and_then_to_the_oldest(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    memory = OneGpu()
+    memory.watcher.limits = memory.watcher.submitter.limits = replace(memory.watcher.limits, max_interval=3600)
+    trains = [make_step("train", scene) for scene in "abc"]
+    memory.watcher.check(trains)
+    assert memory.started == ["train-a"]
+    memory.end(trains[0])
+    memory.watcher.check()
+    mesh = make_step("mesh", "a", priority=1)  # ready because its training has ended
+    memory.watcher.check([mesh])
+    assert memory.started == ["train-a", "mesh-a"]
+    memory.end(mesh)
+    for _ in range(2):
+        memory.watcher.check()
+    assert memory.started == ["train-a", "mesh-a", "train-b"]
+    memory.watcher.close()
+
+
+def test_the_end_of_one_job_lets_one_job_try_again(tmp_path: Path, monkeypatch: Any) -> None:
+    """Each try removes old outputs first, and takes seconds."""
+    monkeypatch.chdir(tmp_path)
+    memory = OneGpu()
+    memory.watcher.limits = memory.watcher.submitter.limits = replace(memory.watcher.limits, max_interval=3600)
+    trains = [make_step("train", str(number)) for number in range(30)]
+    packs = [make_step("pack", scene, gpu=0) for scene in "ab"]
+    for new in ([*trains, *packs], [], []):
+        memory.watcher.check(new)
+    while not any(pack.job_id for pack in packs):
+        memory.watcher.check()
+    before = memory.tries
+    memory.end(packs[0])
+    for _ in range(3):
+        memory.watcher.check()
+    assert memory.started == ["train-0", "pack-a", "pack-b"] and memory.tries == before + 1
+    memory.end(trains[0])
+    for _ in range(3):
+        memory.watcher.check()
+    assert memory.started[3:] == ["train-1"] and memory.tries == before + 2
+    memory.watcher.close()
+
+
 def raise_error(error: Exception) -> Any:
     raise error

@@ -5,6 +5,7 @@ A map for newcomers, in the order in which data flows:
     settings.py         the options --ovhai-...
     snakemake_records.py   Snakemake reads its records from the bucket, and writes them there (provenance.py)
     inventory.py        Snakemake plans by one listing of the bucket
+    scheduling.py       its scheduler does not ask the bucket for sizes
     environment.py      variables that tell a profile where bucket and data store are; credentials.py knows about keys
     first_words.py      what is wrong, before Snakemake plans: bucket (probe.py, place.py), platform (datastore.py)
     __init__.py         Executor: everything that Snakemake calls
@@ -18,6 +19,7 @@ A map for newcomers, in the order in which data flows:
     task.py             the state of one job spec on its way through the platform, and its result
     watcher.py          checks all jobs at intervals (polling.py) and moves each task one step forward:
       fingerprint.py      which work is it? identity.py tells it for each output file
+      turns.py            the quota has room for some jobs only: who is next?
       decision.py         which of the platform's jobs does this work? (a pure function)
       submitter.py        nobody does it: submit a job; arguments.py writes the command line
       stopper.py          two do it: stop one
@@ -310,7 +312,8 @@ class Executor(RemoteExecutor):
         if job.attempt > 1 or job in self.free_retries or is_marked_incomplete(self.workflow.persistence, job):
             spec = replace(spec, protected=())  # what this work has left behind is not finished
         records = get_recorded_jobs(self.workflow.persistence, job)
-        task = Task(spec, job, unfinished=records, forced=is_forced(self.dag, get_members(job)))
+        forced = is_forced(self.dag, get_members(job))
+        task = Task(spec, job, unfinished=records, forced=forced, priority=job.priority)
         if job.is_group():
             task.narrow = partial(self.get_spec_of_some, job)
         if is_marked_incomplete(self.workflow.persistence, job):

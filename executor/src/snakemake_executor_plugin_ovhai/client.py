@@ -1,5 +1,6 @@
 """Calls of the command-line program `ovhai`: their arguments, replies and errors. No other module starts it."""
 
+import contextlib
 import json
 import re
 import shutil
@@ -197,6 +198,9 @@ def classify(message: str, code: int) -> type[OvhaiError]:
 
 def read_json(text: str, arguments: Sequence[str] = ()) -> Any:
     """The JSON in a reply. There may be other lines before and after it."""
+    if text.startswith(("{", "[")):
+        with contextlib.suppress(ValueError):
+            return json.loads(text)  # nearly always: what follows copies a text of many megabytes
     lines = text.splitlines(keepends=True)
     for start, line in enumerate(lines):
         if line.startswith(("{", "[")):

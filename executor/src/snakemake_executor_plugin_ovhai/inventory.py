@@ -55,6 +55,10 @@ READS: dict[str, tuple[str, ...]] = {
         "return self.s3obj().last_modified.timestamp()",
     ),
     "snakemake_storage_plugin_s3.StorageObject.size": ("return sum(item.size for item in self.get_subkeys())",),
+    "snakemake_interface_storage_plugins.storage_object.StorageObjectRead.managed_size": (
+        "return self.size()",
+        "self._raise_object_not_found_if_not_exists()",
+    ),
     "snakemake_storage_plugin_s3.StorageObject.get_subkeys": ('if item.key != prefix and not item.key.endswith("/")',),
 }
 SLOW = "Planning is slow, because Snakemake asks for each object in turn: {}."
@@ -104,6 +108,7 @@ def attach() -> None:
     snakemake_storage_plugin_s3.urlparse = functools.lru_cache(PARSED)(snakemake_storage_plugin_s3.urlparse)
     StorageObject.get_inventory_parent = let_inventory_answer(StorageObject.get_inventory_parent)
     StorageObject.exists = let_folder_answer(StorageObject.exists)
+    StorageObject.size = leave_out_missing(StorageObject.size)
 
 
 def let_inventory_answer(get_inventory_parent: Any) -> Any:
@@ -123,11 +128,26 @@ def let_folder_answer(exists: Any) -> Any:
     @functools.wraps(exists)
     def exists_in_folder(stored: Any) -> Any:
         inventory = getattr(stored.provider, "inventory", None)
-        if inventory is not None and inventory.has_folder_of(stored.bucket, stored.key):
-            return bool(inventory.cache.exists_in_storage.get(stored.cache_key()))
+        if inventory is None:
+            return exists(stored)
+        if inventory.covers(stored) or inventory.has_folder_of(stored.bucket, stored.key):
+            return inventory.has(stored)
         return exists(stored)
 
     return exists_in_folder
+
+
+def leave_out_missing(size: Any) -> Any:
+    """The memory of a job depends on the sizes of its inputs, and most of a new scene's are not made yet."""
+
+    @functools.wraps(size)
+    def size_if_there(stored: Any) -> Any:
+        inventory = getattr(stored.provider, "inventory", None)
+        if inventory is not None and inventory.covers(stored) and not inventory.has(stored):
+            raise FileNotFoundError(stored.query)
+        return size(stored)
+
+    return size_if_there
 
 
 def fill(workflow: Any) -> None:
@@ -183,6 +203,13 @@ class Inventory:
             self.cache.exists_in_storage[path] = True
             self.cache.mtime[path] = Mtime(storage=found.time)
             self.cache.size[path] = found.size
+
+    def covers(self, stored: Any) -> bool:
+        """Whether an object is the workflow's, so that the cache knows whether it is there, while the plan is made."""
+        return bool(self.cache.active and stored.local_suffix().startswith(self.parent))
+
+    def has(self, stored: Any) -> bool:
+        return bool(self.cache.exists_in_storage.get(stored.cache_key()))
 
     def has_folder_of(self, name: str, key: Key) -> bool:
         """Whether the cache knows all objects beside this one."""

@@ -38,7 +38,7 @@ def read_time(value: object) -> datetime | None:
     if not found:
         return None
     date, clock, fraction = found.groups()
-    try:
-        return datetime.strptime(f"{date} {clock} {fraction or '.0'}", "%Y-%m-%d %H:%M:%S .%f").replace(tzinfo=UTC)
+    try:  # strptime() takes ten times as long, and a list of thousands of jobs has ten times for each
+        return datetime.fromisoformat(f"{date}T{clock}{fraction or ''}").replace(tzinfo=UTC)
     except ValueError:
         return None

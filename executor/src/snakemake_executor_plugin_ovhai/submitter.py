@@ -1,5 +1,6 @@
 """Submit jobs to the platform, several at a time."""
 
+import math
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -15,8 +16,10 @@ from .labels import make_labels
 from .notices import Notices
 from .polling import Limits
 from .task import Result, Task, refuse
+from .turns import get_need, split_by_priority
 
 CALLS = 4  # at a time; one takes a second or two
+Full = dict[bool, int]  # quota of GPUs (True) or CPUs (False) -> units for which it had no room
 MOST_PER_CHECK = 8  # a list of jobs gets old, and an old list does not show that nobody does the work
 
 
@@ -45,23 +48,29 @@ class Submitter:
         self.closed = False
 
     def submit_all(self, tasks: Sequence[Task]) -> list[Result]:
-        """Submit some of the tasks. Returns the results of those that the platform refuses."""
-        full: set[bool] = set()  # whether the quota of GPUs (True) or CPUs (False) is used up
-        return [result for result in self.pool.map(lambda task: self.try_to_submit(task, full), tasks) if result]
+        """Submit some of the tasks, in the order of their priorities. Returns the results of those that are refused."""
+        full: Full = {}
+        results: list[Result | None] = []
+        for equals in split_by_priority(tasks):
+            results += self.pool.map(lambda task: self.try_to_submit(task, full), equals)
+        return [result for result in results if result]
 
-    def try_to_submit(self, task: Task, full: set[bool]) -> Result | None:
+    def try_to_submit(self, task: Task, full: Full) -> Result | None:
         """No exception leaves this method: one job's defect must not end the others."""
-        needs_gpu = task.spec.resources.gpu > 0
-        if needs_gpu in full or self.closed:
+        kind, units = get_need(task)
+        if self.closed:
+            return None
+        if units >= full.get(kind, math.inf):
+            self.let_wait(task)
             return None
         task.waits_for_quota = False
         try:
             self.submit(task)
         except QuotaError as error:
-            full.add(needs_gpu)
+            full[kind] = min(units, full.get(kind, units))
             self.notices.remind("quota", f"The quota is used up; jobs wait for a free place. {error}")
-            task.submission, task.waits_for_quota = None, True
-            task.not_before = time.monotonic() + self.limits.max_interval
+            task.submission = None
+            self.let_wait(task)
         except NotAuthenticatedError as error:
             task.submission = None
             self.notices.report_outage(error)
@@ -81,6 +90,10 @@ class Submitter:
                 f"submit {task.name}", f"{task.name}: unexpected {error!r}. The executor tries again later."
             )
         return None
+
+    def let_wait(self, task: Task) -> None:
+        task.waits_for_quota = True
+        task.not_before = time.monotonic() + self.limits.max_interval
 
     def submit(self, task: Task) -> None:
         """Old outputs go first, as when Snakemake runs a job itself. What is in the bucket afterwards is new."""

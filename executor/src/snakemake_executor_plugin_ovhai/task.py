@@ -27,6 +27,7 @@ class Task:
     unfinished: list[str] = field(default_factory=list)
     orphaned: bool = False
     forced: bool = False  # a user asked for it, so no earlier result counts
+    priority: float = 0.0  # Snakemake's
     # The identity of the work. It is empty until the checksums of the inputs are known.
     target: str = ""
     fingerprint: str = ""

@@ -27,6 +27,7 @@ from .polling import Limits, PollInterval
 from .stopper import Stopper
 from .submitter import MOST_PER_CHECK, Submitter
 from .task import Result, Task, refuse
+from .turns import sort_by_priority, wake
 from .volumes import StoredFile
 
 LISTS_WITHOUT_JOB = 3  # before the platform is asked for the job by its id
@@ -170,9 +171,8 @@ class Watcher:
                 continue
             if result:
                 results.append(result)
-        if results:  # there is room in the quota again
-            for task in self.tasks:
-                task.not_before = 0.0 if task.waits_for_quota else task.not_before
+        wake([task for task in self.tasks if task.waits_for_quota], [result.task for result in results])
+        ready = sort_by_priority(ready)
         if self.budget:
             ready, refused = self.budget.admit(ready, self.tasks, jobs)
             results += refused

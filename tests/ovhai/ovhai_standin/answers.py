@@ -14,6 +14,9 @@ class Refusal(Exception):
 
 
 def formatted(content: Any, output: str | None) -> str:
+    if output == "json" and isinstance(content, list):
+        # An entry in one line: with an indent, Python's JSON takes ten times as long, for thousands of jobs.
+        return "[\n" + ",\n".join(map(json.dumps, content)) + "\n]\n"
     if output == "json":
         return json.dumps(content, indent=2) + "\n"
     if output == "yaml":

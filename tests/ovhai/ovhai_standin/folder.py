@@ -6,6 +6,7 @@ fault_counts.json how often each rule was met and has fired
 calls.jsonl       each call of the `ovhai` command, and which process made it
 fired.jsonl       each time that a rule of faults has fired
 lock              held (fcntl) while files are read and changed
+live/ID           an empty file for each job that has not ended
 jobs/ID.json      one record per job: {"job": what the platform shows, "private": what only the stand-in knows}
 logs/ID.log       lines as `ovhai job logs` prints them
 runners/ID.log    what went wrong in the stand-in itself
@@ -30,12 +31,13 @@ class PlatformFolder:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         self.jobs = self.path / "jobs"
+        self.live = self.path / "live"
         self.logs = self.path / "logs"
         self.runners = self.path / "runners"
         self.files = self.path / "files"
 
     def create(self, **settings: Any) -> None:
-        for folder in (self.jobs, self.logs, self.runners, self.files):
+        for folder in (self.jobs, self.live, self.logs, self.runners, self.files):
             folder.mkdir(parents=True, exist_ok=True)
         self.write("settings.json", platform_settings.merged(platform_settings.DEFAULTS, settings))
         self.write("faults.json", [])
@@ -88,7 +90,12 @@ class PlatformFolder:
         return None if is_gone(record) else record
 
     def write_record(self, record: dict[str, Any]) -> None:
-        self.write(f"jobs/{record['job']['id']}.json", record)
+        job_id, ended = record["job"]["id"], record["job"]["status"]["finalizedAt"]
+        self.write(f"jobs/{job_id}.json", record)
+        if ended:
+            (self.live / job_id).unlink(missing_ok=True)
+        else:
+            (self.live / job_id).touch()
 
     @contextlib.contextmanager
     def changing(self, job_id: str) -> Iterator[dict[str, Any]]:
@@ -102,6 +109,10 @@ class PlatformFolder:
         """All records, oldest first."""
         found = [self.record(file.stem) for file in self.jobs.glob("[!.]*.json")]
         return sorted((record for record in found if record), key=lambda record: record["private"]["number"])
+
+    def live_records(self) -> list[dict[str, Any]]:
+        """Those of jobs that have not ended, in any order: with thousands of others, a call need not read them all."""
+        return list(filter(None, map(self.record, [file.name for file in self.live.iterdir()])))
 
     def next_number(self) -> int:
         """0, 1, 2, ... Needs the lock."""

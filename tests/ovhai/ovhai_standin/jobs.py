@@ -19,7 +19,7 @@ def job_run(folder: PlatformFolder, arguments: argparse.Namespace) -> str:
     settings = folder.settings()
     spec = job_spec(folder, arguments, settings)
     with folder.lock():
-        jobs = [record["job"] for record in folder.records()]
+        jobs = [record["job"] for record in folder.live_records()]
         if records.exceeds_quota(spec["resources"], jobs, settings["quota"]):
             raise Refusal("error: 402: quota exceeded")
         record = records.new(folder, spec, settings)

@@ -4,7 +4,6 @@ Private: number (jobs before this one), runner (process), stop (asked to stop), 
 gone_at (when a deleted job leaves the platform, in seconds since 1970).
 """
 
-import copy
 import datetime
 import uuid
 from typing import Any
@@ -120,16 +119,21 @@ def exceeds_quota(resources: dict[str, Any], jobs: list[Job], quota: dict[str, i
 
 
 def shown(job: Job, settings: dict[str, Any]) -> Job:
-    """A job as the present variant of the platform prints it."""
-    job = copy.deepcopy(job)
+    """A job as the present variant of the platform prints it. It shares what is not changed."""
+    job = {**job, "status": dict(job["status"])}
     status = job["status"]
     status["duration"] = None if settings["duration_empty"] else duration(status, settings)
     status[settings["url_field"]] = status.pop("url")
     if settings["volume_source"]:
-        for volume in job["spec"]["volumes"]:
-            if "dataStore" in volume:
-                volume["volumeSource"] = {"dataStore": volume.pop("dataStore")}
+        job["spec"] = {**job["spec"], "volumes": [name_source(volume) for volume in job["spec"]["volumes"]]}
     return job
+
+
+def name_source(volume: dict[str, Any]) -> dict[str, Any]:
+    if "dataStore" not in volume:
+        return volume
+    others = {name: value for name, value in volume.items() if name != "dataStore"}
+    return {**others, "volumeSource": {"dataStore": volume["dataStore"]}}
 
 
 def duration(status: dict[str, Any], settings: dict[str, Any]) -> int | None:
