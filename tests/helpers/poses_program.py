@@ -109,6 +109,7 @@ def get_arguments(folder: Path, *flags: str, out: str = "out") -> list[str]:
     usual = [
         "--given=use",
         "--backend=auto",
+        "--device=auto",
         "--min-registered=0.8",
         "--max-features=700",
         "--max-image-size=1600",

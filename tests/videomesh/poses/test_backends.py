@@ -106,7 +106,7 @@ def test_colmap_4_gets_cameras_masks_and_poses(tmp_path: Path, orbit: list[bytes
         Image.new("L", (320, 240), 0 if name == names[-1] else 255).save(tmp_path / "masks" / f"{name}.png")
     given = Given("PINHOLE", [302.0, 302.0, 160.0, 120.0])
     with mock.patch.dict(os.environ, colmap4):
-        backend = colmap_program.Colmap(tmp_path, threads=2, seed=0)
+        backend = colmap_program.Colmap(tmp_path, threads=2, seed=0, device="auto")
         backend.extract(
             [Group(names[:5], (320, 240), given), Group(names[5:], (320, 240), given)], 1600, 700, tmp_path / "masks"
         )
@@ -155,10 +155,10 @@ def test_a_gpu_that_fails_is_done_without(
     banner = "COLMAP 4.1.1 (Commit 01234567 on 2026-01-01 with CUDA)"
     for name, value in {**colmap4, "COLMAP_BANNER": banner}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(colmap_program, "has_gpu", lambda: True)
+    monkeypatch.setattr(colmap_program, "count_gpus", lambda: 1)
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "0.jpg").write_bytes(orbit[0])
-    backend = colmap_program.Colmap(tmp_path, threads=2, seed=0)
+    backend = colmap_program.Colmap(tmp_path, threads=2, seed=0, device="auto")
     backend.extract([Group(["0.jpg"], (320, 240), None)], 1600, 700, None)
     assert ["FeatureExtraction.use_gpu=1" in step for step in calls(tmp_path)] == [True, False]
     backend.match([("0.jpg", "0.jpg")])
