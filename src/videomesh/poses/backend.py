@@ -57,12 +57,15 @@ def create_backend(name: str, folder: Path, threads: int, seed: int, device: str
             from videomesh.poses.colmap_package import Pycolmap
 
             return Pycolmap(folder, threads, seed, device)
-        except ImportError as error:
+        except (ImportError, RuntimeError) as error:  # since 4.2, it raises the latter where a library is missing
+            reason = f"the Python package pycolmap cannot be used ({error.__cause__ or error})"
             if name == "pycolmap":
                 raise UserError(
-                    f"the Python package pycolmap cannot be used ({error}); install it (pip install pycolmap), or set "
+                    f"{reason}; install it (pip install pycolmap) and the library that it misses, or set "
                     "poses.backend to colmap, which is COLMAP's program"
                 )
+            if not isinstance(error, ModuleNotFoundError):  # it is there, and somebody counts on it
+                print(f"{reason}; COLMAP's program takes its place", flush=True)
     from videomesh.poses.colmap_program import Colmap
 
     return Colmap(folder, threads, seed, device)

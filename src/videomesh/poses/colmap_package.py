@@ -76,7 +76,6 @@ class Pycolmap:
         verification = pycolmap.TwoViewGeometryOptions()
         verification.ransac.random_seed = self._seed
 
-
         def match() -> None:
             with _errors("matching"):
                 pycolmap.match_image_pairs(
@@ -145,7 +144,11 @@ def find_lack() -> str:
     """Why this pycolmap cannot use a GPU here; "" if it can."""
     if count_gpus() == 0:
         return "no NVIDIA GPU can be seen"
-    return "" if pycolmap.has_cuda else "this pycolmap is built without CUDA; install the extra gpu (docs/filming.md)"
+    return (
+        ""
+        if pycolmap.has_cuda
+        else "this pycolmap is built without CUDA; install the extra gpu in place of it (docs/how-it-works.md)"
+    )
 
 
 @contextmanager
