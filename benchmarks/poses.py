@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from evaluate_mesh import read_truth
 
+from evaluate_mesh import read_truth
 from videomesh.errors import run
 from videomesh.files import read_json
 from videomesh.poses.given import fit_similarity

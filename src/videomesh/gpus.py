@@ -1,4 +1,4 @@
-"""Which NVIDIA GPUs a job may use: `python3 -m videomesh.gpus --count 1 -- COMMAND` runs the command with a GPU of its own.
+"""Which NVIDIA GPUs a job may use: `python3 -m videomesh.gpus --count 1 -- COMMAND` gives the command a GPU of its own.
 
 Jobs that run side by side on one machine would all take the first GPU. A lock on a file for each GPU, which the kernel
 releases however a process ends, keeps them apart, also those of two runs of Snakemake and those in containers.

@@ -144,11 +144,9 @@ def find_lack() -> str:
     """Why this pycolmap cannot use a GPU here; "" if it can."""
     if count_gpus() == 0:
         return "no NVIDIA GPU can be seen"
-    return (
-        ""
-        if pycolmap.has_cuda
-        else "this pycolmap is built without CUDA; install the extra gpu in place of it (docs/how-it-works.md)"
-    )
+    if pycolmap.has_cuda:
+        return ""
+    return "this pycolmap is built without CUDA; install the extra gpu in place of it (docs/how-it-works.md)"
 
 
 @contextmanager

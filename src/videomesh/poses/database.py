@@ -71,12 +71,12 @@ def find_lost_features(database: Path, frames: int) -> str:
 
 
 def find_lost_matches(database: Path) -> str:
-    """Whether no pair has a match, in words; "" if one has. Then COLMAP may match them again: it skips what was done."""
+    """Whether no pair has a match, in words; "" if one has. If none has, COLMAP may match them again."""
     with closing(sqlite3.connect(str(database))) as connection, connection:
         ((most,),) = connection.execute("SELECT MAX(rows) FROM matches")
         if most:
             return ""
-        connection.execute("DELETE FROM matches")
+        connection.execute("DELETE FROM matches")  # it skips pairs that have a row, though it may be empty
         connection.execute("DELETE FROM two_view_geometries")
     return "it matched no two frames"
 
