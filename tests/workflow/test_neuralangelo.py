@@ -102,6 +102,8 @@ def test_a_training_gets_as_many_gpus_as_its_job(finished: Checkout) -> None:
     assert run.returncode == 0, run.stdout
     assert re.findall(r" train .* --gpus (\d)", run.stdout) == ["2", "2"]
     assert re.findall(r"-m videomesh.gpus --count (\d) -- python3 -m \w+ train", run.stdout) == ["2", "2"]
+    more = ("--set-resources", "neuralangelo_train:gpu=2", "neuralangelo_mesh:gpu=2")
+    assert finished.planned(*more) == {}, "what is done stays done, on however many GPUs it was"
 
 
 def test_each_job_of_an_engine_has_its_gpu_to_itself(finished: Checkout) -> None:
