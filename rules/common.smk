@@ -369,6 +369,7 @@ def get_gpu_memory_of_scene(wildcards):
 
 
 def get_gpus(wildcards, resources):
+    """How many GPUs a job gets, of which no other job gets any. Without one, it runs on the CPU."""
     return resources.get("gpu", 1)
 
 

@@ -100,7 +100,8 @@ rule neuralangelo_train:
         stall=get_stall_minutes,
         code=get_code("src/neuralangelo_engine/__main__.py", "src/neuralangelo_engine/train.py", *STANDINS),
     shell:
-        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m neuralangelo_engine train'
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m videomesh.gpus --count {params.gpus} --'
+        " python3 -m neuralangelo_engine train"
         " --source {input.source:q}"
         " --transforms {input.transforms:q}"
         " --images {input.images:q}"
@@ -141,6 +142,7 @@ rule neuralangelo_mesh:
         gpu_mem_gb=get_gpu_memory_of_scene,
     params:
         container=get_container_in_use("neuralangelo"),
+        gpus=get_gpus,
         extractor=get_setting("neuralangelo.extractor"),
         resolution=get_setting("mesh.resolution"),
         crop=get_crop_arguments,
@@ -148,7 +150,8 @@ rule neuralangelo_mesh:
         unseen=get_setting("mesh.unseen"),
         code=get_code("src/neuralangelo_engine/__main__.py", "src/neuralangelo_engine/extract.py", *STANDINS),
     shell:
-        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m neuralangelo_engine extract'
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m videomesh.gpus --count {params.gpus} --'
+        " python3 -m neuralangelo_engine extract"
         " --source {input.source:q}"
         " --config {input.config:q}"
         " --checkpoint {input.checkpoint:q}"

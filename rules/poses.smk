@@ -27,6 +27,7 @@ rule poses:
         container=get_container_in_use("colmap"),
         given=get_setting("poses.given"),
         backend=get_setting("poses.backend"),
+        device=get_setting("poses.device"),
         min_registered=get_setting("poses.min_registered"),
         max_features=get_setting("poses.max_features"),
         max_image_size=get_setting("poses.max_image_size"),
@@ -39,6 +40,7 @@ rule poses:
         " --frame-masks {input.masks:q}"
         " --given {params.given}"
         " --backend {params.backend:q}"
+        " --device {params.device:q}"
         " --min-registered {params.min_registered}"
         " --max-features {params.max_features}"
         " --max-image-size {params.max_image_size}"

@@ -54,10 +54,12 @@ rule sdfgrid_train:
         gpu_mem_gb=get_gpu_memory_of_scene,
     params:
         container=get_container_in_use("pytorch"),
+        gpus=get_gpus,
         resume=get_resume_arguments,
         code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/train.py"),
     shell:
-        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m sdfgrid train'
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m videomesh.gpus --count {params.gpus} --'
+        " python3 -m sdfgrid train"
         " --transforms {input.transforms:q}"
         " --images {input.images:q}"
         " --masks {input.masks:q}"
@@ -96,13 +98,15 @@ rule sdfgrid_mesh:
         gpu_mem_gb=get_gpu_memory_of_scene,
     params:
         container=get_container_in_use("pytorch"),
+        gpus=get_gpus,
         resolution=get_setting("mesh.resolution"),
         crop=get_crop_arguments,
         min_component=get_setting("mesh.min_component"),
         unseen=get_setting("mesh.unseen"),
         code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/extract.py"),
     shell:
-        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m sdfgrid extract'
+        'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m videomesh.gpus --count {params.gpus} --'
+        " python3 -m sdfgrid extract"
         " --checkpoint {input.checkpoint:q}"
         " --transforms {input.transforms:q}"
         " --images {input.images:q}"

@@ -32,7 +32,7 @@ def main() -> None:
     with outputs(*finals) as parts, tempfile.TemporaryDirectory(prefix="poses-") as name:
         images, cameras, image_poses, points, masks, summary = parts
         folder = Path(name)
-        backend = create_backend(args.backend, folder, args.threads, args.seed)
+        backend = create_backend(args.backend, folder, args.threads, args.seed, args.device)
         # On SIGTERM leave as on Ctrl-C, which ends COLMAP and removes the work folder. This comes after the backend,
         # because pycolmap sets its own handler, which prints a stack trace and aborts.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -65,6 +65,12 @@ def parse_arguments() -> argparse.Namespace:
         choices=["auto", "pycolmap", "colmap"],
         required=True,
         help="the Python package pycolmap, the program colmap (3.8 to 4.x), or auto: pycolmap if it is installed",
+    )
+    parser.add_argument(
+        "--device",
+        choices=["auto", "cpu", "gpu"],
+        required=True,
+        help="where features are found and matched; auto: an NVIDIA GPU if COLMAP can use one",
     )
     parser.add_argument(
         "--min-registered",

@@ -147,8 +147,9 @@ def check_arguments(args: argparse.Namespace, config: Dict[str, Any]) -> None:
         )
     if args.gpus > 1:  # NA-34
         print(
-            f"warning: {args.gpus} GPUs train one scene. They synchronise the whole hash table in every step, and "
-            "without NVLink four were measured to be slower than one. Train scenes side by side instead",
+            f"warning: {args.gpus} GPUs train one scene. An iteration sees more rays and takes no less time, as they "
+            "synchronise the whole hash table; without NVLink four were measured to be slower than one. To be done "
+            "sooner, train scenes side by side",
             flush=True,
         )
 

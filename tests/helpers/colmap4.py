@@ -29,6 +29,8 @@ OPTIONS = {
     "mapper": """database_path image_path input_path output_path Mapper.min_num_matches Mapper.multiple_models
         Mapper.min_model_size Mapper.num_threads Mapper.random_seed Mapper.ba_global_frames_ratio
         Mapper.ba_global_points_ratio Mapper.ba_global_ignore_redundant_points3D Mapper.ba_use_gpu
+        Mapper.ba_global_max_refinements Mapper.ba_local_num_images Mapper.ba_local_max_num_iterations
+        Mapper.ba_local_max_refinements
         Mapper.init_min_num_inliers Mapper.init_min_tri_angle Mapper.abs_pose_min_num_inliers
         Mapper.abs_pose_min_inlier_ratio Mapper.image_list_path""",
     "point_triangulator": """database_path image_path input_path output_path clear_points refine_intrinsics

@@ -109,6 +109,7 @@ def get_arguments(folder: Path, *flags: str, out: str = "out") -> list[str]:
     usual = [
         "--given=use",
         "--backend=auto",
+        "--device=auto",
         "--min-registered=0.8",
         "--max-features=700",
         "--max-image-size=1600",
@@ -175,9 +176,12 @@ def program(folder: Path, text: str) -> dict[str, str]:
 
 
 def hide_pycolmap(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An import of pycolmap fails, as it does where a library that it needs is missing."""
+    """An import of pycolmap fails, as that of 4.2 does where a library that it needs is missing."""
     (folder / "hide").mkdir()
-    (folder / "hide" / "pycolmap.py").write_text("raise ImportError('libcurand.so.10: cannot open shared object')")
+    (folder / "hide" / "pycolmap.py").write_text(
+        "try:\n    raise ImportError('libcurand.so.10: cannot open shared object')\n"
+        "except ImportError as error:\n    raise RuntimeError('Cannot import the C++ backend') from error\n"
+    )
     monkeypatch.syspath_prepend(folder / "hide")
     for name in ("pycolmap", "videomesh.poses.colmap_package"):
         monkeypatch.delitem(sys.modules, name, raising=False)

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from ovhai_standin.platform import Platform
 import s3_server
 from checkout import DEMO, ROOT, SMALL, Checkout
 from remote_checkout import ENVIRONMENT, Remote
+from videomesh import gpus
 
+GPU = f"GPU-test-{uuid.uuid4()}"  # a name is all that it takes to keep jobs apart
 SURFACE = "neuralangelo_train-neuralangelo_mesh"  # the label of the jobs that do both
 ROW = {"scene": "lego", "video": "film.mp4", "engine": "neuralangelo", "scene_type": "object"}
 SETTINGS = {
@@ -38,7 +41,7 @@ def make_checkout(folder: Path) -> Checkout:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A finished run on this machine."""
     checkout = make_checkout(tmp_path_factory.mktemp("neuralangelo") / "checkout")
-    run = checkout.snakemake()
+    run = checkout.snakemake(CUDA_VISIBLE_DEVICES=GPU)
     assert run.returncode == 0, run.stdout
     assert "non-commercially only" in run.stdout  # the licence is said by the first run
     return checkout
@@ -98,6 +101,16 @@ def test_a_training_gets_as_many_gpus_as_its_job(finished: Checkout) -> None:
     run = finished.snakemake("-np", "--forceall", "--set-resources", "neuralangelo_train:gpu=2")
     assert run.returncode == 0, run.stdout
     assert re.findall(r" train .* --gpus (\d)", run.stdout) == ["2", "2"]
+    assert re.findall(r"-m videomesh.gpus --count (\d) -- python3 -m \w+ train", run.stdout) == ["2", "2"]
+    more = ("--set-resources", "neuralangelo_train:gpu=2", "neuralangelo_mesh:gpu=2")
+    assert finished.planned(*more) == {}, "what is done stays done, on however many GPUs it was"
+
+
+def test_each_job_of_an_engine_has_its_gpu_to_itself(finished: Checkout) -> None:
+    results = finished.folder / "results/lego"
+    for log in ("train/60/train.log", "train/120/train.log", "mesh/120/mesh.log"):
+        assert f"this job has GPU {GPU} of 1 to itself\n" in (results / log).read_text()
+    (gpus.LOCKS / f"videomesh-gpu-{GPU}.lock").unlink()
 
 
 def test_the_profile_for_a_workstation_runs_one_gpu_job_at_a_time(finished: Checkout, tmp_path: Path) -> None:

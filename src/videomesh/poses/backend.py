@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Mapping, Optional, Protocol, Sequence, Tuple
 
 from videomesh.errors import UserError
+from videomesh.poses.device import Device
 from videomesh.poses.frames import Group
 
 # The image as it is; -1 doubles it, finds three times as many features and takes three times as long. It is worth it
@@ -19,6 +20,7 @@ class Backend(Protocol):
     """
 
     version: str  # "pycolmap 4.1.1" or "colmap 3.8"
+    device: Device
 
     def extract(self, groups: Sequence[Group], max_image_size: int, max_features: int, masks: Optional[Path]) -> None:
         """Find SIFT features in all frames, with one camera for each group. What the database held is forgotten.
@@ -45,19 +47,25 @@ class Backend(Protocol):
         """Without lens distortion: write the model's images to output/images, the model (PINHOLE) to output/sparse."""
 
 
-def create_backend(name: str, folder: Path, threads: int, seed: int) -> Backend:
-    """`auto` is pycolmap where it can be imported, else the program. Raises UserError if there is none."""
+def create_backend(name: str, folder: Path, threads: int, seed: int, device: str) -> Backend:
+    """`auto` is pycolmap where it can be imported, else the program. device: auto, cpu or gpu.
+
+    Raises UserError if there is no COLMAP, or none for the device.
+    """
     if name in ("auto", "pycolmap"):
         try:
             from videomesh.poses.colmap_package import Pycolmap
 
-            return Pycolmap(folder, threads, seed)
-        except ImportError as error:
+            return Pycolmap(folder, threads, seed, device)
+        except (ImportError, RuntimeError) as error:  # since 4.2, it raises the latter where a library is missing
+            reason = f"the Python package pycolmap cannot be used ({error.__cause__ or error})"
             if name == "pycolmap":
                 raise UserError(
-                    f"the Python package pycolmap cannot be used ({error}); install it (pip install pycolmap), or set "
+                    f"{reason}; install it (pip install pycolmap) and the library that it misses, or set "
                     "poses.backend to colmap, which is COLMAP's program"
                 )
+            if not isinstance(error, ModuleNotFoundError):  # it is there, and somebody counts on it
+                print(f"{reason}; COLMAP's program takes its place", flush=True)
     from videomesh.poses.colmap_program import Colmap
 
-    return Colmap(folder, threads, seed)
+    return Colmap(folder, threads, seed, device)

@@ -7,7 +7,10 @@ from typing import Iterator, Mapping, Optional, Sequence, Tuple
 import pycolmap
 
 from videomesh.errors import UserError
+from videomesh.gpus import count_gpus
 from videomesh.poses.backend import FIRST_OCTAVE, FIRST_OCTAVE_MASKED
+from videomesh.poses.database import find_lost_features, find_lost_matches
+from videomesh.poses.device import Device
 from videomesh.poses.frames import Group
 
 
@@ -16,7 +19,7 @@ class Pycolmap:
 
     version = f"pycolmap {pycolmap.__version__}"
 
-    def __init__(self, folder: Path, threads: int, seed: int) -> None:
+    def __init__(self, folder: Path, threads: int, seed: int, device: str) -> None:
         self._frames = folder / "frames"
         self._database = folder / "database.db"
         self._pairs = folder / "pairs.txt"
@@ -24,8 +27,16 @@ class Pycolmap:
         self._seed = seed
         pycolmap.set_random_seed(seed)
         pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value  # what goes wrong comes back as exceptions
+        self.device = Device(device, find_lack())
 
     def extract(self, groups: Sequence[Group], max_image_size: int, max_features: int, masks: Optional[Path]) -> None:
+        frames = sum(len(group.names) for group in groups)
+        self.device.run(
+            lambda: self._extract(groups, max_image_size, max_features, masks),
+            lambda: find_lost_features(self._database, frames),
+        )
+
+    def _extract(self, groups: Sequence[Group], max_image_size: int, max_features: int, masks: Optional[Path]) -> None:
         options = pycolmap.FeatureExtractionOptions()
         options.num_threads = self._threads
         options.max_image_size = max_image_size
@@ -53,6 +64,7 @@ class Pycolmap:
                     camera_mode=single,
                     reader_options=reader,
                     extraction_options=options,
+                    device=self._get_device(),
                 )
 
     def match(self, pairs: Sequence[Tuple[str, str]]) -> None:
@@ -63,13 +75,22 @@ class Pycolmap:
         pairing.match_list_path = self._pairs
         verification = pycolmap.TwoViewGeometryOptions()
         verification.ransac.random_seed = self._seed
-        with _errors("matching"):
-            pycolmap.match_image_pairs(
-                self._database,
-                matching_options=matching,
-                pairing_options=pairing,
-                verification_options=verification,
-            )
+
+        def match() -> None:
+            with _errors("matching"):
+                pycolmap.match_image_pairs(
+                    self._database,
+                    matching_options=matching,
+                    pairing_options=pairing,
+                    verification_options=verification,
+                    device=self._get_device(),
+                )
+
+        self.device.run(match, lambda: find_lost_matches(self._database))
+
+    def _get_device(self) -> pycolmap.Device:
+        """Never auto, by which a build with CUDA fails where there is no GPU."""
+        return pycolmap.Device.cuda if self.device.gpu else pycolmap.Device.cpu
 
     def map(self, models: Path, options: Mapping[str, float], start: Optional[Path] = None) -> None:
         pipeline = pycolmap.IncrementalPipelineOptions()
@@ -117,6 +138,15 @@ class Pycolmap:
     def undistort(self, model: Path, output: Path) -> None:
         with _errors("undistortion"):
             pycolmap.undistort_images(output, model, self._frames, num_threads=self._threads)
+
+
+def find_lack() -> str:
+    """Why this pycolmap cannot use a GPU here; "" if it can."""
+    if count_gpus() == 0:
+        return "no NVIDIA GPU can be seen"
+    if pycolmap.has_cuda:
+        return ""
+    return "this pycolmap is built without CUDA; install the extra gpu in place of it (docs/how-it-works.md)"
 
 
 @contextmanager

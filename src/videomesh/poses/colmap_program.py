@@ -7,12 +7,14 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
 from videomesh.errors import UserError
+from videomesh.gpus import count_gpus
 from videomesh.poses.backend import FIRST_OCTAVE, FIRST_OCTAVE_MASKED
+from videomesh.poses.database import find_lost_features, find_lost_matches
+from videomesh.poses.device import Device
 from videomesh.poses.frames import Group
 
 # Options that COLMAP renamed: each value is given under every name that the program's help lists.
@@ -32,7 +34,7 @@ RENAMED: Dict[str, Tuple[str, ...]] = {
 class Colmap:
     """A Backend."""
 
-    def __init__(self, folder: Path, threads: int, seed: int) -> None:
+    def __init__(self, folder: Path, threads: int, seed: int, device: str) -> None:
         program = shutil.which("colmap")
         if program is None:
             raise UserError(
@@ -55,18 +57,14 @@ class Colmap:
         if version is None:
             raise UserError(f"{program}: `colmap -h` names no version; it printed: {_last_lines(banner)}")
         self.version = f"colmap {version.group(1)}"
-        # Builds without CUDA say "without CUDA" at the same place.
-        self._gpu = "with CUDA" in banner and has_gpu()
+        self.device = Device(device, find_lack(banner))
 
     def extract(self, groups: Sequence[Group], max_image_size: int, max_features: int, masks: Optional[Path]) -> None:
-        try:
-            self._extract(groups, max_image_size, max_features, masks)
-        except UserError as error:
-            if not self._gpu:
-                raise
-            print(f"COLMAP cannot use this machine's GPU and goes on without it ({error})", file=sys.stderr, flush=True)
-            self._gpu = False
-            self._extract(groups, max_image_size, max_features, masks)
+        frames = sum(len(group.names) for group in groups)
+        self.device.run(
+            lambda: self._extract(groups, max_image_size, max_features, masks),
+            lambda: find_lost_features(self._database, frames),
+        )
 
     def _extract(self, groups: Sequence[Group], max_image_size: int, max_features: int, masks: Optional[Path]) -> None:
         self._database.unlink(missing_ok=True)
@@ -91,17 +89,20 @@ class Colmap:
                     "Extraction.max_image_size": max_image_size,
                     "SiftExtraction.max_num_features": max_features,
                     "SiftExtraction.first_octave": FIRST_OCTAVE_MASKED if masks else FIRST_OCTAVE,
-                    "Extraction.use_gpu": int(self._gpu),
+                    "Extraction.use_gpu": int(self.device.gpu),
                     "Extraction.num_threads": self._threads,
                 },
             )
 
     def match(self, pairs: Sequence[Tuple[str, str]]) -> None:
         self._pairs.write_text("".join(f"{first} {second}\n" for first, second in pairs))
-        self._run(
-            "matches_importer",
-            {"database_path": self._database, "match_list_path": self._pairs, "match_type": "pairs"},
-            {"Matching.use_gpu": int(self._gpu), "Matching.num_threads": self._threads},
+        self.device.run(
+            lambda: self._run(
+                "matches_importer",
+                {"database_path": self._database, "match_list_path": self._pairs, "match_type": "pairs"},
+                {"Matching.use_gpu": int(self.device.gpu), "Matching.num_threads": self._threads},
+            ),
+            lambda: find_lost_matches(self._database),
         )
 
     def map(self, models: Path, options: Mapping[str, float], start: Optional[Path] = None) -> None:
@@ -173,9 +174,12 @@ class Colmap:
         return result.stdout.decode(errors="replace")
 
 
-def has_gpu() -> bool:
-    """Whether the kernel, or the container, shows an NVIDIA GPU."""
-    return any(Path("/dev").glob("nvidia[0-9]*"))
+def find_lack(banner: str) -> str:
+    """Why a COLMAP that introduces itself so cannot use a GPU here; "" if it can."""
+    if count_gpus() == 0:
+        return "no NVIDIA GPU can be seen"
+    # Builds without CUDA say "without CUDA" at the same place.
+    return "" if "with CUDA" in banner else "this COLMAP is built without CUDA"
 
 
 def _last_lines(text: str, count: int = 8) -> str:

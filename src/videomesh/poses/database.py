@@ -61,6 +61,26 @@ def read_keypoints(database: Path) -> Dict[int, np.ndarray]:
         return {image: np.frombuffer(data, "<f4").reshape(n, m)[:, :2] for image, n, m, data in rows}
 
 
+def find_lost_features(database: Path, frames: int) -> str:
+    """What is missing of the features of so many frames, in words; "" if nothing."""
+    with closing(sqlite3.connect(str(database))) as connection:
+        ((done, most),) = connection.execute("SELECT COUNT(*), MAX(rows) FROM keypoints")
+    if done < frames:
+        return f"no features of {frames - done} of {frames} frames came back"
+    return "" if most else "it found no feature in any frame"
+
+
+def find_lost_matches(database: Path) -> str:
+    """Whether no pair has a match, in words; "" if one has. If none has, COLMAP may match them again."""
+    with closing(sqlite3.connect(str(database))) as connection, connection:
+        ((most,),) = connection.execute("SELECT MAX(rows) FROM matches")
+        if most:
+            return ""
+        connection.execute("DELETE FROM matches")  # it skips pairs that have a row, though it may be empty
+        connection.execute("DELETE FROM two_view_geometries")
+    return "it matched no two frames"
+
+
 def read_pairs(database: Path) -> List[Pair]:
     """All pairs that COLMAP verified."""
     with closing(sqlite3.connect(str(database))) as connection:

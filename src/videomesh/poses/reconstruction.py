@@ -69,7 +69,7 @@ def reconstruct(
     with timed(f"undistorting {best.registered} frames"):
         backend.undistort(model.folder, folder / "undistorted")
         maps = unify(folder / "frames", model.folder, folder / "undistorted", masks.names, threads)
-    summary = summarize(backend.version, frames, found)
+    summary = summarize(backend, frames, found)
     tell(frames, found.motion, summary, options.min_registered, bool(masks.names))
     return Reconstruction(model, folder / "undistorted", maps, summary)
 
@@ -172,7 +172,7 @@ def tell(frames: Frames, motion: Motion, summary: Dict[str, Any], enough: float,
         print(f"{warning}{frames.archive}: {explain_missing(frames, summary['unregistered'])}", flush=True)
 
 
-def summarize(version: str, frames: Frames, found: Found) -> Dict[str, Any]:
+def summarize(backend: Backend, frames: Frames, found: Found) -> Dict[str, Any]:
     """What poses.json says of the model and of the attempts; its images come from images.inspect_images."""
     best = take_best(found.attempts, found.motion)
     model = best.models[0]
@@ -182,7 +182,8 @@ def summarize(version: str, frames: Frames, found: Found) -> Dict[str, Any]:
     solved_anew = found.given in ("ignored", "none")
     stays = found.motion.stays and not best.name.startswith(MASKED)
     return {
-        "backend": version,
+        "backend": backend.version,
+        "device": backend.device.name.lower(),
         "frames": len(frames.names),
         "registered": best.registered,
         "registered_share": round(share, 4),

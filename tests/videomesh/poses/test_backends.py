@@ -15,7 +15,18 @@ import pytest
 from PIL import Image
 
 from checkout import ROOT
-from poses_program import BANNER, HELP, fail_poses, hide_pycolmap, needs_colmap, noise, program, run_poses, store
+from poses_program import (
+    BANNER,
+    HELP,
+    call_poses,
+    fail_poses,
+    hide_pycolmap,
+    needs_colmap,
+    noise,
+    program,
+    run_poses,
+    store,
+)
 from videomesh.poses import colmap_program
 from videomesh.poses.database import read_ids
 from videomesh.poses.frames import Given, Group
@@ -27,8 +38,10 @@ def test_auto_takes_the_program_where_pycolmap_does_not_load(
     tmp_path: Path, orbit: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hide_pycolmap(tmp_path, monkeypatch)
-    summary = run_poses(store(tmp_path, orbit[:20:2]))
-    assert summary["backend"].startswith("colmap ")
+    run = call_poses(store(tmp_path, orbit[:20:2]))
+    assert run.returncode == 0, run.stderr
+    assert "cannot be used (libcurand.so.10: cannot open shared object); COLMAP's program takes its place" in run.stdout
+    assert json.loads((tmp_path / "out" / "poses.json").read_text())["backend"].startswith("colmap ")
 
 
 def test_auto_takes_pycolmap_where_it_is_installed(tmp_path: Path, orbit: list[bytes]) -> None:
@@ -89,7 +102,7 @@ def test_colmap_4_gets_its_own_option_names(tmp_path: Path, orbit: list[bytes], 
         steps[1]
     )
     assert "Mapper.ba_global_ignore_redundant_points3D=1" in steps[2]
-    assert {"Mapper.ba_global_frames_ratio=1.4", "Mapper.random_seed=7", "Mapper.num_threads=2"} <= set(steps[2])
+    assert {"Mapper.ba_global_frames_ratio=2.0", "Mapper.random_seed=7", "Mapper.num_threads=2"} <= set(steps[2])
     assert not any("min_num_inliers" in option for option in steps[4])
     assert {"Mapper.init_min_num_inliers=50", "Mapper.abs_pose_min_num_inliers=15"} <= set(steps[5])
 
@@ -106,7 +119,7 @@ def test_colmap_4_gets_cameras_masks_and_poses(tmp_path: Path, orbit: list[bytes
         Image.new("L", (320, 240), 0 if name == names[-1] else 255).save(tmp_path / "masks" / f"{name}.png")
     given = Given("PINHOLE", [302.0, 302.0, 160.0, 120.0])
     with mock.patch.dict(os.environ, colmap4):
-        backend = colmap_program.Colmap(tmp_path, threads=2, seed=0)
+        backend = colmap_program.Colmap(tmp_path, threads=2, seed=0, device="auto")
         backend.extract(
             [Group(names[:5], (320, 240), given), Group(names[5:], (320, 240), given)], 1600, 700, tmp_path / "masks"
         )
@@ -142,7 +155,7 @@ def test_the_installed_colmap_knows_every_option_it_is_given(tmp_path: Path, orb
         assert f"{name} " in extract
     for name in ("use_gpu", "num_threads", "random_seed"):
         assert f"{name} " in match
-    assert "Mapper.ba_global_images_ratio 1.4 " in mapper or "Mapper.ba_global_frames_ratio 1.4 " in mapper
+    assert "Mapper.ba_global_images_ratio 2.0 " in mapper or "Mapper.ba_global_frames_ratio 2.0 " in mapper
 
 
 def test_a_gpu_that_fails_is_done_without(
@@ -155,10 +168,10 @@ def test_a_gpu_that_fails_is_done_without(
     banner = "COLMAP 4.1.1 (Commit 01234567 on 2026-01-01 with CUDA)"
     for name, value in {**colmap4, "COLMAP_BANNER": banner}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(colmap_program, "has_gpu", lambda: True)
+    monkeypatch.setattr(colmap_program, "count_gpus", lambda: 1)
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "0.jpg").write_bytes(orbit[0])
-    backend = colmap_program.Colmap(tmp_path, threads=2, seed=0)
+    backend = colmap_program.Colmap(tmp_path, threads=2, seed=0, device="auto")
     backend.extract([Group(["0.jpg"], (320, 240), None)], 1600, 700, None)
     assert ["FeatureExtraction.use_gpu=1" in step for step in calls(tmp_path)] == [True, False]
     backend.match([("0.jpg", "0.jpg")])
