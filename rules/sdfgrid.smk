@@ -53,6 +53,7 @@ rule sdfgrid_train:
     params:
         container=get_container_in_use("pytorch"),
         resume=get_resume_arguments,
+        stop=get_stop_arguments,
         code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/train.py"),
     shell:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m sdfgrid train'
@@ -63,6 +64,7 @@ rule sdfgrid_train:
         " --config {input.config:q}"
         " --iterations {wildcards.iteration}"
         " {params.resume:q}"
+        " {params.stop:q}"
         " --threads {threads}"
         " --checkpoint {output.checkpoint:q}"
         " --metrics {output.metrics:q}"
