@@ -106,6 +106,8 @@ def link(path: Path, target: Path) -> None:
     except OSError:  # on another disk
         shutil.copyfile(str(path), str(part))
     os.replace(str(part), str(target))
+    if part.exists():  # both were names of one file, for which a rename does nothing
+        part.unlink()
 
 
 def empty(*paths: Path) -> None:

@@ -312,11 +312,12 @@ class Training:
                 while process.poll() is None and not watch.problem and not still:
                     time.sleep(CHECK_EVERY)
                     self.check(watch)
-                    still = looker is not None and self.look(looker, watch)
+                    still = looker is not None and self.look(looker)
             finally:
                 if looker:
                     looker.end()
             if watch.problem or still:
+                watch.ended_well = still  # its launcher calls that an error, at length
                 end_group(process)
             process.wait()
             reader.join(GRACE)
@@ -325,7 +326,7 @@ class Training:
             watch.problem = f"upstream's training ended with exit code {process.returncode}: {watch.get_reason()}"
         return Ending(watch.problem, "\n".join(watch.lines), still and not watch.problem)
 
-    def look(self, looker: Looker, watch: "Watch") -> bool:
+    def look(self, looker: Looker) -> bool:
         """Look at the surface of a new save if it is time. Returns whether it stands still and should be ended."""
         found = looker.poll()
         if found and found.change:
@@ -426,6 +427,7 @@ class Watch:
         self.process, self.start = process, start
         self.lines: List[str] = []
         self.problem = ""
+        self.ended_well = False  # by us: what it says after that is not passed on
         self.alive = time.monotonic()
         self.step: Optional[int] = None
         self.saved: Optional[int] = None
@@ -436,7 +438,8 @@ class Watch:
         """Pass on what upstream prints, and find what tells that it goes wrong. Runs in a thread."""
         assert self.process.stdout
         for line in self.process.stdout:
-            print(line, end="", flush=True)
+            if not self.ended_well:
+                print(line, end="", flush=True)
             self.alive = time.monotonic()
             self.lines = [*self.lines[-199:], line.rstrip()]
             resumed = RESUMED.search(line)
