@@ -65,8 +65,9 @@ def is_still(rows: Sequence[Row]) -> bool:
 
 
 def _found_still(look: Row) -> bool:
-    moved, turned, gained = (look.get(name) for name in ("surface_moved", "surface_turned", "psnr_gained"))
-    return None not in (moved, turned, gained) and moved < MOVED and turned < TURNED and gained < GAINED
+    if "psnr_gained" not in look:  # there was nothing to compare
+        return False
+    return bool(look["surface_moved"] < MOVED and look["surface_turned"] < TURNED and look["psnr_gained"] < GAINED)
 
 
 def plan_ending(iteration: int, whole: int) -> Ending | None:
