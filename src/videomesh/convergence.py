@@ -16,9 +16,9 @@ from typing import Any, Dict, NamedTuple, Sequence
 STOPS = ("never", "converged")
 LOOKS = 20  # a schedule, so that "still" means the same in a short and in a long one
 IN_A_ROW = 2  # looks that must find the surface standing still: one may do so by chance
-# What a look may find of a surface that stands still. Steps of the optimiser keep any surface trembling: on the rendered
-# capture `toy` it moved by 0.0043 and turned by 9.1 degrees from one look to the next after a third of 6,000 iterations,
-# and by 0.0028 and 6.5 degrees after half of them (docs/benchmarks.md).
+# What a look may find of a surface that stands still. Steps of the optimiser keep any surface trembling: on the
+# rendered capture `toy` it moved by 0.0043 and turned by 9.1 degrees from one look to the next after a third of 6,000
+# iterations, and by 0.0028 and 6.5 degrees after half of them (docs/benchmarks.md).
 MOVED = 0.003  # of the region's radius: mean distance between the quick meshes of two looks
 TURNED = 8.0  # degrees: mean angle between their normals
 GAINED = 0.5  # dB of PSNR; the few rays of a look's lines make this unsure by some tenths

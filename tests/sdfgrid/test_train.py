@@ -218,12 +218,16 @@ def test_a_chain_ends_early_where_one_long_run_does(scene: Scene, coarse_colours
     scene.refuse(f"--resume={scene.checkpoint(40)}", iterations=80, says=["iteration 36", "--stop is never"])
 
 
-def test_a_surface_that_changes_trains_to_the_end(scene: Scene, coarse_colours: None) -> None:
+def test_a_surface_that_changes_trains_to_the_end(
+    scene: Scene, coarse_colours: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In so few iterations the ball moves little from one look to the next, but more than one that stands still."""
+    monkeypatch.setattr(convergence, "MOVED", 1e-4)
     scene.configure(80)
     assert scene.train(80, "--stop=converged")["iteration"] == 80
     looks = [row for row in scene.metrics(80) if "surface_moved" in row]
     assert len(looks) > 9 and not any("ends_at" in row for row in looks)
-    assert looks[0]["surface_moved"] > convergence.MOVED
+    assert min(row["surface_moved"] for row in looks[:3]) > convergence.MOVED
 
 
 def test_never_looks_and_never_ends_early(scene: Scene) -> None:
