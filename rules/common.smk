@@ -337,6 +337,12 @@ def get_neuralangelo_resume_arguments(wildcards, input):
     return ["--resume", input.previous, "--metrics-before", input.previous_metrics]
 
 
+def get_stop_arguments(wildcards):
+    """Flags of an engine's train that end it early: none has no effect, and so makes nothing stale."""
+    stop = SCENES[wildcards.scene]["train"]["stop"]
+    return [] if stop == "never" else ["--stop", stop]
+
+
 def get_neuralangelo_files():
     """The files that Neuralangelo's programs are packed from: none for a download."""
     source = get_global_setting("neuralangelo.source")

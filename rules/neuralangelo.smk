@@ -95,6 +95,7 @@ rule neuralangelo_train:
     params:
         container=get_container_in_use("neuralangelo"),
         resume=get_neuralangelo_resume_arguments,
+        stop=get_stop_arguments,
         gpus=get_gpus,
         seed=get_setting("train.seed"),
         stall=get_stall_minutes,
@@ -109,6 +110,7 @@ rule neuralangelo_train:
         " --config {input.config:q}"
         " --iterations {wildcards.iteration}"
         " {params.resume:q}"
+        " {params.stop:q}"
         " --gpus {params.gpus}"
         " --seed {params.seed}"
         " --stall-minutes {params.stall}"

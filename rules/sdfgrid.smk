@@ -56,6 +56,7 @@ rule sdfgrid_train:
         container=get_container_in_use("pytorch"),
         gpus=get_gpus,
         resume=get_resume_arguments,
+        stop=get_stop_arguments,
         code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/train.py"),
     shell:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m videomesh.gpus --count {params.gpus} --'
@@ -67,6 +68,7 @@ rule sdfgrid_train:
         " --config {input.config:q}"
         " --iterations {wildcards.iteration}"
         " {params.resume:q}"
+        " {params.stop:q}"
         " --threads {threads}"
         " --checkpoint {output.checkpoint:q}"
         " --metrics {output.metrics:q}"

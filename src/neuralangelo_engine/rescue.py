@@ -25,6 +25,7 @@ class Save(NamedTuple):
 def get_identity(args: argparse.Namespace) -> str:
     """A checksum of the work (settings, programs, poses, images, masks, seed), so no save of other work is taken."""
     content = hashlib.sha256(str(args.seed).encode())
+    content.update(args.stop.encode() if args.stop != "never" else b"")  # a shortened schedule is other work
     for path in (args.config, args.source, args.transforms, args.images, args.masks):
         content.update(hashlib.sha256(path.read_bytes()).digest())
     return content.hexdigest()
@@ -105,6 +106,8 @@ def link(path: Path, target: Path) -> None:
     except OSError:  # on another disk
         shutil.copyfile(str(path), str(part))
     os.replace(str(part), str(target))
+    if part.exists():  # both were names of one file, for which a rename does nothing
+        part.unlink()
 
 
 def empty(*paths: Path) -> None:

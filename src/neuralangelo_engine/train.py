@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
 from neuralangelo_engine import masks
+from neuralangelo_engine.look import Looker
 from neuralangelo_engine.processes import GRACE, end_group, stopping_with_us
 from neuralangelo_engine.rescue import FOLDER, METRICS, Rescue, Save, get_identity, link
 from neuralangelo_engine.scratch import Scratch, get_environment, scratch_folder
+from videomesh import convergence
+from videomesh.convergence import Row, get_distance
 from videomesh.errors import UserError
 from videomesh.files import outputs
 from videomesh.scene import read_scene
@@ -43,7 +46,10 @@ NAMES = {
     "train/s-var": "log_sharpness",
     "train/active_levels": "levels",
     "val/PSNR": "validation_psnr",
+    **{name: name for name in ("surface_moved", "surface_turned", "psnr_gained", "still_at", "ends_at")},  # our own
 }
+UPSTREAM_LEVELS, UPSTREAM_TWO_STEPS = 16, [300_000, 400_000]  # base.yaml: of the hash grid, of the learning rate
+OURS = ("surface_moved", "ends_at")  # a line with one of them is not upstream's
 
 
 class Ending(NamedTuple):
@@ -51,6 +57,7 @@ class Ending(NamedTuple):
 
     problem: str
     log: str  # its last lines
+    still: bool  # it was ended because the surface stands still
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +78,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--seed", type=int, required=True, help="seed of every random choice")
     add("--gpus", type=int, required=True, help="GPUs to train on")
+    add(
+        "--stop",
+        choices=convergence.STOPS,
+        default="never",
+        help="never trains to the end (default); converged makes the rest of the schedule in a short time once the "
+        "surface stands still",
+    )
     add("--checkpoint", type=Path, required=True, help="checkpoint.pt to write")
     add("--metrics", type=Path, required=True, help="metrics.jsonl to write")
 
@@ -78,14 +92,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     config = read_config(args.config)
     check_arguments(args, config)
+    before = args.metrics_before.read_text() if args.metrics_before else ""
+    if is_finished(args, parse(before)) and args.resume:
+        check_whole(Save(args.resume, 0))
+        finish(args, config, Rescue(args.checkpoint.parent / FOLDER, get_identity(args)), args.resume, before)
+        return
     with scratch_folder(args.source, args.transforms, args.images, args.config) as scratch:
         rescue = Rescue(args.checkpoint.parent / FOLDER, get_identity(args))
         found = rescue.find()
-        if found and found.iteration == args.iterations:
+        if found and is_reached(args, rescue, found):
             print(
                 "neuralangelo: an earlier attempt reached this milestone and failed after it; its checkpoint is taken"
             )
-            finish(args, rescue, found, rescue.metrics.read_text())
+            finish(args, config, rescue, found.path, rescue.metrics.read_text())
             return
         logs = scratch.folder / LOGDIR
         start = prepare_start(args, rescue, logs)
@@ -93,29 +112,54 @@ def main(args: argparse.Namespace) -> None:
         if colour is not None:
             masks.paint(scratch.folder / "data" / "images", args.masks, read_scene(args.transforms), colour)
         training = Training(args, config, scratch, rescue)
-        ending = training.run(start)
-        again = find_second_chance(ending, rescue, logs)
-        if again:
-            print(f"neuralangelo: {ending.problem}; going on from iteration {again.iteration} with half the rate")
-            ending = training.run(again)
+        ending = training.run_to_the_end(start)
         if ending.problem:
             raise UserError(f"{ending.problem}{describe_rescue(rescue)}")
         save = find_save(logs)
-        if save is None or save.iteration != args.iterations:
+        if save is None or save.iteration != training.stop:
             raise UserError(
-                f"upstream ended without an error and without the checkpoint of iteration {args.iterations}. Its last "
+                f"upstream ended without an error and without the checkpoint of iteration {training.stop}. Its last "
                 f"checkpoint is {save.path.name if save else 'none'}. Run again, and read the log if it happens twice"
             )
         check_whole(save)
-        finish(args, rescue, save, training.get_metrics())
+        if training.ending:
+            training.note(save.iteration, {})  # the last iteration has a line, whatever upstream's distance of lines is
+        finish(args, config, rescue, save.path, training.get_metrics())
 
 
-def finish(args: argparse.Namespace, rescue: Rescue, save: Save, metrics: str) -> None:
+def is_finished(args: argparse.Namespace, before: List[Row]) -> bool:
+    """Whether the milestone before has ended its schedule early, so that this one holds the same."""
+    ending = convergence.find_ending(before)
+    if ending is not None and args.stop == "never":
+        raise UserError(
+            f"--metrics-before {args.metrics_before}: its schedule was shortened at iteration {ending.still_at}, where "
+            "the surface stood still, and --stop is never. Use --stop converged, or train this scene from the start"
+        )
+    return convergence.is_finished(before)
+
+
+def is_reached(args: argparse.Namespace, rescue: Rescue, found: Save) -> bool:
+    """Whether a save is of the milestone itself, and not on the way to it."""
+    ending = convergence.find_ending(list(read_rows(rescue.metrics)))
+    return found.iteration == (min(args.iterations, ending.ends_at) if ending else args.iterations)
+
+
+def finish(args: argparse.Namespace, config: Dict[str, Any], rescue: Rescue, path: Path, metrics: str) -> None:
+    rows = parse(metrics)
+    ending = convergence.find_ending(rows)
+    ended = ending is not None and convergence.is_finished(rows)
+    reached = ending.ends_at if ending is not None and ended else args.iterations
     with outputs(args.metrics, args.checkpoint) as (metrics_part, checkpoint_part):
         metrics_part.write_text(metrics)
-        link(save.path, checkpoint_part)
-    rescue.leave(Save(args.checkpoint, args.iterations))
+        link(path, checkpoint_part)
+    rescue.leave(Save(args.checkpoint, reached))
+    if ending is not None and ended:
+        print(f"neuralangelo: {convergence.describe_saving(ending, config['max_iter'])}")
     print(f"neuralangelo: milestone {args.iterations} is done; {args.checkpoint.stat().st_size / 1e6:.0f} MB")
+
+
+def parse(metrics: str) -> List[Row]:
+    return [json.loads(line) for line in metrics.splitlines()]
 
 
 # Beginning -------------------------------------------------------------------------------------------------------
@@ -201,6 +245,12 @@ class Training:
         self.args, self.config, self.scratch, self.rescue = args, config, scratch, rescue
         self.logs = scratch.folder / LOGDIR
         self.before = args.metrics_before.read_text() if args.metrics_before else ""
+        self.ending = convergence.find_ending(self.get_rows())
+
+    @property
+    def stop(self) -> int:
+        """The iteration where upstream stops: the milestone, or the end of a schedule that was shortened."""
+        return min(self.args.iterations, self.ending.ends_at if self.ending else self.args.iterations)
 
     def get_command(self) -> List[str]:
         args = self.args
@@ -208,15 +258,39 @@ class Training:
         command += ["train.py", f"--config={self.scratch.config}", f"--logdir={self.logs}", "--resume"]
         command += [
             f"--seed={args.seed}",
-            f"--max_iter={args.iterations}",
+            f"--max_iter={self.stop}",
             f"--model.object.s_var.anneal_end={self.get_anneal_end()}",
         ]
+        if self.ending:
+            command += [f"--optim.sched.two_steps={json.dumps(self.get_two_steps(self.ending), separators=(',', ':'))}"]
         return command
+
+    def get_two_steps(self, ending: convergence.Ending) -> List[int]:
+        """Where the learning rate falls to a tenth and a hundredth: not later than at the beginning of what is left,
+        and in its middle."""
+        whole = self.config.get("optim", {}).get("sched", {}).get("two_steps", UPSTREAM_TWO_STEPS)
+        return [min(whole[0], ending.still_at), min(whole[1], (ending.still_at + ending.ends_at) // 2)]
 
     def get_anneal_end(self) -> float:
         """As a share of max_iter, which is the milestone's here: the same iteration as for the whole schedule."""
         whole = self.config.get("model", {}).get("object", {}).get("s_var", {}).get("anneal_end", 0.1)  # upstream's
-        return float(whole) * float(self.config["max_iter"]) / float(self.args.iterations)
+        return float(whole) * float(self.config["max_iter"]) / float(self.stop)
+
+    def run_to_the_end(self, start: Optional[Save]) -> Ending:
+        """Run upstream until the milestone; again after a loss that became NaN, and with a shortened schedule."""
+        again: Optional[Save] = None
+        while True:
+            ending = self.run(start)
+            if ending.still:
+                start = self.shorten()
+                if start and start.iteration >= self.stop:  # the milestone came first; the next one goes on
+                    return ending
+                continue
+            again = find_second_chance(ending, self.rescue, self.logs) if again is None else None
+            if again is None:
+                return ending
+            print(f"neuralangelo: {ending.problem}; going on from iteration {again.iteration} with half the rate")
+            start = again
 
     def run(self, start: Optional[Save]) -> Ending:
         process = subprocess.Popen(
@@ -229,33 +303,93 @@ class Training:
             errors="replace",
             start_new_session=True,
         )
+        looker = Looker(self.scratch, self.args.transforms) if self.args.stop == "converged" else None
+        still = False
         with stopping_with_us(process):
             watch = Watch(process, start)
             reader = threading.Thread(target=watch.read_lines, daemon=True)
             reader.start()
-            while process.poll() is None and not watch.problem:
-                time.sleep(CHECK_EVERY)
-                self.check(watch)
-            if watch.problem:
+            try:
+                while process.poll() is None and not watch.problem and not still:
+                    time.sleep(CHECK_EVERY)
+                    self.check(watch)
+                    still = looker is not None and self.look(looker)
+            finally:
+                if looker:
+                    looker.end()
+            if watch.problem or still:
+                watch.ended_well = still  # its launcher calls that an error, at length
                 end_group(process)
             process.wait()
             reader.join(GRACE)
             self.check(watch)
-        if not watch.problem and process.returncode:
+        if not watch.problem and not still and process.returncode:
             watch.problem = f"upstream's training ended with exit code {process.returncode}: {watch.get_reason()}"
-        return Ending(watch.problem, "\n".join(watch.lines))
+        return Ending(watch.problem, "\n".join(watch.lines), still and not watch.problem)
+
+    def look(self, looker: Looker) -> bool:
+        """Look at the surface of a new save if it is time. Returns whether it stands still and should be ended."""
+        found = looker.poll()
+        if found and found.change:
+            distance = found.iteration - found.before
+            gained = convergence.find_gain(self.get_rows(), found.before, found.iteration, distance)
+            moved, turned = found.change["moved"], found.change["turned"]
+            self.note(found.iteration, convergence.describe_look(moved, turned, gained))
+            save = find_save(self.logs)
+            if save and convergence.is_still(self.get_rows()) and self.plan(save):
+                return True
+        save = find_save(self.logs)
+        if save and self.is_look_due(looker, save):
+            looker.begin(save)
+        return False
+
+    def is_look_due(self, looker: Looker, save: Save) -> bool:
+        """A surface that has yet to get finer is not looked at: it may stand still for lack of detail."""
+        if self.ending or looker.process or save.iteration <= looker.iteration or save.iteration >= self.stop:
+            return False
+        if looker.last and save.iteration - looker.last < get_distance(self.config["max_iter"]):
+            return False
+        encoding = self.config.get("model", {}).get("object", {}).get("sdf", {}).get("encoding", {})
+        if not encoding.get("coarse2fine", {}).get("enabled", True):
+            return True
+        levels = [row["levels"] for row in self.get_rows() if "levels" in row and row["iteration"] <= save.iteration]
+        return bool(levels) and levels[-1] >= encoding.get("levels", UPSTREAM_LEVELS)
+
+    def plan(self, save: Save) -> Optional[convergence.Ending]:
+        return convergence.plan_ending(save.iteration, int(self.config["max_iter"]))
+
+    def shorten(self) -> Optional[Save]:
+        """Shorten the schedule from the last save on, and tell. Returns that save."""
+        save = find_save(self.logs)
+        self.ending = self.plan(save) if save else None
+        if save and self.ending:
+            print(
+                f"neuralangelo: the surface stands still at iteration {save.iteration}; the rest of the schedule is "
+                f"made until iteration {self.ending.ends_at}",
+                flush=True,
+            )
+            self.note(save.iteration, self.ending._asdict())
+            self.rescue.keep(save, (self.logs / METRICS).read_text())
+        return save
+
+    def note(self, iteration: int, values: Dict[str, Any]) -> None:
+        """Add a line of ours to upstream's metrics, so that it goes where they go."""
+        attempts = [row.get("attempt") for row in read_rows(self.logs / METRICS)]
+        line = {"step": iteration, "time": time.time(), "attempt": attempts[-1] if attempts else None, **values}
+        with open(str(self.logs / METRICS), "a") as file:
+            file.write(json.dumps(line) + "\n")
 
     def check(self, watch: "Watch") -> None:
         """Report progress, keep the newest save, and end what hangs."""
-        rows = list(read_rows(self.logs / METRICS))
+        rows = [row for row in read_rows(self.logs / METRICS) if not any(name in row for name in OURS)]
         save = find_save(self.logs)
         watch.note_progress(rows[-1].get("step") if rows else None, save.iteration if save else None)
-        if save and save.iteration != watch.saved and save.iteration < self.args.iterations:
+        if save and save.iteration != watch.saved and save.iteration < self.stop:
             if not save.path.is_symlink():
                 self.rescue.keep(save, (self.logs / METRICS).read_text())
                 remove_older_saves(self.logs, save)
             watch.saved = save.iteration
-        watch.report(rows, self.args.iterations)
+        watch.report(rows, self.stop)
         idle = time.monotonic() - watch.alive
         if idle > self.args.stall_minutes * 60:
             watch.problem = (
@@ -265,6 +399,9 @@ class Training:
 
     def get_metrics(self) -> str:
         return combine_metrics(self.before, read_rows(self.logs / METRICS))
+
+    def get_rows(self) -> List[Row]:
+        return parse(self.get_metrics())
 
 
 def combine_metrics(before: str, raws: Iterable[Dict[str, Any]]) -> str:
@@ -291,6 +428,7 @@ class Watch:
         self.process, self.start = process, start
         self.lines: List[str] = []
         self.problem = ""
+        self.ended_well = False  # by us: what it says after that is not passed on
         self.alive = time.monotonic()
         self.step: Optional[int] = None
         self.saved: Optional[int] = None
@@ -301,7 +439,8 @@ class Watch:
         """Pass on what upstream prints, and find what tells that it goes wrong. Runs in a thread."""
         assert self.process.stdout
         for line in self.process.stdout:
-            print(line, end="", flush=True)
+            if not self.ended_well:
+                print(line, end="", flush=True)
             self.alive = time.monotonic()
             self.lines = [*self.lines[-199:], line.rstrip()]
             resumed = RESUMED.search(line)

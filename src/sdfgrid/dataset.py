@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +74,10 @@ class Dataset:
         """RGB (N, 3) in 0..1."""
         return self.images.view(-1, 3)[frames * self.pixels_per_frame + pixels].float() / 255
 
+    def with_all_frames(self) -> Dataset:
+        """The same, with nothing held out."""
+        return with_pixels(replace(self, training=list(range(len(self.images))), held_out=[]))
+
     def are_masked(self, frames: Tensor) -> Tensor:
         return self.masked[frames] if len(self.masked) else torch.zeros_like(frames, dtype=torch.bool)
 
@@ -127,6 +131,7 @@ def load(
     across, down = size[0] / scene.width, size[1] / scene.height
     names = [f"images/{name}" for name in scene.names]  # as transforms.json has them
     facts = json.dumps([names, poses.tolist(), scene.center.tolist(), scene.radius, size]).encode()
+    empty = torch.empty(0)
     dataset = Dataset(
         images=images.to(device),
         poses=torch.tensor(poses, dtype=torch.float32, device=device),
@@ -136,9 +141,9 @@ def load(
         held_out=held_out,
         masks=torch.from_numpy(masks).to(device),
         masked=torch.from_numpy(masked if masked.any() else masked[:0]).to(device),
-        inside=torch.empty(0),
-        empty=torch.empty(0),
-        outside=torch.empty(0),
+        inside=empty,
+        empty=empty,
+        outside=empty,
         points=points.to(device),
         observers=observers.to(device),
         center=torch.tensor(scene.center),
@@ -146,21 +151,18 @@ def load(
         nearest=settings.nearest,
         fingerprint=hashlib.sha256(facts + masks.tobytes()).hexdigest(),
     )
-    inside, empty, outside = _split_pixels(dataset)
-    if not len(inside) and len(empty):
+    dataset = with_pixels(dataset)
+    if not len(dataset.inside) and len(dataset.empty):
         raise UserError(
             f"{masks_path}: no mask has a pixel of the subject (255) that looks into the region (sphere_center "
             f"{scene.center.tolist()}, sphere_radius {scene.radius:g}). See that white is the subject, or set masks to "
             "ignore"
         )
-    if not len(inside):
+    if not len(dataset.inside):
         raise UserError(
             f"{transforms_path}: no pixel of any frame looks into the region (sphere_center {scene.center.tolist()}, "
             f"sphere_radius {scene.radius:g}). Set region.center and region.radius to what the cameras show"
         )
-    object.__setattr__(dataset, "inside", inside)
-    object.__setattr__(dataset, "empty", empty)
-    object.__setattr__(dataset, "outside", outside)
     return dataset
 
 
@@ -203,8 +205,8 @@ def find_subject_points(points: SparsePoints, scene: Scene, masks: np.ndarray, m
     return np.asarray(outside <= subject)
 
 
-def _split_pixels(dataset: Dataset) -> tuple[Tensor, Tensor, Tensor]:
-    """Dataset.inside, empty and outside."""
+def with_pixels(dataset: Dataset) -> Dataset:
+    """The same, with the lists of the training frames' pixels: inside, empty and outside."""
     count = dataset.pixels_per_frame
     pixels = torch.arange(count, device=dataset.images.device)
     inside: list[Tensor] = []
@@ -216,7 +218,7 @@ def _split_pixels(dataset: Dataset) -> tuple[Tensor, Tensor, Tensor]:
         missed = ~hit & shows & ~dataset.are_masked(torch.full_like(pixels, frame))
         for found, chosen in ((inside, hit & shows), (empty, hit & is_empty), (outside, missed)):
             found.append((pixels[chosen] + frame * count).int())
-    return torch.cat(inside), torch.cat(empty), torch.cat(outside)
+    return replace(dataset, inside=torch.cat(inside), empty=torch.cat(empty), outside=torch.cat(outside))
 
 
 def psnr(squared_error: float) -> float:

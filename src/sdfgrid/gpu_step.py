@@ -155,8 +155,8 @@ class GpuStep:
         rows = []
         end = min(self.filled + ROWS, settings.iterations)
         for iteration in range(self.filled, end):
-            progress = iteration / settings.iterations
-            share = formulas.learning_rate_share(settings, iteration)
+            progress = trainer.get_progress(iteration)
+            share = formulas.learning_rate_share(settings, iteration, progress)
             row = [
                 formulas.sharpness_at(settings, progress),
                 formulas.points_weight_at(settings, progress),

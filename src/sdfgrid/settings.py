@@ -39,6 +39,7 @@ MAY_BE_ZERO = [
     "tilt",
 ]
 TILT = 41.0
+HELD_OUT_UNTIL = 0.5
 BELOW_ONE = ["outside_share", "empty_share", "front_begin", "learning_rate_flat", "adam_beta1", "adam_beta2"]
 
 
@@ -57,6 +58,7 @@ class Settings:
     # What teaches, and what measures.
     held_out_every: int = 8  # frames 4, 12, 20, ... teach nothing and measure the PSNR (mip-NeRF 360: every 8th)
     held_out_first: int = 4
+    held_out_until: float = 1.0  # share of the schedule; from then on they teach too, and nothing is measured
     held_out_views: int = 6  # measured at most
     held_out_stride: int = 4  # every so many-th pixel along both axes is measured
     min_track: int = 3  # images that must see a triangulated point that teaches
@@ -188,7 +190,15 @@ def derive(iterations: int, image_size: int, seed: int) -> Settings:
     on six captures (docs/benchmarks.md).
     """
     sharpness = 800.0 if iterations <= 2000 else 2000.0
-    return Settings(iterations, image_size, seed, tilt=TILT, sharpness_end=sharpness, eikonal_weight=0.03)
+    return Settings(
+        iterations,
+        image_size,
+        seed,
+        held_out_until=HELD_OUT_UNTIL,
+        tilt=TILT,
+        sharpness_end=sharpness,
+        eikonal_weight=0.03,
+    )
 
 
 def read(path: Path, on_gpu: bool = False) -> Settings:

@@ -14,6 +14,7 @@ from sdfgrid import checkpoint, kernels
 from sdfgrid.dataset import load
 from sdfgrid.settings import Settings, from_dict, read
 from sdfgrid.trainer import Trainer
+from videomesh import convergence
 from videomesh.devices import choose_device, describe, set_threads
 from videomesh.errors import UserError
 from videomesh.files import check_writable, outputs
@@ -32,6 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--resume", type=Path, help="checkpoint.pt of the milestone before")
     add("--checkpoint", type=Path, required=True, help="checkpoint.pt to write")
     add("--metrics", type=Path, required=True, help="metrics.jsonl to write, from iteration 1 on")
+    add(
+        "--stop",
+        choices=convergence.STOPS,
+        default="never",
+        help="never trains to the end (default); converged makes the rest of the schedule in a short time once the "
+        "surface stands still",
+    )
     add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto takes a GPU if there is one (default)")
     add("--threads", type=int, required=True, help="CPU threads")
     add(
@@ -57,19 +65,23 @@ def main(args: argparse.Namespace) -> None:
         f"rays an iteration, {settings.fine_samples} samples where a ray may meet the surface"
     )
     dataset = load(args.transforms, args.images, args.points, args.masks, settings, device)
-    trainer = Trainer(settings, dataset, device, chosen)
+    trainer = Trainer(settings, dataset, device, chosen, stop_early=args.stop == "converged")
+    made_on = {"device": describe(device), "kernels": kernels.get_name(chosen)}
     if previous is not None:
         check_same_scene(args, previous, dataset.fingerprint)
         trainer.resume(previous)
+        if trainer.iteration == trainer.end:  # the milestone before ended the schedule
+            made_on = previous.get("made_on", made_on)
         del previous
     progress = Progress(trainer.iteration, args.iterations)
     try:
         trainer.train(args.iterations, progress)
     finally:
         progress.close()
+    if trainer.ending is not None and trainer.iteration == trainer.end:
+        say(convergence.describe_saving(trainer.ending, settings.iterations))
     with outputs(args.metrics, args.checkpoint) as (metrics_part, checkpoint_part):
         metrics_part.write_text("".join(json.dumps(line, allow_nan=False) + "\n" for line in trainer.metrics))
-        made_on = {"device": describe(device), "kernels": kernels.get_name(chosen)}
         checkpoint.save(checkpoint_part, {**trainer.content(), "made_on": made_on})
 
 
@@ -100,6 +112,12 @@ def check_schedule(args: argparse.Namespace, settings: Settings, previous: dict[
             f"--resume {args.resume}: holds iteration {previous['iteration']} already, not before "
             f"--iterations {args.iterations}; resume from an earlier milestone or stop later"
         )
+    ending = convergence.find_ending(previous["metrics"])
+    if ending is not None and args.stop == "never":
+        raise UserError(
+            f"--resume {args.resume}: its schedule was shortened at iteration {ending.still_at}, where the surface "
+            "stood still, and --stop is never. Use --stop converged, or train this scene from the start"
+        )
     now, then = dataclasses.asdict(settings), dataclasses.asdict(from_dict(previous["settings"]))
     changed = [f"{key} {then[key]} -> {value}" for key, value in now.items() if then[key] != value]
     if changed:
@@ -126,8 +144,13 @@ class Progress:
         self.terminal = sys.stderr.isatty()
         self.open_line = False
 
-    def __call__(self, iteration: int, metrics: dict[str, Any]) -> None:
+    def __call__(self, iteration: int, stop: int, metrics: dict[str, Any]) -> None:
+        """stop: where the training ends by now, which may be earlier than it was."""
         now = time.perf_counter()
+        if "ends_at" in metrics and metrics["still_at"] == iteration:
+            self.close()
+            say(f"the surface stands still; the rest of the schedule is made until iteration {metrics['ends_at']}")
+        self.stop = stop
         if iteration < self.stop and now - self.last < (REDRAW_EVERY if self.terminal else LINE_EVERY):
             return
         self.last = now

@@ -29,7 +29,11 @@ from sdfgrid.render import (
     surface_alpha,
 )
 from sdfgrid.settings import Settings
+from videomesh import convergence
+from videomesh.convergence import Ending
 from videomesh.errors import UserError
+from videomesh.meshing import change
+from videomesh.meshing.change import Snapshot
 
 if TYPE_CHECKING:
     from sdfgrid.gpu_step import GpuStep
@@ -55,9 +59,16 @@ class Trainer:
     """The state of a run. All randomness of an iteration comes from (seed, iteration), so resuming needs none."""
 
     def __init__(
-        self, settings: Settings, dataset: Dataset, device: torch.device, kernels: Kernels | None = None
+        self,
+        settings: Settings,
+        dataset: Dataset,
+        device: torch.device,
+        kernels: Kernels | None = None,
+        stop_early: bool = False,
     ) -> None:
+        """stop_early: end the schedule quickly once the surface stands still."""
         self.settings, self.dataset, self.device = settings, dataset, device
+        self.stop_early = stop_early
         self.model = SurfaceModel(settings, kernels).to(device)
         self.baked = BakedField(settings.bake_resolution, device, kernels)
         self.grid_adam = GridAdam(self.model.grid, settings)
@@ -71,33 +82,44 @@ class Trainer:
         self.kernels = kernels
         self.fast: GpuStep | None = None  # does the iterations, where there is a GPU
         self.losses: dict[str, Tensor] = {}  # of the last iteration, unless that was a fast one
+        self.snapshot: Snapshot | None = None  # of the last look at the surface
+        self.ending: Ending | None = None  # once the surface stood still
 
-    def train(self, stop: int, report: Callable[[int, dict[str, Any]], None]) -> None:
-        """Iterate until `stop` iterations are done; calls report(iteration, latest metrics) after each.
+    def train(self, stop: int, report: Callable[[int, int, dict[str, Any]], None]) -> None:
+        """Iterate until `stop` iterations are done, or the schedule ends before.
 
-        Raises UserError if the loss stops being a number or no surface is left.
+        Calls report(iteration, where it stops by now, latest metrics) after each. Raises UserError if the loss stops
+        being a number or no surface is left.
         """
+        if self.iteration >= self.end:
+            return  # a milestone before has ended the schedule
         settings, started, before = self.settings, time.perf_counter(), self.seconds
+        self._use_all_frames()
         self._make_fast()
         if self.iteration == 0:
             self.warm_up()
         evaluating = 0.0
-        while self.iteration < stop:
+        while self.iteration < min(stop, self.end):
             self.step()
             self.seconds = before + time.perf_counter() - started - evaluating
-            if self.iteration % settings.check_every == 0 or self.iteration == stop:
+            last = self.iteration == min(stop, self.end)
+            looks, tells = self._is_look_due(), self._is_withholding() and self._may_use_all_frames()
+            if self.iteration % settings.check_every == 0 or last:
                 self._check_finite(self.get_losses()["loss"])
-            if self.iteration % settings.log_every == 0 or self.iteration in (1, stop):
+            if self.iteration % settings.log_every == 0 or self.iteration == 1 or last or looks or tells:
                 self._log(self.get_losses())
-            if self.iteration % settings.evaluate_every == 0 or self.iteration == stop:
+            if self.iteration % settings.evaluate_every == 0 or last or tells:
                 begin = time.perf_counter()
                 self.metrics[-1].update(self.evaluate())
                 evaluating += time.perf_counter() - begin
-            report(self.iteration, self.metrics[-1])
+            if looks:
+                self._look()
+            report(self.iteration, min(stop, self.end), self.metrics[-1])
         self._check_surface()
 
     def step(self) -> None:
         """One iteration."""
+        self._use_all_frames()
         settings, progress = self.settings, self.progress
         self._start_levels(progress)
         self._refresh_baked()
@@ -106,10 +128,11 @@ class Trainer:
             return
         self.generator.manual_seed(_stream(settings.seed, self.iteration))
         loss, self.losses = self.compare(self._draw(sharpness_at(settings, progress)), progress)
-        self._descend(loss, learning_rate_share(settings, self.iteration))
+        self._descend(loss, learning_rate_share(settings, self.iteration, progress))
         self.iteration += 1
 
     def _make_fast(self) -> None:
+        self.fast = None  # its memory is free for the new one
         try:
             self.fast = None if self.kernels is None else self.kernels.make_step(self)
         except Exception as error:  # it compiles: a network too wide for the GPU, say
@@ -175,7 +198,59 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        return self.iteration / self.settings.iterations
+        return self.get_progress(self.iteration)
+
+    def get_progress(self, iteration: int) -> float:
+        """Share of the schedule that is behind. Where the surface stood still, the rest begins to go by quickly."""
+        whole = self.settings.iterations
+        if self.ending is None or iteration <= self.ending.still_at:
+            return iteration / whole
+        done, (still_at, ends_at) = self.ending.still_at / whole, self.ending
+        return done + (1 - done) * (iteration - still_at) / (ends_at - still_at)
+
+    @property
+    def end(self) -> int:
+        """The last iteration of the schedule."""
+        return self.settings.iterations if self.ending is None else self.ending.ends_at
+
+    def _is_withholding(self) -> bool:
+        return bool(self.dataset.held_out)
+
+    def _may_use_all_frames(self) -> bool:
+        return self.progress >= self.settings.held_out_until
+
+    def _use_all_frames(self) -> None:
+        """Once the frames that were withheld have told the PSNR, they teach too."""
+        if self._is_withholding() and self._may_use_all_frames():
+            self.dataset = self.dataset.with_all_frames()
+            if self.fast is not None:
+                self._make_fast()  # it knows the lists of pixels, and how many there are
+
+    def _is_look_due(self) -> bool:
+        """A surface that has yet to get finer is not looked at: it may stand still for lack of detail."""
+        distance = convergence.get_distance(self.settings.iterations)
+        due = self.stop_early and self.ending is None and self.iteration % distance == 0
+        return due and self.model.levels == len(self.model.cells)
+
+    def _look(self) -> None:
+        """Compare the surface with that of the last look, and end the schedule quickly if it stands still."""
+        field = checkpoint.Field(self.model, self.dataset.center, self.dataset.radius, self.iteration)
+        before, self.snapshot = self.snapshot, change.take(field, self.device)
+        if before is None:
+            return
+        whole = self.settings.iterations
+        distance = convergence.get_distance(whole)
+        every = self.settings.log_every, distance  # a line of a milestone would make a chain differ from one long run
+        rows = [row for row in self.metrics if not all(row["iteration"] % number for number in every)]
+        gained = convergence.find_gain(rows, self.iteration - distance, self.iteration, distance)
+        self.metrics[-1].update(convergence.describe_look(*change.compare(before, self.snapshot), gained))
+        if convergence.is_still(self.metrics):
+            self.ending = convergence.plan_ending(self.iteration, whole)
+        if self.ending is not None:
+            self.metrics[-1].update(self.ending._asdict())
+            self.snapshot = None
+            if self.fast is not None:
+                self._make_fast()  # it holds the rest of the schedule
 
     def _choose_pixels(self) -> tuple[Tensor, Tensor, int]:
         """Frames and pixels of an iteration, those that see the region first, and the number of those."""
@@ -363,6 +438,7 @@ class Trainer:
                 "psnr": round(psnr(values["squared_error"]), 3),
                 "sharpness": round(sharpness_at(self.settings, self.progress), 2),
                 "levels": self.model.levels,
+                "training_frames": len(self.dataset.training),
             }
         )
 
@@ -399,6 +475,7 @@ class Trainer:
             "grid_adam": self.grid_adam.state(),
             "background_adam": self.background_adam.state(),
             "network_adam": self.network_adam.state(),
+            **({} if self.snapshot is None else {"snapshot": self.snapshot._asdict()}),
         }
 
     def resume(self, content: dict[str, Any]) -> None:
@@ -409,6 +486,9 @@ class Trainer:
         self.background_adam.restore(**content["background_adam"])
         self.network_adam.restore(**content["network_adam"])
         self.iteration, self.seconds, self.metrics = content["iteration"], content["seconds"], content["metrics"]
+        self.ending = convergence.find_ending(self.metrics)
+        if "snapshot" in content:
+            self.snapshot = Snapshot(**content["snapshot"])
 
 
 # The mask loss of NeuS (Wang et al. 2021): binary cross entropy of the opacity that a ray gathers.
@@ -445,10 +525,10 @@ def points_weight_at(settings: Settings, progress: float) -> float:
     return settings.points_weight * (1 - progress)
 
 
-def learning_rate_share(settings: Settings, iteration: int) -> float:
+def learning_rate_share(settings: Settings, iteration: int, progress: float) -> float:
     """Share of the full learning rate: a short rise, constant, then an exponential fall to learning_rate_decay."""
     flat = settings.learning_rate_flat
-    fallen = max(0.0, (iteration / settings.iterations - flat) / (1 - flat))
+    fallen = max(0.0, (progress - flat) / (1 - flat))
     return min(1.0, (iteration + 1) / settings.learning_rate_rise) * settings.learning_rate_decay**fallen
 
 

@@ -184,7 +184,7 @@ def test_unknown_pixels_alone_say_nothing_of_the_subject(still: dict[str, Path])
 
 def test_an_image_without_a_mask_has_a_background(turntable: dict[str, Path]) -> None:
     drop_masks(turntable["transforms"], slice(6, 9))
-    chosen = make_settings(20)
+    chosen = make_settings(20, held_out_until=1.0)
     data = load(*turntable.values(), chosen, CPU)
     assert data.are_masked(torch.arange(12)).tolist() == [not 6 <= frame < 9 for frame in range(12)]
     assert set((data.outside // SIZE**2).tolist()) == {6, 7, 8}

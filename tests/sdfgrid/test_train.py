@@ -22,7 +22,7 @@ import synthetic
 from sdfgrid import __main__, checkpoint, grid, kernels, numba_kernels, optimiser, render, settings
 from sdfgrid.dataset import Dataset, grid_from_region, load
 from sdfgrid.model import SurfaceModel
-from videomesh import errors
+from videomesh import convergence, errors
 from videomesh.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,7 +113,8 @@ def test_learns_the_ball(scene: Scene) -> None:
     metrics = scene.metrics(300)
     assert [line["iteration"] for line in metrics] == [1, 50, 100, 150, 200, 250, 300]
     assert metrics[-1]["psnr"] > metrics[0]["psnr"] + 8
-    assert metrics[-1]["held_out_psnr"] > 20 and metrics[-1]["held_out_views"] == 1
+    told = metrics[3]
+    assert told["held_out_psnr"] > 18 and told["held_out_views"] == 1
     assert metrics[-1]["levels"] == 3
 
     field = checkpoint.load(scene.checkpoint(300), CPU)
@@ -145,6 +146,94 @@ def test_a_resumed_run_equals_an_uninterrupted_one(scene: Scene) -> None:
     assert after[: len(before)] == before, "a milestone's metrics begin with those of the milestones before"
     assert after[-1]["loss"] == lines[-1]["loss"]
     assert after[-1]["seconds"] > before[-1]["seconds"]
+
+
+def test_frames_are_withheld_until_they_have_told_the_psnr(scene: Scene) -> None:
+    """They are not measured any more once they teach. A chain does the same, wherever its milestones lie."""
+    scene.configure(40)
+    straight = scene.train(40)
+    rows = scene.metrics(40)
+    assert [(row["iteration"], row["training_frames"], "held_out_psnr" in row) for row in rows] == [
+        (1, 11, False),
+        (20, 11, True),
+        (40, 12, False),
+    ]
+    previous: list[str] = []
+    for milestone in (10, 20, 30, 40):
+        chained = scene.train(milestone, *previous)
+        previous = [f"--resume={scene.checkpoint(milestone)}"]
+    assert torch.equal(straight["model"]["grid.table"], chained["model"]["grid.table"])
+    told = [row["iteration"] for row in scene.metrics(40) if "held_out_psnr" in row]
+    assert told == [10, 20], "what a frame tells that teaches is not what it told before"
+
+
+def test_frames_may_be_withheld_to_the_end(scene: Scene) -> None:
+    scene.configure(20, held_out_until=1.0)
+    scene.train(20)
+    assert scene.metrics(20)[-1]["training_frames"] == 11 and scene.metrics(20)[-1]["held_out_views"] == 1
+
+
+# --- an early end
+
+STANDS_STILL = {"grid_learning_rate": 1e-9, "network_learning_rate": 1e-9, "background_learning_rate": 1e-9}
+
+
+@pytest.fixture
+def coarse_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The PSNR of the few rays of a test moves by more than that of a training."""
+    monkeypatch.setattr(convergence, "GAINED", 5.0)
+
+
+def test_a_surface_that_stands_still_ends_the_training(scene: Scene, coarse_colours: None) -> None:
+    """All levels are in use from iteration 25 of 80 on. Looks are 4 iterations apart: the first two comparisons are at
+    32 and 36. The rest of the schedule takes a quarter of that."""
+    scene.configure(80, **STANDS_STILL)
+    code, said = command(scene.arguments(80, "--stop=converged"))
+    assert code == 0, said
+    assert "the surface stands still; the rest of the schedule is made until iteration 45" in said
+    assert "stood still at iteration 36, and the training ended at 45 of 80; 35 iterations (43 %) were saved" in said
+    rows, content = scene.metrics(80), checkpoint.read(scene.checkpoint(80), CPU)
+    assert content["iteration"] == rows[-1]["iteration"] == checkpoint.load(scene.checkpoint(80), CPU).iteration == 45
+    assert [row["iteration"] for row in rows if "surface_moved" in row] == [32, 36]
+    assert max(row.get("surface_moved", 0) for row in rows) < convergence.MOVED
+    assert rows[-1]["sharpness"] == settings.read(scene.folder / "config.yaml").sharpness_end
+    assert rows[-1]["training_frames"] == 12, "the frames that were withheld teach before the end"
+
+
+def test_a_chain_ends_early_where_one_long_run_does(scene: Scene, coarse_colours: None) -> None:
+    """With milestones between two looks and in the rest of the schedule. Those behind it take no time."""
+    scene.configure(80, **STANDS_STILL)
+    straight = scene.train(80, "--stop=converged")
+    previous: list[str] = []
+    for milestone in (34, 40, 60, 80):
+        chained = scene.train(milestone, "--stop=converged", *previous)
+        previous = [f"--resume={scene.checkpoint(milestone)}"]
+        assert chained["iteration"] == min(milestone, 45)
+    assert torch.equal(straight["model"]["grid.table"], chained["model"]["grid.table"])
+    assert straight["metrics"][-1]["loss"] == chained["metrics"][-1]["loss"]
+    assert chained["seconds"] == checkpoint.read(scene.checkpoint(60), CPU)["seconds"]
+    assert chained["made_on"] == straight["made_on"]
+    (scene.out / "80" / "checkpoint.pt").unlink()
+    (scene.out / "80" / "metrics.jsonl").unlink()
+    scene.refuse(f"--resume={scene.checkpoint(40)}", iterations=80, says=["iteration 36", "--stop is never"])
+
+
+def test_a_surface_that_changes_trains_to_the_end(
+    scene: Scene, coarse_colours: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In so few iterations the ball moves little from one look to the next, but more than one that stands still."""
+    monkeypatch.setattr(convergence, "MOVED", 1e-4)
+    scene.configure(80)
+    assert scene.train(80, "--stop=converged")["iteration"] == 80
+    looks = [row for row in scene.metrics(80) if "surface_moved" in row]
+    assert len(looks) > 9 and not any("ends_at" in row for row in looks)
+    assert min(row["surface_moved"] for row in looks[:3]) > convergence.MOVED
+
+
+def test_never_looks_and_never_ends_early(scene: Scene) -> None:
+    scene.configure(80, **STANDS_STILL)
+    assert scene.train(80)["iteration"] == 80
+    assert not any("surface_moved" in row for row in scene.metrics(80))
 
 
 def test_a_checkpoint_from_before_a_number_was_a_setting_goes_on(scene: Scene) -> None:

@@ -21,7 +21,8 @@ from sdfgrid import grid, optimiser, render, settings, triton_kernels  # noqa: E
 from sdfgrid.dataset import load  # noqa: E402
 from sdfgrid.gpu_step import GpuStep  # noqa: E402
 from sdfgrid.model import SurfaceModel, direction_terms  # noqa: E402
-from sdfgrid.trainer import Batch, Trainer  # noqa: E402
+from sdfgrid.trainer import Batch, Trainer, points_weight_at, sharpness_at  # noqa: E402
+from videomesh.convergence import Ending  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 TINY = {
@@ -187,7 +188,7 @@ def get_state(trainer: Trainer) -> list[Tensor]:
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(tmp_path: Path) -> None:
-    """Also where a level starts, and although threads add up gradients in any order."""
+    """Also where a level starts and all frames begin to teach, and although threads add up gradients in any order."""
     paths = synthetic.make_sphere_scene(tmp_path)
     values = {
         **dataclasses.asdict(settings.derive(2, 64, 0)),
@@ -198,7 +199,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(tmp_path: Path) ->
     }
     large = {"rays": 2000, "eikonal_points": 500, "levels": [4, 8, 40], "iterations": 60}
     chosen = settings.from_dict(
-        {**values, "level_starts": [0.0, 0.0, 0.5], "held_out_first": 99, **(large if DEVICE.type == "cuda" else {})}
+        {**values, "level_starts": [0.0, 0.0, 0.5], "held_out_until": 0.5, **(large if DEVICE.type == "cuda" else {})}
     )
     data = load(*paths.values(), chosen, DEVICE)
     runs = []
@@ -217,3 +218,16 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(tmp_path: Path) ->
         assert all(map(torch.equal, get_state(runs[0]), get_state(other)))
         assert runs[0].metrics[-1]["loss"] == other.metrics[-1]["loss"]
     assert runs[0].model.levels == 3
+    assert len(runs[0].dataset.training) == 12, "the frames that were withheld teach in the second half"
+    assert len(runs[0].dataset.inside) > len(data.inside)
+
+
+def test_a_schedule_that_is_shortened_is_that_of_plain_pytorch(trainer: Trainer) -> None:
+    trainer.ending = Ending(24, 30)
+    step = GpuStep(trainer)
+    step._fill_schedule()
+    for iteration in (20, 24, 27, 29):
+        progress = trainer.get_progress(iteration)
+        wanted = sharpness_at(trainer.settings, progress), points_weight_at(trainer.settings, progress)
+        assert step.schedule[iteration, :2].tolist() == pytest.approx(wanted)
+    assert trainer.get_progress(24) == 0.6 and trainer.get_progress(27) == pytest.approx(0.8)

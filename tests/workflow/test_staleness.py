@@ -66,6 +66,7 @@ USES = {
     "gate.mode": {"gate_decision"},
     "train.iterations": {"sdfgrid_config", "neuralangelo_config"},
     "train.seed": {"sdfgrid_config", "neuralangelo_train"},
+    "train.stop": {"sdfgrid_train", "neuralangelo_train"},
     "sdfgrid.image_size": {"sdfgrid_config"},
     "neuralangelo.schedule": {"neuralangelo_config"},
     "neuralangelo.preset": {"neuralangelo_config"},

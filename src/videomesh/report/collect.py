@@ -14,7 +14,7 @@ from PIL import Image
 from videomesh.errors import UserError
 from videomesh.moments import REASONS
 from videomesh.report.models import Model, halve_picture, pack, read_glb, reduce
-from videomesh.report.results import Results, read_lines
+from videomesh.report.results import Results, find_seen_from
 from videomesh.report.still import Pinhole, draw
 from videomesh.scene import OPENGL_FROM_OPENCV, Scene, SparsePoints, get_name, read_points, read_scene
 
@@ -30,8 +30,11 @@ QUALITY = 72  # of JPEGs
 MAX_STEPS = 1500  # of a curve
 HELD_OUT_SIZE = 360  # px, long side
 SECTORS = 36
-UNITS = {"psnr": "dB", "validation_psnr": "dB", "held_out_psnr": "dB", "held_out_psnr_region": "dB"}
-NO_CURVES = {"iteration", "seconds", "held_out_views", "epoch"}
+UNITS = {
+    **dict.fromkeys(["psnr", "validation_psnr", "held_out_psnr", "held_out_psnr_region", "psnr_gained"], "dB"),
+    "surface_turned": "degrees",
+}
+NO_CURVES = {"iteration", "seconds", "held_out_views", "training_frames", "still_at", "ends_at", "epoch"}
 
 
 class Collected(NamedTuple):
@@ -45,12 +48,12 @@ def collect(results: Results) -> Collected:
     blobs: dict[str, bytes] = {}
     meshes, model = collect_meshes(results, blobs)
     pictures = read_pictures(results)
-    held_out = find_held_out(results, scene)
+    held_out, seen_from = find_held_out(results, scene), find_seen_from(results.read_metrics())
     data = {
         "scene": results.scene,
         "unit": "m" if scene and scene.units == "m" else None,
         "meshes": meshes,
-        "cameras": collect_cameras(scene, pictures, held_out),
+        "cameras": collect_cameras(scene, pictures, [] if seen_from else held_out),
         "points": collect_points(results, scene, pictures, blobs),
         "region": scene and {"center": scene.center.tolist(), "radius": scene.radius},
         "crop": collect_crop(results),
@@ -58,6 +61,7 @@ def collect(results: Results) -> Collected:
         "rejected": collect_rejected(results),
         "training": {"series": collect_series(results)},
         "held_out": compare_held_out(results, scene, pictures, held_out, model),
+        "seen_from": seen_from,
         "ring": collect_ring(results, scene),
     }
     return Collected(data, blobs, model)
@@ -76,9 +80,9 @@ def read_scene_or_none(results: Results) -> Scene | None:
 def collect_meshes(results: Results, blobs: dict[str, bytes]) -> tuple[list[dict[str, Any]], Model | None]:
     """Entries of all milestones that have a mesh; the last is the delivered one, whose model comes back too."""
     entries = []
-    done = results.list_done("mesh/{iteration}/mesh.glb")
+    done = list_meshes(results)
     model = None
-    for place, (iteration, path) in enumerate(done):
+    for place, (milestone, iteration, path) in enumerate(done):
         last = place == len(done) - 1
         model = read_glb(path)
         if model is None:
@@ -92,9 +96,23 @@ def collect_meshes(results: Results, blobs: dict[str, bytes]) -> tuple[list[dict
         if len(blobs[blob]) > LARGEST_MESH:
             shown = reduce(shown, FEWER_FACES)
             blobs[blob] = pack(shown)
-        label = "delivered" if last and iteration == results.milestones[-1] else f"milestone {iteration:,}"
+        label = "delivered" if last and milestone == results.milestones[-1] else f"milestone {iteration:,}"
         entries.append({"iteration": iteration, "blob": blob, "faces": len(shown.faces), "label": label})
     return entries, model
+
+
+def list_meshes(results: Results) -> list[tuple[int, int, Path]]:
+    """Milestone, iteration that it truly reached, and file of each mesh, ascending.
+
+    A training that ended early reached less than its milestone. The milestones after it have the same mesh: the last
+    one stands for them.
+    """
+    found = {}
+    for milestone, path in results.list_done("mesh/{iteration}/mesh.glb"):
+        reached = results.read(f"mesh/{milestone}/mesh.json").get("iteration")
+        iteration = reached if isinstance(reached, int) else milestone
+        found[iteration] = (milestone, iteration, path)
+    return list(found.values())
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
@@ -184,7 +202,7 @@ def collect_cameras(scene: Scene | None, pictures: Pictures, held_out: Iterable[
 
 
 def find_held_out(results: Results, scene: Scene | None) -> list[int]:
-    """Numbers of the frames that training did not see, if its settings tell."""
+    """Numbers of the frames that training did not see at first, or never, if its settings tell."""
     settings = results.read("train/config/config.yaml")
     first, every = settings.get("held_out_first"), settings.get("held_out_every")
     if scene is None or not isinstance(first, int) or not isinstance(every, int) or every < 1:
@@ -336,12 +354,11 @@ def place_clip(frames_json: Mapping[str, Any], number: Any) -> dict[str, Any]:
 
 def collect_series(results: Results) -> list[dict[str, Any]]:
     """A curve over the iterations for each number that the engine reports."""
-    done = results.list_done("train/{iteration}/metrics.jsonl")
-    rows = read_lines(done[-1][1]) if done else []
+    rows = results.read_metrics()
     names = list(dict.fromkeys(name for row in rows for name in row if name not in NO_CURVES))
     series = []
     for name in names:
-        steps = [(row["iteration"], row[name]) for row in rows if is_number(row.get(name)) and "iteration" in row]
+        steps = [(row["iteration"], row[name]) for row in rows if is_number(row.get(name))]
         steps = steps[:: math.ceil(len(steps) / MAX_STEPS) or 1]
         if steps:
             x, y = zip(*steps, strict=True)
@@ -356,7 +373,7 @@ def is_number(value: Any) -> bool:
 def compare_held_out(
     results: Results, scene: Scene | None, pictures: Pictures, held_out: list[int], model: Model | None
 ) -> list[dict[str, Any]]:
-    """Frames that training did not see, beside the delivered mesh from the same camera."""
+    """Frames that training did not see at first, or never, beside the delivered mesh from the same camera."""
     if scene is None or model is None:
         return []
     most = results.read("train/config/config.yaml").get("held_out_views") or 6

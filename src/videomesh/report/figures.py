@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from videomesh import checks
+from videomesh import checks, convergence
 from videomesh.report import bill
 from videomesh.report.bill import Charge
-from videomesh.report.results import Results, read_lines
+from videomesh.report.results import Results, find_seen_from
 from videomesh.report.times import Duration
 
 Rows = list[tuple[str, str]]
@@ -86,7 +86,7 @@ def list_mesh(results: Results) -> Rows:
     size = mesh.get("size")
     return to_rows(
         {
-            "milestone": mesh.get("iteration"),
+            "iterations": mesh.get("iteration"),
             "faces": mesh.get("faces"),
             "vertices": mesh.get("vertices"),
             "size": " x ".join(f"{length:.4g}" for length in size) + (unit or " (no known unit)") if size else None,
@@ -104,8 +104,8 @@ def list_mesh(results: Results) -> Rows:
 
 def list_training(results: Results) -> Rows:
     """The last value of what tells how good the training is."""
-    done = results.list_done("train/{iteration}/metrics.jsonl")
-    rows = read_lines(done[-1][1]) if done else []
+    rows = results.read_metrics()
+    seen_from = find_seen_from(rows)
     last = {name: value for row in rows for name, value in row.items() if value is not None}
 
     def decibels(name: str) -> str | None:
@@ -115,12 +115,24 @@ def list_training(results: Results) -> Rows:
         {
             "engine": results.settings.get("engine"),
             "iterations": last.get("iteration"),
+            "ended early": show_ending(rows, results.milestones),
             "time": show_seconds(last["seconds"]) if isinstance(last.get("seconds"), int | float) else None,
             "PSNR of the last frames": decibels("psnr"),
-            "PSNR of frames it did not see": decibels("held_out_psnr") or decibels("validation_psnr"),
+            "PSNR of some whole frames": decibels("validation_psnr"),  # Neuralangelo trains on them too
+            "PSNR of frames it did not see": decibels("held_out_psnr"),
             "the same, in the region": decibels("held_out_psnr_region"),
+            "measured at iteration": f"{seen_from:,}; from then on it saw all frames" if seen_from else None,
         }
     )
+
+
+def show_ending(rows: Sequence[dict[str, Any]], milestones: Sequence[int]) -> str | None:
+    """What a training did not do, since its surface stood still."""
+    ending = convergence.find_ending(rows)
+    if ending is None or not milestones or not convergence.is_finished(rows):
+        return None
+    saved = milestones[-1] - ending.ends_at
+    return f"the surface stood still at iteration {ending.still_at:,}; {saved:,} of {milestones[-1]:,} were saved"
 
 
 class Step(NamedTuple):

@@ -64,6 +64,11 @@ class Results:
         }
         return replace(self, files=kept)
 
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines of the last milestone's metrics, which have those of the milestones before too."""
+        done = self.list_done("train/{iteration}/metrics.jsonl")
+        return [row for row in read_lines(done[-1][1]) if isinstance(row.get("iteration"), int)] if done else []
+
     @property
     def iteration(self) -> int | None:
         """The last milestone that has a mesh for the web."""
@@ -150,3 +155,13 @@ def read_lines(path: Path | None) -> list[dict[str, Any]]:
             continue
         rows += [row] if isinstance(row, dict) else []
     return rows
+
+
+def find_seen_from(rows: list[dict[str, Any]]) -> int | None:
+    """The iteration from which on training saw the frames too that it had not seen until then; None: it never did.
+
+    rows: of metrics.jsonl
+    """
+    told = [row["iteration"] for row in rows if row.get("held_out_psnr") is not None]
+    counts = [row["training_frames"] for row in rows if "training_frames" in row]
+    return told[-1] if told and counts and counts[-1] > counts[0] else None

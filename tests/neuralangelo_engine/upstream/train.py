@@ -3,7 +3,7 @@
 What should go wrong is said in the settings: inference_args of the configuration, which the real program does not read
 while it trains. Iterations after which: hang (no sign of life), nan (until the learning rate is lower), oom, crash (but
 for a run that resumes), silent (exit code 0 without the last checkpoint), kill (as by a full memory). Also forget: it
-does not resume.
+does not resume; wait: after a save, it goes on when that has been looked at.
 """
 
 import argparse
@@ -76,8 +76,15 @@ def main():
             saving.append(threading.Thread(target=save, args=(arguments.logdir, model, iteration, rate)))
             saving[-1].start()
             saving[-1].join() if "nan" in faults or "crash" in faults else None
+            wait(Path(arguments.logdir).parents[1] / "look.pt") if "wait" in faults else None
     print("Done with training!!!")
     wandb.finish()
+
+
+def wait(look):
+    time.sleep(1.5)  # three times as long as a look may take to begin
+    while look.exists():
+        time.sleep(0.1)
 
 
 def override(settings, names, value):

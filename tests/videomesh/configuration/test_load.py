@@ -20,8 +20,8 @@ def test_defaults_then_files_then_row() -> None:
     lamp, chair = scenes["lamp"], scenes["chair"]
     assert list(scenes) == ["lamp", "chair"]
     assert (lamp["video"], chair["video"]) == ("videos/lamp.mp4", "videos/chair.mov")
-    assert lamp["train"] == {"iterations": 700, "milestones": [100, 200], "seed": 4}
-    assert chair["train"] == {"iterations": 500, "milestones": [], "seed": 4}
+    assert lamp["train"] == {"iterations": 700, "milestones": [100, 200], "stop": "never", "seed": 4}
+    assert chair["train"] == {"iterations": 500, "milestones": [], "stop": "never", "seed": 4}
     assert (lamp["region"]["center"], lamp["region"]["radius"]) == ([1, -2, 3.5], 2)
     assert (lamp["gate"]["models"], chair["gate"]["models"]) == (
         {"warn": None, "fail": None},

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from videomesh.report import page
+from videomesh.report import figures, page
 from videomesh.report.collect import collect, merge
 from videomesh.report.results import Results, find_files, find_state, name_files
 from videomesh.scene import SparsePoints, write_points
@@ -200,6 +200,50 @@ def test_a_milestone_that_is_missing_is_not_delivered(root: Path) -> None:
     shutil.rmtree(root / "results/ball/mesh/200")
     data = read_data(make(root)[0])
     assert [mesh["label"] for mesh in data["meshes"]] == ["milestone 100"]
+
+
+# --- what the page may claim -----------------------------------------------------------------------------------------
+
+
+def write_metrics(root: Path, milestone: int, *lines: dict[str, Any]) -> None:
+    path = root / f"results/ball/train/{milestone}/metrics.jsonl"
+    path.write_text("".join(json.dumps({"seconds": 1.0, "psnr": 20.0, **line}) + "\n" for line in lines))
+
+
+def test_frames_that_taught_in_the_end_are_not_called_unseen(root: Path) -> None:
+    told = {"iteration": 100, "training_frames": 6, "held_out_psnr": 23.2}
+    write_metrics(root, 200, told)
+    html, summary = make(root)
+    assert "did not see</h2>" in html and "measured at iteration" not in html, "the training has not gone on"
+    write_metrics(root, 200, told, {"iteration": 200, "training_frames": 8})
+    html, summary = make(root)
+    data = read_data(html)
+    assert "Frames that training did not see before iteration 100</h2>" in html
+    assert "100; from then on it saw all frames" in html and summary["held_out_psnr"] == "23.20 dB"
+    assert not any(camera["held_out"] for camera in data["cameras"])
+    assert [entry["name"] for entry in data["held_out"]] == ["000001.jpg", "000005.jpg"]
+    assert {series["name"] for series in data["training"]["series"]} == {"psnr", "held_out_psnr"}
+
+
+def test_neuralangelo_is_not_said_to_be_measured_on_unseen_frames(root: Path) -> None:
+    """It validates on some of the frames that it trains on."""
+    write_metrics(root, 200, {"iteration": 200, "validation_psnr": 24.5})
+    html, summary = make(root)
+    assert "PSNR of some whole frames" in html and "24.50 dB" in html and summary["held_out_psnr"] is None
+
+
+def test_a_training_that_ended_early_claims_no_iterations_that_were_not_made(root: Path) -> None:
+    """Its milestone is 200. The milestone before had ended it, so both have one mesh."""
+    rows = [{"iteration": 64, "surface_moved": 1e-4, "still_at": 64, "ends_at": 80}, {"iteration": 80}]
+    for milestone in (100, 200):
+        write_metrics(root, milestone, *rows)
+        path = root / f"results/ball/mesh/{milestone}/mesh.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "iteration": 80}))
+    html, _ = make(root)
+    assert [(mesh["iteration"], mesh["label"]) for mesh in read_data(html)["meshes"]] == [(80, "delivered")]
+    assert "the surface stood still at iteration 64; 120 of 200 were saved" in html
+    shown = dict(figures.list_training(get_results(root)))
+    assert shown["iterations"] == "80" == dict(figures.list_mesh(get_results(root)))["iterations"]
 
 
 # --- states -----------------------------------------------------------------------------------------------------------
