@@ -136,6 +136,16 @@ def get_code(*programs):
     return staleness.get_code(CHECKOUT, *programs)
 
 
+def get_training_code(*programs):
+    """The same for a training. What looks at its surface counts only where that may end it (train.stop)."""
+    looks = ["src/videomesh/meshing/change.py"]
+    code = {
+        "never": staleness.get_code(CHECKOUT, *programs, idle=looks),
+        "converged": staleness.get_code(CHECKOUT, *programs),
+    }
+    return lambda wildcards: code[SCENES[wildcards.scene]["train"]["stop"]]
+
+
 def get_scenes_of(engine):
     """A regular expression for the scenes whose engine it is; one that nothing matches if there are none.
 

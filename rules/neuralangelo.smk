@@ -99,7 +99,7 @@ rule neuralangelo_train:
         gpus=get_gpus,
         seed=get_setting("train.seed"),
         stall=get_stall_minutes,
-        code=get_code("src/neuralangelo_engine/__main__.py", "src/neuralangelo_engine/train.py", *STANDINS),
+        code=get_training_code("src/neuralangelo_engine/__main__.py", "src/neuralangelo_engine/train.py", *STANDINS),
     shell:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m videomesh.gpus --count {params.gpus} --'
         " python3 -m neuralangelo_engine train"

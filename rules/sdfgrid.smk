@@ -57,7 +57,7 @@ rule sdfgrid_train:
         gpus=get_gpus,
         resume=get_resume_arguments,
         stop=get_stop_arguments,
-        code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/train.py"),
+        code=get_training_code("src/sdfgrid/__main__.py", "src/sdfgrid/train.py"),
     shell:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m videomesh.gpus --count {params.gpus} --'
         " python3 -m sdfgrid train"

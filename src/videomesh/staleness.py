@@ -29,15 +29,18 @@ class Facts(NamedTuple):
     imports: Sequence[tuple[int, str, Sequence[str]]]  # dots, module and names of each import, as they are written
 
 
-def get_code(root: Path, *programs: str) -> str:
+def get_code(root: Path, *programs: str, idle: Sequence[str] = ()) -> str:
     """A checksum over programs and all that they import, in 16 hexadecimal digits.
+
+    idle: programs that are imported and do nothing, as the settings are; they and their imports do not count
 
     Programs are paths below root, the folder of the Snakefile; what they import is looked for in root/src. What only
     people read makes no difference: comments, docstrings, layout, messages of errors, printed text, help texts. Nor
     does the place of the checkout.
     """
     content, known = hashlib.sha256(), open_known()
-    for file in sorted(find_imported(root / "src", *(root / program for program in programs))):
+    paths = [root / program for program in programs]
+    for file in sorted(find_imported(root / "src", *paths, idle=[root / program for program in idle])):
         content.update(f"{file.relative_to(root)}\n{known.get(file.read_bytes()).digest}\n".encode())
     known.save()
     return content.hexdigest()[:16]
@@ -85,14 +88,17 @@ def open_known() -> Known:
 # --- imports ----------------------------------------------------------------------------------------------------------
 
 
-def find_imported(sources: Path, *programs: Path) -> set[Path]:
-    """The programs and, through all levels, the modules below sources that they import, wherever in the file."""
+def find_imported(sources: Path, *programs: Path, idle: Sequence[Path] = ()) -> set[Path]:
+    """The programs and, through all levels, the modules below sources that they import, wherever in the file.
+
+    idle: modules that are left out
+    """
     found: set[Path] = set()
     names: set[str] = set()
     todo = list(programs)
     while todo:
         file = todo.pop()
-        if file not in found:
+        if file not in found and file not in idle:
             found.add(file)
             package = file.relative_to(sources).with_suffix("").parts[:-1] if sources in file.parents else ()
             new = list_imports(file.read_bytes(), package) - names

@@ -187,3 +187,15 @@ def test_a_new_version_of_snakemake_that_plans_otherwise_is_noticed() -> None:
 
     assert staleness.keep_order_only(snakemake.dag.DAG)
     assert not staleness.keep_order_only(Other)
+
+
+def test_a_module_that_does_nothing_counts_only_where_it_does(code: Callable[..., str], tmp_path: Path) -> None:
+    def get() -> list[str]:
+        return [
+            staleness.get_code(tmp_path, "src/engine/__main__.py", idle=idle) for idle in ([], ["src/tools/maths.py"])
+        ]
+
+    whole, part = get()
+    assert whole != part
+    code("src/engine/__main__.py", "src/tools/maths.py", "2", "3")
+    assert get()[0] != whole and get()[1] == part
