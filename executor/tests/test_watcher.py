@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -300,6 +301,9 @@ class OneGpu(Memory):
         super().__init__("RUNNING")
         self.started: list[str] = []
         self.tries = 0
+        limits = replace(self.watcher.limits, max_interval=3600)
+        self.watcher.limits = self.watcher.submitter.limits = limits
+        self.watcher.submitter.pool = ThreadPoolExecutor(1)  # which of several calls comes first is chance otherwise
 
     def submit(self, arguments: list[str]) -> Job:
         self.tries += 1
@@ -333,7 +337,6 @@ def test_a_place_in_the_quota_goes_to_the_highest_priority_and_then_to_the_oldes
 ) -> None:
     monkeypatch.chdir(tmp_path)
     memory = OneGpu()
-    memory.watcher.limits = memory.watcher.submitter.limits = replace(memory.watcher.limits, max_interval=3600)
     trains = [make_step("train", scene) for scene in "abc"]
     memory.watcher.check(trains)
     assert memory.started == ["train-a"]
@@ -353,7 +356,6 @@ def test_the_end_of_one_job_lets_one_job_try_again(tmp_path: Path, monkeypatch: 
     """Each try removes old outputs first, and takes seconds."""
     monkeypatch.chdir(tmp_path)
     memory = OneGpu()
-    memory.watcher.limits = memory.watcher.submitter.limits = replace(memory.watcher.limits, max_interval=3600)
     trains = [make_step("train", str(number)) for number in range(30)]
     packs = [make_step("pack", scene, gpu=0) for scene in "ab"]
     for new in ([*trains, *packs], [], []):
