@@ -23,15 +23,16 @@ def names() -> Iterator[list[str]]:
     names = [f"GPU-test-{uuid.uuid4()}" for _ in range(2)]
     yield names
     for name in names:
-        (gpus.LOCKS / f"videomesh-gpu-{name}.lock").unlink(missing_ok=True)
+        for lock in gpus.LOCKS.glob(f"videomesh-gpu-*{name}.lock"):
+            lock.unlink()
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     jobs: list[subprocess.Popen[str]] = []
 
-    def start_job(visible: list[str] | None, count: int) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    def start_job(visible: list[str] | None, count: int, **variables: str) -> subprocess.Popen[str]:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), **variables}
         environment.pop("CUDA_VISIBLE_DEVICES", None)
         if visible is not None:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(visible)
@@ -71,6 +72,13 @@ def test_jobs_side_by_side_have_a_gpu_each_and_a_third_waits_for_one(names: list
     second.send_signal(signal.SIGKILL)  # it cannot tidy up
     assert read_line(third) == f"this job has GPU {names[1]} of 2 to itself"
     assert first.poll() is None
+
+
+def test_gpus_of_slurm_s_jobs_may_have_the_same_name(names: list[str], start: Start) -> None:
+    """SLURM counts the GPUs of each job from 0. Steps of one job share them."""
+    for job in ("7", "8"):
+        assert read_line(start(names[:1], 1, SLURM_JOB_ID=job)) == f"this job has GPU {names[0]} of 1 to itself"
+    assert read_line(start(names[:1], 1, SLURM_JOB_ID="8")) == "waiting for 1 of 1 GPUs, which other jobs have"
 
 
 def test_a_job_with_two_gpus_takes_none_while_one_is_busy(names: list[str], start: Start) -> None:
