@@ -94,8 +94,9 @@ def wait_for(gpus: List[str], count: int) -> List[str]:
 
 def try_lock(gpu: str) -> Optional[int]:
     """An open file that holds the lock of the GPU; None while another process has it."""
-    job = os.environ.get("SLURM_JOB_ID", "")  # SLURM counts the GPUs of each of its jobs from 0
-    path = LOCKS / f"videomesh-gpu-{job}-{gpu.replace('/', '-')}.lock"
+    job = os.environ.get("SLURM_JOB_ID")  # SLURM counts the GPUs of each of its jobs from 0
+    name = f"{job}-{gpu}" if job else gpu
+    path = LOCKS / f"videomesh-gpu-{name.replace('/', '-')}.lock"
     # A file of another user in a folder for all cannot be opened with O_CREAT (fs.protected_regular), and need not be.
     lock = os.open(str(path), os.O_RDONLY | (0 if path.exists() else os.O_CREAT), 0o644)
     try:
