@@ -32,6 +32,7 @@ rule deliver_obj:
         picture=local("deliver/{scene}/mesh.jpg"),
     log:
         "results/{scene}/deliver/obj.log",
+    priority: PRIORITY["deliver"]
     localrule: True
     conda:
         "../envs/web.yaml"
@@ -54,6 +55,7 @@ rule deliver_stl:
         mesh=local("deliver/{scene}/mesh.stl"),
     log:
         "results/{scene}/deliver/stl.log",
+    priority: PRIORITY["deliver"]
     localrule: True
     conda:
         "../envs/web.yaml"
