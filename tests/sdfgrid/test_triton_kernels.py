@@ -194,6 +194,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_by_bit(tmp_path: Path) ->
         **dataclasses.asdict(settings.derive(2, 64, 0)),
         **TINY,
         "warmup_steps": 1,
+        "warmup_points": 16,
+        "held_out_views": 1,
+        "held_out_stride": 16,
         "rays": 8,
         "eikonal_points": 4,
     }
