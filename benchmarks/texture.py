@@ -40,10 +40,10 @@ def main() -> None:
     images, masks = args.results / "poses/images.tar", args.results / "poses/masks.tar"
     held_out = list(range(FIRST, len(scene.names), EVERY))
     others = [row for row in range(len(scene.names)) if row not in held_out]
-    vertices, faces, colours = web.read_mesh(args.mesh)
+    vertices, faces, colours, _ = web.read_mesh(args.mesh)
     colours = recolour(vertices, faces, colours, scene, images, masks, others)
     fewer, faces = web.simplify(vertices, faces, args.faces)
-    colours, normals = web.mean_colours(vertices, colours, fewer), web.vertex_normals(fewer, faces)
+    colours, normals = web.mean_values(vertices, colours, fewer), web.vertex_normals(fewer, faces)
     started, cpu = time.perf_counter(), time.process_time()
     photographs = texture.Photographs(scene, images, masks, others)
     atlas, picture = texture.make(fewer, faces, normals, colours, photographs, args.texture_size)

@@ -314,8 +314,10 @@ def fill(size: tuple[int, int], place: tuple[np.ndarray, np.ndarray], colours: n
     return np.asarray(picture[nearest[0], nearest[1]])
 
 
-def glb(vertices: np.ndarray, normals: np.ndarray, atlas: Atlas, picture: np.ndarray) -> bytes:
-    """A binary glTF file of the mesh of an atlas, whose colours are a picture (h, w, 3) uint8."""
+def glb(
+    vertices: np.ndarray, normals: np.ndarray, atlas: Atlas, picture: np.ndarray, frames: np.ndarray | None = None
+) -> bytes:
+    """A binary glTF file of the mesh of an atlas, whose colours are a picture (h, w, 3) uint8. frames: (V,) uint8"""
     file = BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=QUALITY, subsampling=0)
     attributes = {
@@ -323,6 +325,8 @@ def glb(vertices: np.ndarray, normals: np.ndarray, atlas: Atlas, picture: np.nda
         "NORMAL": normals[atlas.vertex].astype("<f4"),
         "TEXCOORD_0": atlas.uv.astype("<f4"),
     }
+    if frames is not None:
+        attributes[gltf.FRAMES] = frames[atlas.vertex, None]
     return gltf.write(attributes, atlas.faces, file.getvalue())
 
 

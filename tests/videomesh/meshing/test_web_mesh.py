@@ -185,4 +185,4 @@ def test_nearest_colours_for_vertices_that_stand_for_none():
     points, colours = np.array([[0.0, 0, 0], [1, 0, 0]]), np.array([[1.0, 0, 0], [0, 1, 0]])
     fewer = np.array([[0.01, 0, 0], [0.9, 0, 0], [0.5001, 5, 0]])
     assert cKDTree(fewer).query(points)[1].tolist() == [0, 1]
-    assert web.mean_colours(points, colours, fewer).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+    assert web.mean_values(points, colours, fewer).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
