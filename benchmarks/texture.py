@@ -92,7 +92,7 @@ def recolour(
     unit = Mesh(torch.tensor((vertices - scene.center) / scene.radius), torch.tensor(faces))
     pictures = [torch.from_numpy(image) for image in read_images(images, scene, names, size)]
     shows = [torch.from_numpy(mask == 255) for mask in read_masks(masks, scene, names, size)]
-    _, found, weight = surface.observe(unit, views, pictures, shows, VOXEL)
+    _, found, weight, _ = surface.observe(unit, views, pictures, shows, VOXEL)
     return np.where(weight.numpy()[:, None] > 0, found.numpy(), colours)
 
 

@@ -141,10 +141,8 @@ XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1
 
 def to_lab(linear: np.ndarray) -> np.ndarray:
     """CIELAB, in which a difference of 2.3 is just seen."""
-    ratio = np.cbrt(linear.clip(0, 1) @ XYZ.T / XYZ.sum(1))
-    return np.stack(
-        [116 * ratio[:, 1] - 16, *(k * (ratio[:, i] - ratio[:, i + 1]) for i, k in ((0, 500), (1, 200)))], 1
-    )
+    x, y, z = np.cbrt(linear.clip(0, 1) @ XYZ.T / XYZ.sum(1)).T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
 
 @needs_chromium
