@@ -365,11 +365,8 @@ def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Names
     painted, _ = surface.keep_faces(painted, large)
     if args.unseen == "close":
         painted = close(painted, args.min_component)
-    vertices, colours, (frames, spread) = (
-        painted.vertices[:, :3],
-        painted.vertices[:, 3:6].float(),
-        painted.vertices[:, 6:].T,
-    )
+    vertices, colours = painted.vertices[:, :3], painted.vertices[:, 3:6].float()
+    frames, spread = painted.vertices[:, 6:].T
     return Cleaned(
         Mesh(vertices, painted.faces),
         colours,
