@@ -7,7 +7,8 @@ picture     a picture made from the other frames
 
 and both are compared with the frames: PSNR (dB) over all pixels that show the mesh, and over those at least 3 px away
 from any outline, where the colours count and not the shape. The best that colours can do is bounded by shape and poses:
-near outlines, what a frame shows may be another surface than what the mesh has there.
+near outlines, what a frame shows may be another surface than what the mesh has there. Both are drawn twice as fine and
+averaged, as the pixels of a camera do, and only pixels that the mesh covers as a whole count.
 
 Text is as sharp as edges are: detail is the mean difference between a pixel and its neighbours, as a share of the
 frame's own.
@@ -31,6 +32,7 @@ from videomesh.scene import Scene, read_images, read_masks, read_scene
 
 FIRST, EVERY = 4, 8  # frames held out
 CLEAR = 3  # px from an outline
+FINER = 2  # pixels along both axes for one of the frame
 VOXEL = 1 / 128  # of the region's radius: mesh.resolution 256
 
 
@@ -40,10 +42,10 @@ def main() -> None:
     images, masks = args.results / "poses/images.tar", args.results / "poses/masks.tar"
     held_out = list(range(FIRST, len(scene.names), EVERY))
     others = [row for row in range(len(scene.names)) if row not in held_out]
-    vertices, faces, colours = web.read_mesh(args.mesh)
+    vertices, faces, colours, _ = web.read_mesh(args.mesh)
     colours = recolour(vertices, faces, colours, scene, images, masks, others)
     fewer, faces = web.simplify(vertices, faces, args.faces)
-    colours, normals = web.mean_colours(vertices, colours, fewer), web.vertex_normals(fewer, faces)
+    colours, normals = web.mean_values(vertices, colours, fewer), web.vertex_normals(fewer, faces)
     started, cpu = time.perf_counter(), time.process_time()
     photographs = texture.Photographs(scene, images, masks, others)
     atlas, picture = texture.make(fewer, faces, normals, colours, photographs, args.texture_size)
@@ -51,14 +53,15 @@ def main() -> None:
     measures: dict[str, list[float]] = {}
     shown = texture.Photographs(scene, images, masks, held_out)
     for camera, (image, counts) in zip(shown.cameras, shown, strict=True):
-        raster = draw_mesh(fewer, faces, camera)
-        of_atlas = draw_mesh(fewer[atlas.vertex], atlas.faces, camera)
+        outlines = draw_mesh(fewer, faces, camera)
+        fine = camera.scaled((camera.size[0] * FINER, camera.size[1] * FINER))
+        raster, of_atlas = draw_mesh(fewer, faces, fine), draw_mesh(fewer[atlas.vertex], atlas.faces, fine)
         uv = interpolate(of_atlas, atlas.uv, atlas.faces) * atlas.size
         for name, drawn, found in (
             ("vertices", raster, interpolate(raster, colours, faces)),
             ("picture", of_atlas, sample(picture / np.float32(255), uv[:, 0], uv[:, 1])),
         ):
-            for key, value in judge(drawn, found, image / 255, counts, camera, fewer).items():
+            for key, value in judge(outlines, drawn, found, image / 255, counts, camera, fewer).items():
                 measures.setdefault(f"{name}_{key}", []).append(value)
     result: dict[str, Any] = {name: round(float(np.mean(values)), 3) for name, values in measures.items()}
     result |= {"faces": len(faces), "size": atlas.size, "frames": len(others), "held_out": len(held_out)}
@@ -92,18 +95,22 @@ def recolour(
     unit = Mesh(torch.tensor((vertices - scene.center) / scene.radius), torch.tensor(faces))
     pictures = [torch.from_numpy(image) for image in read_images(images, scene, names, size)]
     shows = [torch.from_numpy(mask == 255) for mask in read_masks(masks, scene, names, size)]
-    _, found, weight = surface.observe(unit, views, pictures, shows, VOXEL)
+    _, found, weight, _ = surface.observe(unit, views, pictures, shows, VOXEL)
     return np.where(weight.numpy()[:, None] > 0, found.numpy(), colours)
 
 
 def judge(
-    raster: Raster, found: np.ndarray, image: np.ndarray, counts: np.ndarray, camera: Pinhole, vertices: np.ndarray
-) -> dict[str, float]:
-    """found: colours (n, 3) of the pixels that show the mesh."""
-    covered = raster.face >= 0
-    drawn = np.zeros(image.shape)
-    drawn[covered] = found
-    near = raster.nearness
+    outlines: Raster, fine: Raster, found: np.ndarray, image: np.ndarray, counts: np.ndarray, camera: Pinhole,
+    vertices: np.ndarray,
+) -> dict[str, float]:  # fmt: skip
+    """outlines: the mesh with the frame's pixels. found: colours (n, 3) of those of the finer drawing that show it."""
+    drawn = np.zeros((*fine.face.shape, 3))
+    drawn[fine.face >= 0] = found
+    height, width = outlines.face.shape
+    parts = (height, FINER, width, FINER)
+    drawn = drawn.reshape(*parts, 3).mean((1, 3))
+    covered = (fine.face >= 0).reshape(parts).all((1, 3))
+    near = outlines.nearness
     bend = np.zeros_like(near)
     bend[:, 1:-1] = np.abs(near[:, :-2] - 2 * near[:, 1:-1] + near[:, 2:])
     bend[1:-1] = np.maximum(bend[1:-1], np.abs(near[:-2] - 2 * near[1:-1] + near[2:]))

@@ -16,19 +16,19 @@ from videomesh.scene import read_scene
 
 def main() -> None:
     args = parse_arguments()
-    vertices, faces, colours = web.read_mesh(args.mesh)
+    vertices, faces, colours, frames = web.read_mesh(args.mesh)
     count = len(faces)
     fewer_vertices, faces = web.simplify(vertices, faces, args.faces)
-    colours = web.mean_colours(vertices, colours, fewer_vertices)
+    colours, frames = web.mean_colours(vertices, colours, frames, fewer_vertices)
     normals = web.vertex_normals(fewer_vertices, faces)
     words = "colours at its vertices"
     if args.texture_size:
         photographs = texture.Photographs(read_scene(args.transforms), args.images, args.masks)
         atlas, picture = texture.make(fewer_vertices, faces, normals, colours, photographs, args.texture_size)
-        content = texture.glb(fewer_vertices, normals, atlas, picture)
+        content = texture.glb(fewer_vertices, normals, atlas, picture, frames)
         words = f"a picture of {atlas.size[0]} x {atlas.size[1]} px"
     else:
-        content = web.glb(fewer_vertices, faces, normals, colours)
+        content = web.glb(fewer_vertices, faces, normals, colours, frames)
     with outputs(args.output) as (part,):
         part.write_bytes(content)
     print(f"web mesh: {len(faces):,} of {count:,} faces, {words}, {len(content) / 1e6:.1f} MB")

@@ -1,7 +1,8 @@
-// The mesh, in four looks. Each milestone is decoded when it is first asked for.
+// The mesh, in four looks, or five if it says how many frames see it. Each milestone is decoded when it is first asked for.
 
 import { Box3, DoubleSide, Group, Mesh, MeshBasicMaterial, MeshNormalMaterial, MeshStandardMaterial, Vector3 } from "three";
 import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
+import { cover } from "./coverage.js";
 import { readBlob } from "./data.js";
 
 export const MODES = [
@@ -9,6 +10,7 @@ export const MODES = [
   ["shape", "Bare shape"],
   ["wireframe", "Wireframe"],
   ["normals", "Normals"],
+  ["coverage", "Coverage"],
 ];
 
 const CLAY = new MeshStandardMaterial({ color: 0xc9c5bd, roughness: 0.72, metalness: 0, side: DoubleSide });
@@ -35,7 +37,7 @@ export class Surface {
   /** Shows a milestone. If several are asked for at once, the last one stays. */
   async show(number) {
     this.wanted = number;
-    if (!this.loaded.has(number)) this.loaded.set(number, load(this.meshes[number].blob));
+    if (!this.loaded.has(number)) this.loaded.set(number, load(this.meshes[number]));
     const group = await this.loaded.get(number);
     if (this.wanted !== number) return;
     if (this.group) this.stage.scene.remove(this.group);
@@ -50,9 +52,17 @@ export class Surface {
     const materials = { shape: CLAY, wireframe: BEHIND, normals: NORMALS };
     this.group?.traverse((node) => {
       if (node.userData.wire) node.visible = mode === "wireframe";
+      else if (node.isMesh && mode === "coverage") node.material = node.userData.coverage ?? CLAY;
       else if (node.isMesh) node.material = materials[mode] || node.userData.coloured;
     });
     this.stage.invalidate();
+  }
+
+  /** Which looks the mesh has. */
+  looks() {
+    let covered = false;
+    this.group?.traverse((node) => (covered ||= Boolean(node.userData.coverage)));
+    return MODES.filter(([mode]) => covered || mode !== "coverage");
   }
 
   bounds() {
@@ -79,7 +89,7 @@ export class Surface {
   }
 }
 
-async function load(blob) {
+async function load({ blob, frames }) {
   const bytes = readBlob(blob);
   if (!bytes) throw new Error(`the page has no part ${blob}`);
   const { scene } = await new GLTFLoader().parseAsync(bytes.buffer, "");
@@ -90,6 +100,11 @@ async function load(blob) {
   scene.traverse((node) => node.isMesh && meshes.push(node));
   if (!meshes.length) throw new Error("the file has no mesh");
   for (const mesh of meshes) prepare(mesh);
+  const counts = readBlob(frames);
+  const [{ geometry, userData }] = meshes;
+  if (meshes.length === 1 && counts?.length === geometry.attributes.position.count) {
+    userData.coverage = cover(geometry, counts);
+  }
   upright.updateMatrixWorld(true);
   return upright;
 }

@@ -2,12 +2,13 @@
 
 import { Box3, Sphere, Vector3 } from "three";
 import { Compare } from "./compare.js";
+import { makeLegend } from "./coverage.js";
 import { list } from "./data.js";
 import { container, element, picture, svg } from "./dom.js";
 import { Cameras, COLOURS, drawPlace, drawPoints, isPlace, readCameras, readPoints, trimmedBox } from "./layers.js";
 import { Measure } from "./measure.js";
 import { getContext, Stage } from "./stage.js";
-import { MODES, Surface } from "./surface.js";
+import { Surface } from "./surface.js";
 import { capital, counted } from "./words.js";
 
 const HELP =
@@ -69,7 +70,8 @@ class Viewer {
     this.bar = element("div", { class: "v-bar" });
     this.root = root;
     const front = element("div", { class: "v-front" }, this.area, this.card);
-    root.append(front, this.bar, this.status, element("p", { class: "v-help", id: "v-help" }, HELP));
+    this.legend = makeLegend();
+    root.append(front, this.legend, this.bar, this.status, element("p", { class: "v-help", id: "v-help" }, HELP));
   }
 
   async open() {
@@ -170,13 +172,18 @@ class Viewer {
 
   modeButtons() {
     if (!this.surface.group) return null;
-    const choices = MODES.map(([mode, words]) => {
-      const change = () => this.surface.setMode(mode);
+    const choices = this.surface.looks().map(([mode, words]) => {
+      const change = () => this.setMode(mode);
       const input = element("input", { type: "radio", name: "v-mode", value: mode, checked: mode === "colours", change });
       return element("label", {}, input, element("span", {}, words));
     });
     const label = element("legend", { class: "v-label" }, "Surface");
     return element("fieldset", { class: "v-choice" }, label, element("div", {}, ...choices));
+  }
+
+  setMode(mode) {
+    this.surface.setMode(mode);
+    this.legend.hidden = mode !== "coverage";
   }
 
   layerButtons() {

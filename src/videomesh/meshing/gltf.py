@@ -16,6 +16,7 @@ import numpy as np
 Y_UP = [-(0.5**0.5), 0.0, 0.0, 0.5**0.5]  # a quarter turn about x, as a quaternion (x, y, z, w): z becomes y
 TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}  # glTF component types
 COMPONENTS = {np.dtype(name): number for number, name in TYPES.items()}
+FRAMES = "_FRAMES"  # name of an attribute of our own: by how many frames a vertex is seen
 WIDTH = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 KINDS = {width: name for name, width in WIDTH.items()}
 VERTICES, INDICES = 34962, 34963  # glTF buffer targets
@@ -38,6 +39,7 @@ def write(
 ) -> bytes:
     """A file with the attributes (V, k) of vertices, of which integers stand for 0..1 or -1..1, and faces (F, 3).
 
+    Names that begin with _ are no names of glTF's; their integers stand for themselves.
     picture: a JPEG that TEXCOORD_0 leads into, whose y points down, as in a picture
     node: undoes a quantisation of POSITION
     """
@@ -45,7 +47,7 @@ def write(
     views: list[dict[str, int]] = []
     accessors: list[dict[str, Any]] = []
 
-    def add(array: np.ndarray, target: int) -> None:
+    def add(array: np.ndarray, target: int, normalized: bool = False) -> None:
         rows, width = array.shape
         stride = -(-array.itemsize * width // 4) * 4  # glTF wants each vertex at a multiple of 4 bytes
         padded = np.zeros((rows, stride), np.uint8)
@@ -55,12 +57,12 @@ def write(
             views[-1]["byteStride"] = stride
         accessor = {"bufferView": len(views) - 1, "componentType": COMPONENTS[array.dtype], "type": KINDS[width]}
         accessors.append({**accessor, "count": rows})
-        if target == VERTICES and array.dtype.kind in "iu":
+        if normalized:
             accessors[-1]["normalized"] = True
         binary.extend(padded.tobytes())
 
-    for array in attributes.values():
-        add(array, VERTICES)
+    for name, array in attributes.items():
+        add(array, VERTICES, normalized=array.dtype.kind in "iu" and not name.startswith("_"))
     add(faces.astype("<u4").reshape(-1, 1), INDICES)
     position = list(attributes).index("POSITION")
     accessors[position].update(min=attributes["POSITION"].min(0).tolist(), max=attributes["POSITION"].max(0).tolist())

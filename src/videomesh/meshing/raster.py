@@ -70,7 +70,7 @@ def draw(x: np.ndarray, y: np.ndarray, nearness: np.ndarray, size: tuple[int, in
     top, down = get_extent(y, height)
     count = across * down
     shown = np.flatnonzero(count)
-    corners = Corners(x, y, nearness)
+    slopes = get_slopes(x, y)
     buffer = np.zeros(height * width)
     front = np.full(height * width, -1, np.int32)
     found = np.zeros((height * width, 3), np.float32)
@@ -79,7 +79,7 @@ def draw(x: np.ndarray, y: np.ndarray, nearness: np.ndarray, size: tuple[int, in
         face = np.repeat(chunk, count[chunk])
         place = np.arange(len(face)) - np.repeat(np.cumsum(count[chunk]) - count[chunk], count[chunk])
         column, row = left[face] + place % across[face], top[face] + place // across[face]
-        face, pixel, near, weights = scan(face, column, row, corners, width)
+        face, pixel, near, weights = scan(face, column, row, slopes, nearness, width)
         np.maximum.at(buffer, pixel, near)
         won = near >= buffer[pixel]
         # Straight on the screen is not straight on a slanted triangle: a corner that is nearer takes less of it.
@@ -103,40 +103,51 @@ def get_extent(positions: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarr
     return low, np.maximum(high - low, 0)
 
 
-class Corners(NamedTuple):
-    """Of triangles on the screen, each (3, F)."""
+class Slopes(NamedTuple):
+    """Of triangles on the screen, each (F,): from their first corner on, how the weights of the others grow along x and
+    y. No numbers for a triangle without an area."""
 
-    x: np.ndarray
+    x: np.ndarray  # of the first corner
     y: np.ndarray
-    nearness: np.ndarray
+    second_x: np.ndarray
+    second_y: np.ndarray
+    third_x: np.ndarray
+    third_y: np.ndarray
+
+
+def get_slopes(x: np.ndarray, y: np.ndarray) -> Slopes:
+    """Of corners (3, F). Once for each triangle and not for each pixel: that is most of what drawing costs."""
+    (ax, bx, cx), (ay, by, cy) = x, y
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        return Slopes(ax, ay, (cy - ay) / area, (ax - cx) / area, (ay - by) / area, (bx - ax) / area)
 
 
 def scan(
-    face: np.ndarray, column: np.ndarray, row: np.ndarray, corners: Corners, width: int
+    face: np.ndarray, column: np.ndarray, row: np.ndarray, slopes: Slopes, nearness: np.ndarray, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Those pixels that lie inside of their faces: face, number, 1 / depth, weights (3, n) of the corners on the
     screen."""
-    (ax, bx, cx), (ay, by, cy) = corners.x[:, face], corners.y[:, face]
-    x, y = column + 0.5, row + 0.5
-    with np.errstate(divide="ignore", invalid="ignore"):
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        a = ((bx - x) * (cy - y) - (by - y) * (cx - x)) / area
-        b = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) / area
-        c = 1 - a - b
-    inside = (
-        (a >= -1e-9) & (b >= -1e-9) & (c >= -1e-9)
-    )  # false for a face without an area, whose weights are no numbers
+    x, y = column + 0.5 - slopes.x[face], row + 0.5 - slopes.y[face]
+    with np.errstate(invalid="ignore"):
+        b = slopes.second_x[face] * x + slopes.second_y[face] * y
+        c = slopes.third_x[face] * x + slopes.third_y[face] * y
+        a = 1 - b - c
+        inside = (a >= -1e-9) & (b >= -1e-9) & (c >= -1e-9)  # false for what is no number
     face, weights = face[inside], np.stack([a[inside], b[inside], c[inside]])
-    nearness = (weights * corners.nearness[:, face]).sum(0)  # 1 / depth is linear on the screen
-    return face, row[inside] * width + column[inside], nearness, weights
+    near = (weights * nearness[:, face]).sum(0)  # 1 / depth is linear on the screen
+    return face, row[inside] * width + column[inside], near, weights
 
 
 def interpolate(raster: Raster, values: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(n, k): values (V, k) of vertices at those pixels that show a triangle."""
     shown = raster.face >= 0
-    a, b, c = raster.weights[shown].T[:, :, None]
-    i, j, k = faces[raster.face[shown]].T
-    return np.asarray(a * values[i] + b * values[j] + c * values[k])
+    a, b, c = raster.weights[shown].T
+    i, j, k = (np.ascontiguousarray(corner) for corner in faces[raster.face[shown]].T)
+    found = np.empty((len(a), values.shape[1]), np.result_type(a, values))
+    for channel, column in enumerate(np.ascontiguousarray(values.T)):  # NumPy is slow with short rows
+        found[:, channel] = a * column[i] + b * column[j] + c * column[k]
+    return found
 
 
 def sample(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -151,7 +162,8 @@ def sample(picture: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     places = [corner, corner + right, corner + below, corner + below + right]
     found = np.empty((len(x), channels), np.float32)
     for channel in range(channels):  # NumPy is slow with short rows
-        a, b, c, d = (picture[:, :, channel].ravel().take(place).astype(np.float32) for place in places)
+        flat = picture[:, :, channel].astype(np.float32, copy=False).ravel()
+        a, b, c, d = (flat.take(place, mode="clip") for place in places)  # all are within; "raise" would copy
         upper, lower = a + (b - a) * across, c + (d - c) * across
         found[:, channel] = upper + (lower - upper) * down
     return found

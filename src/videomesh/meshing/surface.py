@@ -162,9 +162,10 @@ UNSURE = 1e-3  # weight of the colour of a vertex close to an outline: taken onl
 
 def observe(
     mesh: Mesh, views: Views, images: Sequence[Tensor], shows: Sequence[Tensor], voxel: float
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What the photographs show of each vertex: by how many it is seen from outside (V,) int64, its mean RGB (V, 3) in
-    0..1, and that mean's total weight (V,), 0 where no photograph helps.
+    0..1, that mean's total weight (V,), 0 where no photograph helps, and how far the photographs are from the mean
+    (V,) in 0..1: their standard deviation.
 
     images: (height, width, 3) uint8 each. shows: (height, width) bool each, which pixels count. The weight of a
     photograph is the squared cosine between the viewing direction and the surface's normal: slanted views are blurred.
@@ -179,6 +180,7 @@ def observe(
     origin_above_face = -(vertices * normals).sum(-1)
     seen = torch.zeros(len(vertices), dtype=torch.int64, device=vertices.device)
     colour, weight = torch.zeros_like(vertices), torch.zeros_like(origin_above_face)
+    square = torch.zeros_like(weight)  # mean of the channels
     for matrix, image, counts in zip(views.cam_from_unit.to(vertices), images, shows):
         camera = -matrix[:, :3].T @ matrix[:, 3]
         above_face = normals @ camera + origin_above_face  # distance of the camera from the face's plane
@@ -189,9 +191,14 @@ def observe(
         cosine = above_face[visible] / (camera - vertices[visible]).norm(dim=-1)
         share = cosine.square() * torch.where(clear, 1.0, UNSURE)
         seen[visible] += 1
-        colour[visible] += share[:, None] * _sample(image.to(vertices.device), x[visible], y[visible])
+        shown = _sample(image.to(vertices.device), x[visible], y[visible])
+        colour[visible] += share[:, None] * shown
+        square[visible] += share * shown.square().mean(-1)
         weight[visible] += share
-    return seen, colour / weight.clamp(min=1e-12)[:, None], weight
+    total = weight.clamp(min=1e-12)
+    colour = colour / total[:, None]
+    spread = (square / total - colour.square().mean(-1)).clamp(min=0).sqrt()
+    return seen, colour, weight, spread
 
 
 def count_outside(vertices: Tensor, views: Views, masks: Sequence[Tensor], tolerance: int) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,11 @@ most. Weights change slowly from texel to texel, so that no seam is seen where o
 """
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,10 +26,12 @@ from videomesh.scene import SUBJECT, Scene, read_images, read_masks
 OVERSAMPLING = 1.25  # texels for a pixel of the nearest photographs: fewer lose detail to the second interpolation
 FULL = 0.6  # share of the picture that charts fill, about; what is larger is scaled down
 # Faces that xatlas gets together, since its time grows faster than they do: 200,000 in pieces of 8000 take 30 s, of
-# 1000 10 s.
-PIECE = 1000
+# 1000 10 s, of 300 5 s. With the latter, the sides of the demo's picture are 8 % longer, for room between more charts.
+PIECE = 300
 PADDING = 2  # texels between charts, so that the filter of a viewer takes no colour from another
 BATCH = 8  # photographs in memory
+MAX_THREADS = 4  # each has up to 200 MB at work
+BLOCK = 2**18  # texels at once, which also bounds the memory
 DEPTH_SIZE = 512  # px, long side of depth images
 # What lies deeper behind the depth image than both is hidden, and where depth jumps by more there is an outline.
 GAP, GAP_PIXELS = 0.005, 4  # of the mesh's size; pixels of the depth image
@@ -191,15 +196,29 @@ def paint(
     )
     reference = get_usual_density(looks)
     total = np.full(len(texels.colour), UNKNOWN, np.float32)
-    colour = texels.colour * UNKNOWN
-    for look, gain, sharp, (image, _) in zip(looks, gains, sharpness, photographs, strict=True):
-        rows, x, y, nearness, cosine, room = observe(texels.position, texels.normal, look)
-        weight = ((cosine * nearness * (max(look.camera.focal) / reference)) ** 2 * sharp) ** POWER * room
-        weight = weight.astype(np.float32)
-        shown = sample(image, x, y) * (gain / 255).astype(np.float32)
-        total[rows] += weight
-        colour[rows] += weight[:, None] * shown
-    return fill(atlas.size, texels.place, colour / total[:, None])
+    colour = np.ascontiguousarray(texels.colour.T) * np.float32(UNKNOWN)  # (3, T): NumPy is slow with short rows
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(total), BLOCK)]
+    with get_threads() as pool:
+        for look, gain, sharp, (image, _) in zip(looks, gains, sharpness, photographs, strict=True):
+            planes = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) * (gain[:, None, None] / 255)
+            picture = planes.astype(np.float32).transpose(1, 2, 0)
+
+            def add(block: slice, look: Look = look, sharp: float = sharp, picture: np.ndarray = picture) -> None:
+                rows, x, y, nearness, cosine, room = observe(texels.position[:, block], texels.normal[:, block], look)
+                weight = ((cosine * nearness * (max(look.camera.focal) / reference)) ** 2 * sharp) ** POWER * room
+                weight = weight.astype(np.float32)
+                rows += block.start
+                total[rows] += weight
+                for channel, shown in enumerate(sample(picture, x, y).T):
+                    colour[channel, rows] += weight * shown
+
+            list(pool.map(add, blocks))
+    return fill(atlas.size, texels.place, (colour / total).T)
+
+
+def get_threads() -> ThreadPoolExecutor:
+    """NumPy and SciPy let other threads run meanwhile."""
+    return ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1))
 
 
 def get_usual_density(looks: Sequence[Look]) -> float:
@@ -245,11 +264,14 @@ def observe(position: np.ndarray, normal: np.ndarray, look: Look) -> tuple[np.nd
     """Those places (3, T) that a photograph shows: numbers, pixels x and y, 1 / depth, cosine between viewing direction
     and normal, and 0..1 for how far from an outline, (n,) each."""
     centre = get_centre(look.camera).astype(np.float32)
-    rows = np.flatnonzero(centre @ normal > np.einsum("ij,ij->j", position, normal))
-    offset = centre[:, None] - position[:, rows]
-    cosine = np.einsum("ij,ij->j", offset, normal[:, rows]) / np.sqrt(np.einsum("ij,ij->j", offset, offset))
-    rows, cosine = rows[cosine > SLANT], cosine[cosine > SLANT]
-    x, y, nearness = project(position[:, rows], look.camera)
+    above = centre @ normal - np.einsum("ij,ij->j", position, normal)  # distance of the camera from the surface's plane
+    rows = np.flatnonzero(above > 0)
+    points = position.take(rows, axis=1)
+    offset = centre[:, None] - points
+    cosine = above[rows] / np.sqrt(np.einsum("ij,ij->j", offset, offset))
+    straight = np.flatnonzero(cosine > SLANT)
+    rows, cosine = rows[straight], cosine[straight]
+    x, y, nearness = project(points.take(straight, axis=1), look.camera)
     height, width = look.depth.shape[:2]
     across, down = width / look.camera.size[0], height / look.camera.size[1]
     front, room = sample(look.depth, x * across, y * down).T
@@ -269,15 +291,22 @@ def compare(
     """
     step = max(1, len(texels.colour) // SAMPLES)
     position, normal = texels.position[:, ::step].copy(), texels.normal[:, ::step].copy()
-    looks = []
     seen = np.full((len(cameras), position.shape[1], 4), np.nan, np.float32)
-    for number, (camera, (image, counts)) in enumerate(zip(cameras, photographs, strict=True)):
-        looks.append(get_look(vertices, faces, camera, counts))
-        rows, x, y, _, _, room = observe(position, normal, looks[-1])
+
+    def examine(number: int, image: np.ndarray, counts: np.ndarray) -> Look:
+        look = get_look(vertices, faces, cameras[number], counts)
+        rows, x, y, _, _, room = observe(position, normal, look)
         clear = room == 1
         grey = image.mean(-1, dtype=np.float32)
         detail = uniform_filter(np.abs(grey - uniform_filter(grey, DETAIL[0])), DETAIL[1])
         seen[number, rows[clear]] = sample(np.dstack([image, detail]), x[clear], y[clear])
+        return look
+
+    with get_threads() as pool:
+        numbered = enumerate(photographs)
+        looks: list[Look] = []
+        while batch := list(islice(numbered, BATCH)):
+            looks += pool.map(lambda entry: examine(entry[0], *entry[1]), batch)
     levels = np.log(np.maximum(seen, [2, 2, 2, 0.1]))  # black tells nothing of the exposure, nor a plain place of blur
     differences = np.stack([get_differences(levels[:, :, channel]) for channel in range(4)], 1)
     sharpness = np.exp(differences[:, 3])
@@ -314,8 +343,10 @@ def fill(size: tuple[int, int], place: tuple[np.ndarray, np.ndarray], colours: n
     return np.asarray(picture[nearest[0], nearest[1]])
 
 
-def glb(vertices: np.ndarray, normals: np.ndarray, atlas: Atlas, picture: np.ndarray) -> bytes:
-    """A binary glTF file of the mesh of an atlas, whose colours are a picture (h, w, 3) uint8."""
+def glb(
+    vertices: np.ndarray, normals: np.ndarray, atlas: Atlas, picture: np.ndarray, frames: np.ndarray | None = None
+) -> bytes:
+    """A binary glTF file of the mesh of an atlas, whose colours are a picture (h, w, 3) uint8. frames: (V,) uint8"""
     file = BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=QUALITY, subsampling=0)
     attributes = {
@@ -323,6 +354,8 @@ def glb(vertices: np.ndarray, normals: np.ndarray, atlas: Atlas, picture: np.nda
         "NORMAL": normals[atlas.vertex].astype("<f4"),
         "TEXCOORD_0": atlas.uv.astype("<f4"),
     }
+    if frames is not None:
+        attributes[gltf.FRAMES] = frames[atlas.vertex, None]
     return gltf.write(attributes, atlas.faces, file.getvalue())
 
 

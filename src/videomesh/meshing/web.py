@@ -16,8 +16,9 @@ from videomesh.meshing import gltf
 SIMPLIFIED_SIZE = 10.0
 
 
-def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices (V, 3) float64, faces (F, 3) int64, colours (V, 3) in 0..1 of a PLY file."""
+def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Vertices (V, 3) float64, faces (F, 3) int64, colours (V, 3) in 0..1 of a PLY file, and by how many frames each
+    vertex is seen (V,) uint8, None if the file does not say so."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; the mesh step writes it")
     try:
@@ -25,13 +26,23 @@ def read_mesh(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         visual: Any = mesh.visual
         colours = np.asarray(visual.vertex_colors)[:, :3] / 255
         vertices, faces = np.array(mesh.vertices, np.float64), np.array(mesh.faces, np.int64)
+        frames = read_frames(mesh)
     except Exception as error:  # trimesh raises whatever its parts raise on a file that is no mesh
         raise UserError(f"{path}: not a readable PLY mesh ({type(error).__name__}: {error}); run the mesh step again")
     if not len(faces):
         raise UserError(f"{path}: the mesh has no faces; run the mesh step again")
     if not np.isfinite(vertices).all() or faces.min() < 0 or faces.max() >= len(vertices):
         raise UserError(f"{path}: vertices are not finite, or faces name vertices it lacks; run the mesh step again")
-    return vertices, faces, colours
+    return vertices, faces, colours, frames
+
+
+def read_frames(mesh: Any) -> np.ndarray | None:
+    """(V,) uint8: the property `frames`, which trimesh keeps with the rest of what it read."""
+    try:
+        frames = np.asarray(mesh.metadata["_ply_raw"]["vertex"]["data"]["frames"])
+    except (KeyError, ValueError):  # a structured array without a field raises the latter
+        return None
+    return frames.clip(0, 255).astype(np.uint8) if frames.shape == (len(mesh.vertices),) else None
 
 
 def simplify(vertices: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -45,13 +56,23 @@ def simplify(vertices: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.nd
     return points[used] * unit + middle, triangles.reshape(-1, 3)
 
 
-def mean_colours(vertices: np.ndarray, colours: np.ndarray, fewer: np.ndarray) -> np.ndarray:
-    """(W, 3): for each of fewer vertices the mean colour of those it stands for, the ones it is nearest to."""
+def mean_colours(
+    vertices: np.ndarray, colours: np.ndarray, frames: np.ndarray | None, fewer: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Colours (W, 3) and numbers of frames (W,): for each of fewer vertices the mean of those it stands for."""
+    if frames is None:
+        return mean_values(vertices, colours, fewer), None
+    values = mean_values(vertices, np.column_stack([colours, frames]), fewer)
+    return values[:, :-1], np.round(values[:, -1]).astype(np.uint8)
+
+
+def mean_values(vertices: np.ndarray, values: np.ndarray, fewer: np.ndarray) -> np.ndarray:
+    """(W, k): for each of fewer vertices the mean of the values (V, k) of those it is nearest to."""
     nearest = cKDTree(fewer).query(vertices, workers=-1)[1]
     count = np.bincount(nearest, minlength=len(fewer))
-    total = np.stack([np.bincount(nearest, colours[:, k], len(fewer)) for k in range(3)], 1)
+    total = np.stack([np.bincount(nearest, column, len(fewer)) for column in values.T], 1)
     alone = count == 0
-    total[alone] = colours[cKDTree(vertices).query(fewer[alone])[1]]
+    total[alone] = values[cKDTree(vertices).query(fewer[alone])[1]]
     return total / np.maximum(count, 1)[:, None]
 
 
@@ -64,14 +85,22 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return np.asarray(normals)
 
 
-def glb(vertices: np.ndarray, faces: np.ndarray, normals: np.ndarray, colours: np.ndarray) -> bytes:
-    """A binary glTF file with colours (V, 3) in 0..1 at its vertices.
+def glb(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    normals: np.ndarray,
+    colours: np.ndarray,
+    frames: np.ndarray | None = None,
+) -> bytes:
+    """A binary glTF file with colours (V, 3) in 0..1 and numbers of frames (V,) at its vertices.
 
     glTF's vertex colours are linear, and 8 bits of those would show steps in the dark, so they get 16.
     """
     rgba = np.full((len(vertices), 4), 65535, "<u2")
     rgba[:, :3] = np.round(to_linear(colours) * 65535)
     attributes = {"POSITION": vertices.astype("<f4"), "NORMAL": normals.astype("<f4"), "COLOR_0": rgba}
+    if frames is not None:
+        attributes[gltf.FRAMES] = frames[:, None]
     return gltf.write(attributes, faces)
 
 

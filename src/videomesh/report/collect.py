@@ -97,7 +97,11 @@ def collect_meshes(results: Results, blobs: dict[str, bytes]) -> tuple[list[dict
             shown = reduce(shown, FEWER_FACES)
             blobs[blob] = pack(shown)
         label = "delivered" if last and milestone == results.milestones[-1] else f"milestone {iteration:,}"
-        entries.append({"iteration": iteration, "blob": blob, "faces": len(shown.faces), "label": label})
+        entry: dict[str, Any] = {"iteration": iteration, "blob": blob, "faces": len(shown.faces), "label": label}
+        if shown.frames is not None:
+            entry["frames"] = f"blob-frames-{iteration}"
+            blobs[entry["frames"]] = shown.frames.tobytes()
+        entries.append(entry)
     return entries, model
 
 

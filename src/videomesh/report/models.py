@@ -39,6 +39,7 @@ class Model(NamedTuple):
     colours: np.ndarray  # (V, 3) sRGB in 0..1
     normals: np.ndarray  # (V, 3)
     texture: Texture | None = None
+    frames: np.ndarray | None = None  # (V,) uint8: by how many frames each vertex is seen
 
 
 def read_glb(path: Path) -> Model | None:
@@ -53,14 +54,15 @@ def read_glb(path: Path) -> Model | None:
 def read_content(content: gltf.Content) -> Model:
     """What web_mesh writes."""
     attributes = content.attributes
+    frames = attributes[gltf.FRAMES][:, 0] if gltf.FRAMES in attributes else None
     vertices, normals = attributes["POSITION"].astype(np.float64), attributes["NORMAL"].astype(np.float64)
     if content.picture is None:
         colours = to_srgb(attributes["COLOR_0"][:, :3] / np.iinfo(np.uint16).max)
-        return Model(vertices, content.faces, colours, normals)
+        return Model(vertices, content.faces, colours, normals, frames=frames)
     texture = Texture(content.picture, attributes["TEXCOORD_0"])
     picture = texture.read()
     x, y = (texture.uv * [picture.shape[1], picture.shape[0]]).T
-    return Model(vertices, content.faces, sample(picture, x, y), normals, texture)
+    return Model(vertices, content.faces, sample(picture, x, y), normals, texture, frames)
 
 
 def read_with_trimesh(path: Path) -> Model:
@@ -79,8 +81,8 @@ def reduce(model: Model, count: int) -> Model:
         return model
     welded, number = np.unique(model.vertices, axis=0, return_inverse=True)  # a textured mesh has cuts
     vertices, faces = simplify(welded, number.reshape(-1)[model.faces], count)
-    colours = mean_colours(model.vertices, model.colours, vertices)
-    return Model(vertices, faces, colours, vertex_normals(vertices, faces))
+    colours, frames = mean_colours(model.vertices, model.colours, model.frames, vertices)
+    return Model(vertices, faces, colours, vertex_normals(vertices, faces), frames=frames)
 
 
 def halve_picture(model: Model) -> Model:

@@ -73,16 +73,19 @@ def camera_poses():
     return poses
 
 
-def photograph(pose):
-    """The scene from a pose, by sphere tracing: uint8 (SIZE, SIZE, 3) before a grey background."""
+def photograph(pose, background=0.5, reach=3):
+    """The scene from a pose, by sphere tracing: uint8 (SIZE, SIZE, 3) before a grey background.
+
+    The ground ends where it is so far from the middle as it reaches.
+    """
     y, x = np.mgrid[:SIZE, :SIZE] + 0.5
     rays = np.stack([(x - SIZE / 2) / FOCAL, -(y - SIZE / 2) / FOCAL, -np.ones_like(x)], -1) @ pose[:3, :3].T
     rays /= np.linalg.norm(rays, axis=-1, keepdims=True)
     points = pose[:3, 3] + 1.5 * rays
     for _ in range(40):
         points = points + made_scene(points)[..., None] * rays
-    hit = (np.abs(made_scene(points)) < 1e-3) & (np.linalg.norm(points, axis=-1) < 3)
-    return (np.where(hit[..., None], painted(points), 0.5) * 255).round().astype(np.uint8)
+    hit = (np.abs(made_scene(points)) < 1e-3) & (np.linalg.norm(points, axis=-1) < reach)
+    return (np.where(hit[..., None], painted(points), background) * 255).round().astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -267,6 +270,32 @@ def test_surface_that_nobody_saw_is_closed_if_asked_for(scene, tmp_path, monkeyp
     assert open_summary["open_edges"] > 0 and open_summary["unseen"] == "remove"
     assert (frames == 0).sum() > (seen_before == 0).sum(), "no photograph sees what closes a hole"
     assert np.isfinite(vertices).all() and colours.std() > 20
+
+
+# --------------------------------------------------------------------------------------------- colours that are checked
+
+
+def judge_colours(scene, out, monkeypatch, photographs):
+    """The entry of mesh.json of a mesh with other photographs, in the order of the poses."""
+    out.mkdir()
+    names = [f"{index:06d}.png" for index in range(VIEWS)]
+    write_pictures(out / "images.tar", dict(zip(names, photographs, strict=True)))
+    *_, summary = extract_here(scene, out, monkeypatch, images=out / "images.tar")
+    return next(check for check in summary["checks"] if check["name"] == "colour_difference")
+
+
+def test_the_background_has_any_colour(scene, tmp_path, monkeypatch):
+    """What the photographs show beside the mesh tells nothing of the mesh's colours."""
+    photographs = [photograph(pose, background=1.0, reach=1) for pose in camera_poses()]
+    found = judge_colours(scene, tmp_path / "out", monkeypatch, photographs)
+    assert found["verdict"] == "pass" and 0 < found["value"] < 20
+
+
+def test_photographs_that_do_not_show_the_mesh_are_warned_of(scene, tmp_path, monkeypatch):
+    """As with wrong poses: each vertex has the mean of colours that have nothing to do with each other."""
+    shuffled = [photograph(camera_poses()[(5 * index + 3) % VIEWS]) for index in range(VIEWS)]
+    found = judge_colours(scene, tmp_path / "out", monkeypatch, shuffled)
+    assert found["verdict"] == "warn" and found["value"] > 40
 
 
 # ------------------------------------------------------------------------------------------------------------ masks
@@ -538,7 +567,9 @@ def test_a_photograph_colours_only_what_it_sees():
     cam_from_unit = torch.tensor([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 3]])[None]  # at z = 3, looking down
     views = surface.Views(cam_from_unit, (100.0, 100.0), (64.0, 64.0), (256, 128))
     image = torch.tensor([200, 100, 50], dtype=torch.uint8).expand(128, 256, 3)
-    seen, colour, weight = surface.observe(mesh, views, [image], [torch.ones(128, 256, dtype=torch.bool)], 1 / 64)
+    everywhere = torch.ones(128, 256, dtype=torch.bool)
+    seen, colour, weight, spread = surface.observe(mesh, views, [image], [everywhere], 1 / 64)
+    assert float(spread.max()) < 1e-3, "all shows one colour"
     assert (seen[:count] == 1).all()
     assert torch.allclose(colour[:count] * 255, torch.tensor([200.0, 100, 50]), atol=0.01)
     hidden = far[:, :2].abs().max(-1).values < 0.4  # the near square's shadow, without its outline

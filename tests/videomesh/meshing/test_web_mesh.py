@@ -54,19 +54,19 @@ def parse(path):
     arrays = []
     for accessor in document["accessors"]:
         view = document["bufferViews"][accessor["bufferView"]]
-        dtype = {5126: "<f4", 5123: "<u2", 5125: "<u4"}[accessor["componentType"]]
+        dtype = np.dtype({5126: "<f4", 5123: "<u2", 5125: "<u4", 5121: "u1"}[accessor["componentType"]])
         width = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}[accessor["type"]]
         assert view["byteOffset"] % 4 == 0
-        arrays.append(
-            np.frombuffer(binary, dtype, accessor["count"] * width, view["byteOffset"]).reshape(
-                accessor["count"], width
-            )
-        )
+        stride = view.get("byteStride", dtype.itemsize * width)
+        assert stride % 4 == 0
+        rows = np.frombuffer(binary, np.uint8, accessor["count"] * stride, view["byteOffset"]).reshape(-1, stride)
+        arrays.append(np.ascontiguousarray(rows[:, : dtype.itemsize * width]).view(dtype))
     return document, arrays
 
 
 def test_fewer_faces_same_shape(made):
-    _, document, (position, _, _, index) = made
+    _, document, (position, _, _, frames, index) = made
+    assert len(frames) == len(position) and (frames == 3).all()
     assert index.size == 3 * 2000 and index.max() == len(position) - 1
     radius = np.linalg.norm(position.astype(float) - [5, -3, 2], axis=1)
     assert np.abs(radius / 0.01 - 1).max() < 0.01
@@ -92,7 +92,7 @@ def test_a_vertex_of_faces_without_area_has_a_normal_too():
 
 def test_colours_are_linear_light(made):
     """glTF's vertex colours are linear, photographs are sRGB: written as they are they would look pale."""
-    _, document, (position, _, rgba, _) = made
+    _, document, (position, _, rgba, *_) = made
     attributes = document["meshes"][0]["primitives"][0]["attributes"]
     accessor = document["accessors"][attributes["COLOR_0"]]
     assert accessor["normalized"] is True and accessor["type"] == "VEC4" and (rgba[:, 3] == 65535).all()
@@ -132,7 +132,7 @@ def test_colours_are_averaged_not_picked(tmp_path):
 
 def test_a_mesh_that_is_small_enough_stays_as_it_is(source, tmp_path):
     assert run("--mesh", source, "--faces", 50_000, "--output", tmp_path / "mesh.glb").returncode == 0
-    position, _, _, index = parse(tmp_path / "mesh.glb")[1]
+    position, _, _, _, index = parse(tmp_path / "mesh.glb")[1]
     vertices, faces, *_ = ply.read(source)
     assert (position == vertices).all() and (index.reshape(-1, 3) == faces).all()
 
@@ -185,4 +185,4 @@ def test_nearest_colours_for_vertices_that_stand_for_none():
     points, colours = np.array([[0.0, 0, 0], [1, 0, 0]]), np.array([[1.0, 0, 0], [0, 1, 0]])
     fewer = np.array([[0.01, 0, 0], [0.9, 0, 0], [0.5001, 5, 0]])
     assert cKDTree(fewer).query(points)[1].tolist() == [0, 1]
-    assert web.mean_colours(points, colours, fewer).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
+    assert web.mean_values(points, colours, fewer).tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 0]]
