@@ -93,7 +93,7 @@ def collect_meshes(results: Results, blobs: dict[str, bytes]) -> tuple[list[dict
             shown = reduce(shown, FEWER_FACES)
             blobs[blob] = pack(shown)
         label = "delivered" if last and iteration == results.milestones[-1] else f"milestone {iteration:,}"
-        entry = {"iteration": iteration, "blob": blob, "faces": len(shown.faces), "label": label}
+        entry: dict[str, Any] = {"iteration": iteration, "blob": blob, "faces": len(shown.faces), "label": label}
         if shown.frames is not None:
             entry["frames"] = f"blob-frames-{iteration}"
             blobs[entry["frames"]] = shown.frames.tobytes()
