@@ -248,7 +248,8 @@ def test_a_run_writes_what_the_platform_would_bill(head: Head) -> None:
     said = strip_colours(run.stdout)
     assert run.returncode == 0, said
     charges = {charge.job: charge for charge in read_bill(head.folder / "deliver" / "bill.csv")}
-    assert [charge.state for charge in charges.values()] == ["ERROR", "FAILED", "DONE", "ERROR", "DONE"]
+    # Two attempts may be sent within one second, so their order in the bill is open.
+    assert sorted(charge.state for charge in charges.values()) == ["DONE", "DONE", "ERROR", "ERROR", "FAILED"]
     assert "Jobs that were started again: 3. Machines that were lost: 2." in said
     for job in head.platform.jobs():
         charge, invoice = charges[job["id"]], head.platform.billed(job["id"])
