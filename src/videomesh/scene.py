@@ -252,8 +252,7 @@ def read_images(path: Path, scene: Scene, names: Sequence[str], size: tuple[int,
             images[index] = _decode(content, f"{path}, frame {names[index]}", scene, size)
 
         with ThreadPoolExecutor(min(MAX_DECODERS, os.cpu_count() or 1)) as pool:
-            for _ in pool.map(decode, range(len(names))):
-                pass  # raises what the first one that failed raised
+            list(pool.map(decode, range(len(names))))  # raises what the first one that failed raised
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; the poses stage writes it")
     except tarfile.TarError as error:

@@ -1,5 +1,6 @@
 """scripts/poses.py as a process of its own, also one that is stopped."""
 
+import re
 import signal
 import subprocess
 import time
@@ -34,6 +35,7 @@ def test_a_bad_input_is_one_message_and_leaves_nothing(tmp_path: Path, orbit: li
     (store(tmp_path, orbit[:6]) / "frames.tar").unlink()
     done = run_process("poses", *get_arguments(tmp_path), TMPDIR=str(make_temporary(tmp_path)))
     assert done.returncode == 1
+    assert re.fullmatch(r"features and matches on the .PU.*\n", done.stdout)
     assert done.stderr == f"error: {tmp_path}/frames.tar: no such file; run the frames stage first\n"
     assert list((tmp_path / "out").iterdir()) == [] == list((tmp_path / "tmp").iterdir())
 
