@@ -15,7 +15,7 @@ SRC = ROOT / "src"
 OURS = ("videomesh", *ENGINES)
 EXECUTOR = "snakemake_executor_plugin_ovhai"
 SHARED_WITH_ENGINES = (
-    "errors", "files", "checks", "scene", "meshing", "command", "convergence", "devices", "download", "nesting",
+    "children", "errors", "files", "checks", "scene", "meshing", "command", "convergence", "devices", "download", "nesting",
 )  # fmt: skip
 KNOW_NO_ENGINE = ("scene.py", "checks.py", "meshing", "configuration")
 

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralangelo_engine.processes import end_group
+from neuralangelo_engine.processes import group
 from neuralangelo_engine.scratch import Scratch
 from videomesh.errors import UserError
 from videomesh.meshing import surface
@@ -58,13 +57,8 @@ def run_upstream(scratch: Scratch, bounds: Bounds, voxel: float, args: argparse.
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1"]
     command += [SCRIPT, "--textured"] + [f"--{name}={value}" for name, value in options.items()]
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
-    process = subprocess.Popen(
-        command, cwd=str(scratch.programs), env=environment, start_new_session=True, universal_newlines=True
-    )
-    try:
+    with group(command, cwd=str(scratch.programs), env=environment) as process:
         code = process.wait()
-    finally:
-        end_group(process)
     if code:
         raise UserError(
             f"upstream's {SCRIPT} stopped with exit code {code}. Its messages are above. If the memory of the machine "

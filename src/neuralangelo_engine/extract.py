@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     started = time.perf_counter()
-    signal.signal(signal.SIGTERM, stop)
+    # SIGTERM acts as Ctrl-C, so that the scratch folder and upstream's process end too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     check_arguments(args)
     device = choose_device(args.device)
     set_threads(args.threads)
@@ -54,11 +55,6 @@ def main(args: argparse.Namespace) -> None:
 
         chosen = extract_upstream if args.extractor == "upstream" else extract.extract_sparse
         extract.make_mesh(trained, scene, args, device, started, chosen)
-
-
-def stop(*_: Any) -> None:
-    """SIGTERM acts as Ctrl-C, so that the scratch folder and upstream's process end too."""
-    raise KeyboardInterrupt
 
 
 def check_arguments(args: argparse.Namespace) -> None:

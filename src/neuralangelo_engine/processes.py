@@ -3,26 +3,23 @@
 import os
 import signal
 import subprocess
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Iterator, Sequence
+
+from videomesh.children import child
 
 GRACE = 20.0  # seconds that upstream gets to end by itself
 
 
-class stopping_with_us:
-    """While the block runs, SIGTERM ends the process and its children, which would outlive torchrun."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.process = process
-
-    def __enter__(self) -> None:
-        self.before = signal.signal(signal.SIGTERM, self.stop)
-
-    def stop(self, number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    def __exit__(self, *_: Any) -> None:
-        signal.signal(signal.SIGTERM, self.before)
-        end_group(self.process)
+@contextmanager
+def group(command: Sequence[str], **options: Any) -> Iterator["subprocess.Popen[str]"]:
+    """A process that ends with the block or with SIGTERM, and its children too, which would outlive torchrun."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with child(command, end_group, start_new_session=True, universal_newlines=True, **options) as process:
+            yield process
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def end_group(process: "subprocess.Popen[str]") -> None:

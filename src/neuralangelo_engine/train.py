@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
 from neuralangelo_engine import masks
 from neuralangelo_engine.look import Looker
-from neuralangelo_engine.processes import GRACE, end_group, stopping_with_us
+from neuralangelo_engine.processes import GRACE, end_group, group
 from neuralangelo_engine.rescue import FOLDER, METRICS, Rescue, Save, get_identity, link
 from neuralangelo_engine.scratch import Scratch, get_environment, scratch_folder
 from videomesh import convergence
@@ -293,19 +293,16 @@ class Training:
             start = again
 
     def run(self, start: Optional[Save]) -> Ending:
-        process = subprocess.Popen(
-            self.get_command(),
-            cwd=str(self.scratch.programs),
-            env=get_environment(self.scratch),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            universal_newlines=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        options = {
+            "cwd": str(self.scratch.programs),
+            "env": get_environment(self.scratch),
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "errors": "replace",
+        }
         looker = Looker(self.scratch, self.args.transforms) if self.args.stop == "converged" else None
         still = False
-        with stopping_with_us(process):
+        with group(self.get_command(), **options) as process:
             watch = Watch(process, start)
             reader = threading.Thread(target=watch.read_lines, daemon=True)
             reader.start()

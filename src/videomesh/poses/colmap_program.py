@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
+from videomesh.children import child
 from videomesh.errors import UserError
 from videomesh.gpus import count_gpus
 from videomesh.poses.backend import FIRST_OCTAVE, FIRST_OCTAVE_MASKED
@@ -155,8 +156,8 @@ class Colmap:
                 if f"--{name} " in known:
                     line += [f"--{name}", str(value)]
         with open(self._log, "w") as log:
-            # On Ctrl-C subprocess.run kills the child before it lets the exception pass.
-            code = subprocess.run(line, stdout=log, stderr=subprocess.STDOUT, env=self._environment).returncode
+            with child(line, stdout=log, stderr=subprocess.STDOUT, env=self._environment) as process:
+                code = process.wait()
         if code < 0:
             raise UserError(
                 f"`colmap {command}` was killed by signal {-code}, usually because memory ran out; use a machine with "
