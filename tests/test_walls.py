@@ -15,7 +15,8 @@ SRC = ROOT / "src"
 OURS = ("videomesh", *ENGINES)
 EXECUTOR = "snakemake_executor_plugin_ovhai"
 SHARED_WITH_ENGINES = (
-    "children", "errors", "files", "checks", "scene", "meshing", "command", "convergence", "devices", "download", "nesting",
+    "children", "errors", "files", "checks", "scene", "meshing", "command", "convergence", "devices",
+    "download", "nesting",
 )  # fmt: skip
 KNOW_NO_ENGINE = ("scene.py", "checks.py", "meshing", "configuration")
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neuralangelo_engine.processes import group
+from neuralangelo_engine.processes import child_group
 from neuralangelo_engine.scratch import Scratch
 from videomesh.errors import UserError
 from videomesh.meshing import surface
@@ -57,7 +57,7 @@ def run_upstream(scratch: Scratch, bounds: Bounds, voxel: float, args: argparse.
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=1"]
     command += [SCRIPT, "--textured"] + [f"--{name}={value}" for name, value in options.items()]
     environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
-    with group(command, cwd=str(scratch.programs), env=environment) as process:
+    with child_group(command, cwd=str(scratch.programs), env=environment) as process:
         code = process.wait()
     if code:
         raise UserError(

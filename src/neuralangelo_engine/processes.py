@@ -12,7 +12,7 @@ GRACE = 20.0  # seconds that upstream gets to end by itself
 
 
 @contextmanager
-def group(command: Sequence[str], **options: Any) -> Iterator["subprocess.Popen[str]"]:
+def child_group(command: Sequence[str], **options: Any) -> Iterator["subprocess.Popen[str]"]:
     """A process that ends with the block or with SIGTERM, and its children too, which would outlive torchrun."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

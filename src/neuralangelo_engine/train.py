@@ -17,7 +17,7 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional
 
 from neuralangelo_engine import masks
 from neuralangelo_engine.look import Looker
-from neuralangelo_engine.processes import GRACE, end_group, group
+from neuralangelo_engine.processes import GRACE, child_group, end_group
 from neuralangelo_engine.rescue import FOLDER, METRICS, Rescue, Save, get_identity, link
 from neuralangelo_engine.scratch import Scratch, get_environment, scratch_folder
 from videomesh import convergence
@@ -302,7 +302,7 @@ class Training:
         }
         looker = Looker(self.scratch, self.args.transforms) if self.args.stop == "converged" else None
         still = False
-        with group(self.get_command(), **options) as process:
+        with child_group(self.get_command(), **options) as process:
             watch = Watch(process, start)
             reader = threading.Thread(target=watch.read_lines, daemon=True)
             reader.start()

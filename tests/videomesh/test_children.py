@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from neuralangelo_engine.processes import group
+from neuralangelo_engine.processes import child_group
 from videomesh.children import child
 
 SLEEP = ["sleep", "60"]
@@ -42,7 +42,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen]:
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-@pytest.mark.parametrize("start", [child, group])
+@pytest.mark.parametrize("start", [child, child_group])
 def test_a_signal_at_the_very_start_ends_the_child(
     start: Any, number: signal.Signals, started: list[subprocess.Popen], monkeypatch: pytest.MonkeyPatch
 ) -> None:

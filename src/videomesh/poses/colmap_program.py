@@ -155,9 +155,9 @@ class Colmap:
             for name in RENAMED.get(option, (option,)):
                 if f"--{name} " in known:
                     line += [f"--{name}", str(value)]
-        with open(self._log, "w") as log:
-            with child(line, stdout=log, stderr=subprocess.STDOUT, env=self._environment) as process:
-                code = process.wait()
+        environment, errors = self._environment, subprocess.STDOUT
+        with open(self._log, "w") as log, child(line, stdout=log, stderr=errors, env=environment) as process:
+            code = process.wait()
         if code < 0:
             raise UserError(
                 f"`colmap {command}` was killed by signal {-code}, usually because memory ran out; use a machine with "
