@@ -35,8 +35,8 @@ def child(
         finally:
             for number, handler in ours.items():
                 signal.signal(number, handler)
-        for number in waiting:
-            signal.raise_signal(number)
+        for came in waiting:
+            signal.raise_signal(came)
         yield process
     finally:
         if process:

@@ -93,6 +93,7 @@ def find_imported(sources: Path, *programs: Path, idle: Sequence[Path] = ()) -> 
 
     idle: modules that are left out
     """
+    ours = {path.stem for path in sources.iterdir()}
     found: set[Path] = set()
     names: set[str] = set()
     todo = list(programs)
@@ -101,7 +102,8 @@ def find_imported(sources: Path, *programs: Path, idle: Sequence[Path] = ()) -> 
         if file not in found and file not in idle:
             found.add(file)
             package = file.relative_to(sources).with_suffix("").parts[:-1] if sources in file.parents else ()
-            new = list_imports(file.read_bytes(), package) - names
+            imported = list_imports(file.read_bytes(), package)
+            new = {name for name in imported if name.partition(".")[0] in ours} - names
             names |= new
             todo += [path for name in new for path in find_files(sources, name)]
     return found
