@@ -300,7 +300,8 @@ def plan(head: Head, module: str) -> list[str]:
     environment = {**head.environment, "PYTHONPATH": str(Path(one_by_one.__file__).parent)}
     run = run_snakemake(head.arguments("--config", SCENES, "-n"), head.folder, environment, 120, module)
     assert run.returncode == 0, run.stdout
-    text = re.sub(r"^    jobid: .*\n", "", strip_colours(run.stdout), flags=re.MULTILINE)  # by chance, as the order
+    text = re.sub(r"^    jobid: .*\n", "", strip_colours(run.stdout), flags=re.MULTILINE)  # by chance, as the orders
+    text = re.sub(r"(?<=reason: )(.*?: )(.*)", lambda found: found[1] + str(sorted(found[2].split(", "))), text)
     return sorted(re.findall(r"(?:local)?rule \w+:\n(?:    .*\n)+", text))
 
 
