@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ class ObjectInfo:
     modified: datetime
     size: int  # bytes
 
-    @property
+    @cached_property  # a plan asks dozens of times
     def version(self) -> str:
         """What tells two contents of an object apart: "ETAG SIZE"."""
         return self.checksum.replace('"', "")

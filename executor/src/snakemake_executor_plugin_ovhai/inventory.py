@@ -240,14 +240,18 @@ def describe(objects: Mapping[Key, ObjectInfo], prefix: str) -> dict[Key, Found]
     """What the S3 storage plugin says of each key below a prefix, objects and folders alike."""
     files: dict[Key, Found] = {}
     folders: dict[Key, Found] = {}
+    around: dict[Key, list[Found]] = {}  # folder of an object -> what is known of that one and of those around it
     for key, info in objects.items():
         if key.endswith("/"):
             continue  # a console's mark of a folder, which the plugin leaves out too
         found = Found(info.modified.timestamp() // 1, info.size)
         if is_askable(key):
             files[key] = found
-        for folder in filter(is_askable, list_folders(key, len(prefix))):
-            known = folders.setdefault(folder, Found(found.time, 0))
+        place = key.rpartition("/")[0]
+        if place not in around:
+            askable = filter(is_askable, list_folders(key, len(prefix)))
+            around[place] = [folders.setdefault(folder, Found(found.time, 0)) for folder in askable]
+        for known in around[place]:
             known.time = max(known.time, found.time)
             known.size += found.size
     return files | folders  # the plugin takes a key that is both for a folder
