@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import botocore.utils
 import one_by_one
 import pytest
 import snakemake.api  # noqa: F401 - before snakemake.storage, which imports it too
@@ -209,6 +210,19 @@ def test_a_key_that_the_plugin_cannot_ask_for_is_not_taken_for_another(key: str)
 
 
 # When it does not hold -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "date",
+    ["2026-11-28T02:25:37.125Z", "2026-11-28T02:25:37Z", "Sat, 28 Nov 2026 02:25:37 GMT", "1795832737", 1795832737],
+)
+def test_dates_are_read_as_botocore_reads_them(date: Any) -> None:
+    assert inventory.read_date(date) == botocore.utils.parse_timestamp(date)
+
+
+def test_a_date_that_cannot_be_read_is_an_error_of_the_listing() -> None:
+    with pytest.raises(ValueError, match="Invalid timestamp"):
+        inventory.read_date("2026-11-28T02:61:37Z")
 
 
 def test_the_listing_is_good_for_the_plan_alone(workflow: Any, s3: s3_server.S3Server, bucket: str) -> None:

@@ -163,6 +163,17 @@ def test_a_local_record_counts_if_its_object_has_its_date(monkeypatch: pytest.Mo
     assert persistence.provenance and (persistence.provenance.find(FILE.uri) is not None) is fits
 
 
+def test_what_is_put_in_place_of_a_result_within_a_second_is_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder has the same record as the bucket, which describes another version."""
+    persistence = make_persistence(monkeypatch, BEGIN.timestamp())
+    assert persistence.provenance
+    record = {"rule": "mesh", "endtime": BEGIN.timestamp()}
+    persistence.provenance.add(FILE.uri, ObjectInfo('"abc" 3', BEGIN, 3), (), record)
+    assert persistence._read_record(FILE.uri) is not None
+    persistence.provenance.objects[FILE.uri] = ObjectInfo('"mine" 4', BEGIN + timedelta(seconds=0.9), 4)
+    assert persistence._read_record(FILE.uri) is None and persistence.unsaved == {}
+
+
 def test_a_local_record_has_the_date_of_the_object(monkeypatch: pytest.MonkeyPatch) -> None:
     """Snakemake's own is that of a step on the head, which may have waited for its upload."""
     persistence = make_persistence(monkeypatch, 0)

@@ -13,14 +13,19 @@ the cache is filled here, just before the plan.
 * The records of results (provenance.py) need the same listing, so one serves both.
 """
 
+import contextlib
 import functools
 import itertools
 import posixpath
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+import botocore.parsers
+import botocore.utils
 
 from .bucket import Bucket, BucketError, ObjectInfo
 from .outage import tell
@@ -65,7 +70,7 @@ SLOW = "Planning is slow, because Snakemake asks for each object in turn: {}."
 
 
 FEW = 10  # questions about a folder outside of the prefix, which are fewer than a listing may cost
-PARSED = 10_000  # names
+PARSED = 1 << 18  # names; Snakemake goes round all of them several times, so a cache that is too small is none
 MOST = 10_000  # objects below such a folder; one that holds more is not listed
 
 Key = str  # of an object in its bucket
@@ -104,11 +109,21 @@ def attach() -> None:
 
     fill_and_init.fills_inventory = True  # type: ignore[attr-defined]
     DAG.init = fill_and_init
+    # By dateutil, the dates of a listing take as long as all else of it.
+    botocore.parsers.DEFAULT_TIMESTAMP_PARSER = read_date
     # The plugin parses the name of each object several times.
     snakemake_storage_plugin_s3.urlparse = functools.lru_cache(PARSED)(snakemake_storage_plugin_s3.urlparse)
     StorageObject.get_inventory_parent = let_inventory_answer(StorageObject.get_inventory_parent)
     StorageObject.exists = let_folder_answer(StorageObject.exists)
     StorageObject.size = leave_out_missing(StorageObject.size)
+
+
+def read_date(value: Any) -> datetime:
+    """2026-11-28T02:25:37.000Z, as S3 lists it, or whatever botocore can read."""
+    if isinstance(value, str) and value.endswith("Z"):
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(value)
+    return botocore.utils.parse_timestamp(value)
 
 
 def let_inventory_answer(get_inventory_parent: Any) -> Any:

@@ -243,7 +243,7 @@ class Provenance:
         return f"{self.folder}{uuid.uuid4().hex}.jsonl.gz"
 
 
-@functools.lru_cache(maxsize=1 << 16)  # a plan asks dozens of times for each file
+@functools.lru_cache(maxsize=1 << 18)  # a plan asks dozens of times for each file
 def get_uri(query: str) -> str:
     """As the storage plugin finds the object: slashes that stand twice count once."""
     parsed = urlparse(query)

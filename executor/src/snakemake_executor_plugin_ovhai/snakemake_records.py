@@ -182,8 +182,10 @@ class BucketRecords:
         info = provenance.objects.get(uri)
         if info is None:
             return own
+        if own is None or own.endtime is None or is_of_another_version(own, provenance.entries.get(uri, {})):
+            return None
         # A record of an earlier version of this executor, or one that could not be written into the bucket.
-        if own is not None and own.endtime is not None and abs(own.endtime - info.modified.timestamp()) < 1:
+        if abs(own.endtime - info.modified.timestamp()) < 1:
             self.unsaved[key] = own
             return own
         return None
@@ -323,6 +325,12 @@ class BucketRecords:
             self.provenance.compact()
         except BucketError as error:
             logger.debug(f"Records of results could not be put together: {error}")
+
+
+def is_of_another_version(record: Any, entries: Mapping[str, Entry]) -> bool:
+    """Whether the bucket has this record of Snakemake's already. By the date alone, what somebody puts in place of a
+    result within a second would be taken for the result."""
+    return any(entry.record.get("endtime") == record.endtime for entry in entries.values())
 
 
 def make_record(**fields: Any) -> Any:
