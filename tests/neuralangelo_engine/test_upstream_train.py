@@ -226,8 +226,8 @@ def test_sigterm_ends_everything_and_keeps_the_last_save(scene: Scene) -> None:
 
 def test_a_hanging_training_is_ended(scene: Scene) -> None:
     scene.configure(save=10, hang=35)
-    said = scene.refuse(60, "--stall-minutes=0.2")
-    assert "no sign of life for 0.2 minutes" in said and "goes on from iteration 30" in said
+    said = scene.refuse(60, "--stall-minutes=0.3")
+    assert "no sign of life for 0.3 minutes" in said and "goes on from iteration 30" in said
 
 
 def test_a_training_that_does_not_resume_is_ended_at_once(scene: Scene) -> None:
