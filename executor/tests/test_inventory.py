@@ -220,6 +220,11 @@ def test_dates_are_read_as_botocore_reads_them(date: Any) -> None:
     assert inventory.read_date(date) == botocore.utils.parse_timestamp(date)
 
 
+def test_clients_that_are_made_later_read_dates_so(s3: s3_server.S3Server) -> None:
+    inventory.attach()
+    assert s3.client()._response_parser._timestamp_parser is inventory.read_date
+
+
 def test_a_date_that_cannot_be_read_is_an_error_of_the_listing() -> None:
     with pytest.raises(ValueError, match="Invalid timestamp"):
         inventory.read_date("2026-11-28T02:61:37Z")
