@@ -1,6 +1,7 @@
 """The engine's settings: what a run does from its first to its last iteration. Standard library only.
 
-The numbers that shape a run are the fields of Settings. derive() gives long runs another sharpness_end. Elsewhere are:
+The numbers that shape a run are the fields of Settings. derive() gives long runs another sharpness_end and
+learning_rate_flat. Elsewhere are:
 
 * the layout of the feature grid and the weights of choose_depths, compiled into the kernels (grid.py, render.py,
   kernels.py)
@@ -178,7 +179,8 @@ class Settings:
 
 
 # What a GPU makes nearly free, and what is better on no capture without (docs/benchmarks.md).
-IMAGE_SIZE, ON_GPU = 320, {"image_size": 640, "rays": 8192, "fine_samples": 32}
+# With these the rates fall from 0.2 on: later was measured with the sizes of a CPU alone.
+IMAGE_SIZE, ON_GPU = 320, {"image_size": 640, "rays": 8192, "fine_samples": 32, "learning_rate_flat": 0.2}
 
 
 def derive(iterations: int, image_size: int, seed: int) -> Settings:
@@ -186,18 +188,19 @@ def derive(iterations: int, image_size: int, seed: int) -> Settings:
 
     Measured on the demo: three levels that grow by 2.5 give F-score 0.864 after 1,500 iterations where four that double
     from 16 give 0.854. In the upright world without a tilt it is 0.858 and 0.849, since half of the underside of a
-    level roof is more than 1 % off; with it, 0.867. The weight of the eikonal term and the last sharpness were chosen
-    on six captures (docs/benchmarks.md).
+    level roof is more than 1 % off; with it, 0.867. The weight of the eikonal term, the last sharpness and where the
+    learning rates begin to fall were chosen on six captures (docs/benchmarks.md).
     """
-    sharpness = 800.0 if iterations <= 2000 else 2000.0
+    short = iterations <= 2000
     return Settings(
         iterations,
         image_size,
         seed,
         held_out_until=HELD_OUT_UNTIL,
         tilt=TILT,
-        sharpness_end=sharpness,
+        sharpness_end=800.0 if short else 2000.0,
         eikonal_weight=0.03,
+        learning_rate_flat=0.2 if short else 0.4,
     )
 
 

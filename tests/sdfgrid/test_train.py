@@ -459,7 +459,8 @@ def test_a_gpu_gets_more_to_do_and_a_size_given_by_hand_is_kept(tmp_path: Path, 
     on_cpu, on_gpu = settings.read(config), settings.read(config, on_gpu=True)
     assert (on_gpu.image_size, on_gpu.rays, on_gpu.fine_samples) == (size, 8192, 32)
     assert (on_cpu.image_size, on_cpu.rays, on_cpu.fine_samples) == (480 if options else 320, 1024, 16)
-    assert dataclasses.replace(on_gpu, image_size=on_cpu.image_size, rays=1024, fine_samples=16) == on_cpu
+    same = {"image_size": on_cpu.image_size, "rays": 1024, "fine_samples": 16, "learning_rate_flat": 0.4}
+    assert dataclasses.replace(on_gpu, **same) == on_cpu
 
 
 def test_a_training_goes_on_with_the_settings_it_began_with_on_another_machine(scene: Scene) -> None:
@@ -495,8 +496,9 @@ def test_what_the_configuration_hands_over_has_no_default(name: str) -> None:
         settings.from_dict(values)
 
 
-def test_longer_runs_end_sharper() -> None:
-    assert settings.derive(1000, 320, 0).sharpness_end < settings.derive(6000, 320, 0).sharpness_end
+def test_longer_runs_end_sharper_and_keep_their_rates_for_longer() -> None:
+    short, long = settings.derive(1000, 320, 0), settings.derive(6000, 320, 0)
+    assert short.sharpness_end < long.sharpness_end and short.learning_rate_flat < long.learning_rate_flat
 
 
 @pytest.mark.parametrize(
