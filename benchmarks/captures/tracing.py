@@ -1,6 +1,9 @@
 """What rays meet of a scene and what a camera sees of it: all compiled functions, in one file because Numba's cache
 notices no change in another.
 
+Three numbers are written to an array one by one: for a tuple, Numba compiles the words of its error messages too, which
+takes a quarter of all.
+
 A part's distance is exact or a little too small, and its zero is the surface. Formulas: Inigo Quilez,
 https://iquilezles.org/articles/distfunctions/. Points and directions are three numbers: small arrays are slow.
 """
@@ -436,7 +439,7 @@ def take_picture(
             start = cone_start(shapes, chosen[:count], camera, dx, dy, dz, width_here, widening)
             for row in range(top, bottom):
                 for column in range(left, min(left + TILE, width)):
-                    picture[row, column] = take_pixel(
+                    r, g, b = take_pixel(
                         shapes,
                         look,
                         cameras[row],
@@ -447,6 +450,7 @@ def take_picture(
                         chosen[:count],
                         near,
                     )
+                    picture[row, column, 0], picture[row, column, 1], picture[row, column, 2] = r, g, b
     return picture
 
 
@@ -581,7 +585,8 @@ def normals(shapes: Shapes, points: np.ndarray) -> np.ndarray:
     """(n, 3) outward normals."""
     found = np.empty_like(points)
     for i in prange(len(points)):
-        found[i] = normal(shapes, shapes.all, points[i, 0], points[i, 1], points[i, 2])
+        x, y, z = normal(shapes, shapes.all, points[i, 0], points[i, 1], points[i, 2])
+        found[i, 0], found[i, 1], found[i, 2] = x, y, z
     return found
 
 
