@@ -1,18 +1,22 @@
 """Settings for all tests, and fixtures of the stand-in platform."""
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from heads import Head
 from ovhai_standin.platform import Platform
 
 import s3_server
 import snakemake_process
+import synthetic
 
 # Several tests run at once. Threads of OpenMP that wait for a core burn a fifth of the time of all tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -70,6 +74,23 @@ def tiny_numbers_stay() -> Iterator[None]:
 def no_workflow_outlives_its_test() -> Iterator[None]:
     yield
     snakemake_process.kill_all()
+
+
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
+    """Numba has compiled the built-in engine's kernels: it takes 12 s, so all workers wait for one."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "kernels"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            scene = tmp_path_factory.mktemp("kernels-scene")
+            files = [f"--{name}={path}" for name, path in synthetic.make_sphere_scene(scene).items()]
+            (scene / "config").write_text(json.dumps({**synthetic.SMALL, "iterations": 1, "image_size": 32, "seed": 0}))
+            files += [f"--{name}={scene / name}" for name in ("config", "checkpoint", "metrics")]
+            command = [sys.executable, "-m", "sdfgrid", "train", "--iterations=1", "--threads=1", *files]
+            environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent / "src")}
+            subprocess.run(command, env=environment, check=True, capture_output=True)
+            folder.mkdir()
 
 
 @pytest.fixture(scope="session")

@@ -98,6 +98,7 @@ class Head:
             *("--ovhai-min-interval", "0.5", "--ovhai-max-interval", "2"),
             *("--default-storage-provider", "s3", "--default-storage-prefix", f"s3://{self.bucket}/{self.prefix}"),
             *("--shared-fs-usage", "none", "--jobs", "20", "--keep-going", "--rerun-incomplete", "--nolock"),
+            *("--scheduler", "greedy"),  # as in profiles/ovhai: the other one starts a solver each time
             *("--latency-wait", "5"),
             *arguments,
         ]

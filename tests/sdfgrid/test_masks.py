@@ -22,6 +22,7 @@ from videomesh.meshing import ply
 from videomesh.scene import OUTSIDE, SUBJECT, UNKNOWN, read_points, read_scene, write_points
 
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("kernels")
 SIZE = 64  # px, of the images
 
 

@@ -27,6 +27,7 @@ from videomesh.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
+pytestmark = pytest.mark.usefixtures("kernels")
 
 
 class Scene:

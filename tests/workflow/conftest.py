@@ -32,7 +32,7 @@ def web(web_folder: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str, web: str) -> Checkout:
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str, web: str, kernels: None) -> Checkout:
     """A checkout in which three scenes were run to their end: once for all workers. Do not change it: copy it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base if worker_id == "master" else base.parent) / "finished"
