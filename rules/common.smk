@@ -146,13 +146,19 @@ def get_training_code(*programs):
     return lambda wildcards: code[SCENES[wildcards.scene]["train"]["stop"]]
 
 
-def get_scenes_of(engine):
+def get_scenes_of(engine, **own):
     """A regular expression for the scenes whose engine it is; one that nothing matches if there are none.
+
+    own: values that settings of the engine must have. Rules that make the same files share the scenes by them.
 
     For each file, Snakemake goes through the whole text of the expression. So it names no scene if all have this engine:
     for 10,000 scenes that would take minutes.
     """
-    scenes = [scene for scene, settings in SCENES.items() if settings["engine"] == engine]
+    scenes = [
+        scene
+        for scene, settings in SCENES.items()
+        if settings["engine"] == engine and all(settings[engine][key] == value for key, value in own.items())
+    ]
     return SCENE_NAME if len(scenes) == len(SCENES) else "|".join(scenes) or "(?!)"
 
 

@@ -1,4 +1,4 @@
-"""The command line: python3 -m sdfgrid config|train|extract."""
+"""The command line: python3 -m sdfgrid config|train|extract|train_and_extract."""
 
 from videomesh.command import run_command
 from videomesh.errors import run
@@ -7,6 +7,7 @@ COMMANDS = {
     "config": "Write the engine's full settings, derived from a few numbers.",
     "train": "Learn a scene's surface from its posed images.",
     "extract": "Turn a checkpoint into a coloured mesh.",
+    "train_and_extract": "Do both in one process.",
 }
 
 

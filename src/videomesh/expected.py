@@ -58,6 +58,10 @@ def expect_sdfgrid_mesh(settings: Mapping[str, Any], iterations: int) -> float:
     return START + SDFGRID_CELL * settings["mesh"]["resolution"] ** 2
 
 
+def expect_sdfgrid_train_and_mesh(settings: Mapping[str, Any], iterations: int) -> float:
+    return expect_sdfgrid_train(settings, iterations) + expect_sdfgrid_mesh(settings, iterations) - START
+
+
 def expect_neuralangelo_train(settings: Mapping[str, Any], iterations: int) -> float:
     faster = FAST if settings["neuralangelo"]["preset"] == "fast" else 1.0
     return NEURALANGELO_START + NEURALANGELO_ITERATION * iterations / faster
@@ -73,6 +77,7 @@ EXPECTED: Mapping[str, Callable[[Mapping[str, Any], int], float]] = {
     "poses": expect_poses,
     "sdfgrid_train": expect_sdfgrid_train,
     "sdfgrid_mesh": expect_sdfgrid_mesh,
+    "sdfgrid_train_and_mesh": expect_sdfgrid_train_and_mesh,
     "neuralangelo_train": expect_neuralangelo_train,
     "neuralangelo_mesh": expect_neuralangelo_mesh,
 }

@@ -32,6 +32,7 @@ def make_settings(**changes: Any) -> dict[str, Any]:
         ("poses", {"frames__target": 300}, 0, 150, 250),  # 486 s on two cores
         ("sdfgrid_train", {}, 3000, 75, 95),  # 84 s on an H100
         ("sdfgrid_train", {"train__iterations": 6000}, 6000, 145, 165),  # 155 s
+        ("sdfgrid_train_and_mesh", {}, 3000, 85, 100),  # and a mesh in 8 s
         ("neuralangelo_train", {}, 1000, 285, 315),  # OVHcloud's tutorial: about 5 minutes on a V100S
         ("neuralangelo_train", {}, 20_000, 3500, 3700),  # and 1 hour
         ("neuralangelo_mesh", {"mesh__resolution": 2048}, 0, 180, 240),  # and about 3 minutes

@@ -17,6 +17,7 @@ def find_stage(output: str) -> str:
 
 
 def test_each_rule_has_the_priority_of_the_stage_that_it_writes() -> None:
+    """Of the first one, if it writes two: what only makes a mesh is nearer to its end."""
     found = {}
     for file in (ROOT / "rules").glob("*.smk"):
         for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", file.read_text(), re.MULTILINE):
@@ -27,7 +28,7 @@ def test_each_rule_has_the_priority_of_the_stage_that_it_writes() -> None:
             if priority:
                 found[name] = ({find_stage(path) for path in paths}, priority[1])
     assert len(found) > 15 and set().union(*(stages for stages, _ in found.values())) == set(STAGES)
-    assert [name for name, (stages, stage) in found.items() if stages != {stage}] == []
+    assert [name for name, (stages, stage) in found.items() if stage != min(stages, key=STAGES.index)] == []
 
 
 def test_the_profile_of_the_platform_uses_the_scheduler_that_does_not_slow_down() -> None:

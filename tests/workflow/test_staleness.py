@@ -43,6 +43,7 @@ READERS = {
     "sdfgrid_config": {"sdfgrid_train", "scene_page"},
     "sdfgrid_train": {"sdfgrid_mesh", "scene_page"},
     "sdfgrid_mesh": {"web_mesh", "deliver", "scene_page"},
+    "sdfgrid_train_and_mesh": {"web_mesh", "deliver", "scene_page"},  # in place of the two, for the scenes that want it
     "neuralangelo_source": {"neuralangelo_config", "neuralangelo_train", "neuralangelo_mesh"},
     "neuralangelo_config": {"neuralangelo_train", "neuralangelo_mesh", "scene_page"},
     "neuralangelo_train": {"neuralangelo_mesh", "scene_page"},
@@ -68,6 +69,7 @@ USES = {
     "train.seed": {"sdfgrid_config", "neuralangelo_train"},
     "train.stop": {"sdfgrid_train", "neuralangelo_train"},
     "sdfgrid.image_size": {"sdfgrid_config"},
+    "sdfgrid.train_and_mesh": {"sdfgrid_train_and_mesh"},
     "neuralangelo.schedule": {"neuralangelo_config"},
     "neuralangelo.preset": {"neuralangelo_config"},
     "neuralangelo.appearance": {"neuralangelo_config"},
@@ -92,6 +94,7 @@ NOTHING_STALE = {
     "neuralangelo.source": "where the same programs come from; their checksum counts",
 }
 MILESTONES = "train.milestones"  # has rules of its own, below
+APART, TOGETHER = {"sdfgrid_train", "sdfgrid_mesh"}, {"sdfgrid.train_and_mesh": "together"}
 LEAVES = find_leaves(read_schema("config"))
 ENGINES = LEAVES["engine"]["enum"]
 GLOBAL = [key for key, leaf in LEAVES.items() if not is_column(leaf)]
@@ -136,8 +139,8 @@ def get_row(scene: str, engine: str, **cells: Any) -> dict[str, Any]:
     return {"scene": scene, "video": "film.mp4", "engine": engine, **cells}
 
 
-def get_changes() -> dict[str, tuple[str, str, dict[str, Any]]]:
-    """Scene -> the key that changes, the engine, and the cells that change it."""
+def get_changes() -> dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]]:
+    """Scene -> the key that changes, the engine, the cells that change it, and those that the scene has before."""
     changes = {}
     keys = [key for key in LEAVES if key not in (*GLOBAL, "engine", MILESTONES)]
     for number, key in enumerate(keys):
@@ -156,7 +159,9 @@ def get_changes() -> dict[str, tuple[str, str, dict[str, Any]]]:
             cells |= {"frames.downsample": 2, key: "every"}
         section = key.split(".")[0]
         engine = section if section in ENGINES else ENGINES[number % 2]
-        changes[f"{engine}-{number}"] = (key, engine, cells)
+        changes[f"{engine}-{number}"] = (key, engine, cells, {})
+        if get_used(key) & {"sdfgrid_config", *APART}:
+            changes[f"together-{number}"] = (key, "sdfgrid", cells, TOGETHER)
     return changes
 
 
@@ -185,7 +190,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     (checkout.folder / "masks").mkdir()
     (checkout.folder / "programs").mkdir()
     (checkout.folder / "programs" / "train.py").write_text("")
-    checkout.configure([get_row(scene, engine) for scene, (_, engine, _) in CHANGES.items()], neuralangelo=SOURCE)
+    checkout.configure(
+        [get_row(scene, engine, **before) for scene, (_, engine, _, before) in CHANGES.items()], neuralangelo=SOURCE
+    )
     pretend(checkout)
     return checkout
 
@@ -194,18 +201,20 @@ SOURCE = {"source": "programs"}
 
 
 def test_a_key_makes_exactly_the_stages_stale_that_use_it_and_for_its_scene_only(many: Checkout) -> None:
-    rows = [get_row(scene, engine, **cells) for scene, (_, engine, cells) in CHANGES.items()]
-    unchanged = [get_row(scene, engine) for scene, (_, engine, _) in CHANGES.items()]
+    rows = [get_row(scene, engine, **before, **cells) for scene, (_, engine, cells, before) in CHANGES.items()]
+    unchanged = [get_row(scene, engine, **before) for scene, (_, engine, _, before) in CHANGES.items()]
     many.configure(rows, neuralangelo=SOURCE)
     planned = many.planned_by_scene()
     many.configure(unchanged, neuralangelo=SOURCE)
-    for scene, (key, engine, cells) in CHANGES.items():
+    for scene, (key, engine, cells, before) in CHANGES.items():
         expected = get_expected(key, engine) if key not in NOTHING_STALE or len(cells) > 1 else set()
         if key == "frames.target":
             expected = get_expected("frames", engine)
         if key == "train.iterations":  # a training of another length is another file
             expected |= {f"{engine}_train", f"{engine}_mesh"}
-        assert set(planned.get(scene, ())) == expected, (key, engine, cells)
+        if before == TOGETHER and expected & APART:
+            expected = expected - APART | {"sdfgrid_train_and_mesh"}
+        assert set(planned.get(scene, ())) == expected, (key, engine, cells, before)
 
 
 def test_every_key_has_its_stages_or_a_reason_why_it_has_none() -> None:

@@ -150,6 +150,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--transforms", type=Path, required=True, help="transforms.json that it was trained with")
     add("--images", type=Path, required=True, help="images.tar of the poses stage: the undistorted frames")
     add("--masks", type=Path, required=True, help="masks.tar of the poses stage: where the subject is")
+    add_mesh_arguments(parser)
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto takes a GPU if there is one (default)")
+    add("--threads", type=int, required=True, help="CPU threads")
+
+
+def add_mesh_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those that a training does not have too."""
+    add = parser.add_argument
     add("--resolution", type=int, required=True, help="voxels across the region's sphere")
     crop.add_arguments(parser)
     add(
@@ -166,8 +174,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--mesh", type=Path, required=True, help="mesh.ply to write, in world coordinates")
     add("--summary", type=Path, required=True, help="mesh.json to write, with counts, sizes and checks")
-    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help="auto takes a GPU if there is one (default)")
-    add("--threads", type=int, required=True, help="CPU threads")
 
 
 def make_mesh(
