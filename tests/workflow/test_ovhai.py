@@ -216,3 +216,21 @@ def test_a_capture_that_fails_the_gate_costs_no_gpu(remote: Remote) -> None:
     page = (checkout.folder / "deliver/lego/scene.html").read_text()
     assert page.index("Why it stopped") < page.index("frame_count is") < page.index('id="viewer"')
     assert '<li class="card stopped"' in (checkout.folder / "deliver/index.html").read_text()
+
+
+def test_training_and_mesh_together_are_a_job_of_one_rule(remote: Remote) -> None:
+    checkout = remote.checkout.copy(remote.checkout.folder.parent / "together")
+    settings = {name: dict(section) for name, section in SMALL.items()}
+    settings["train"]["milestones"] = []
+    checkout.configure([ROW | {"sdfgrid.train_and_mesh": "together"}], **settings)
+    before = len(remote.platform.jobs())
+    run = Remote(checkout, remote.platform, remote.environment, remote.bucket, remote.s3).run()
+    assert run.returncode == 0, run.stdout
+    assert len(remote.platform.jobs()) == before + 1
+    rule = "sdfgrid_train_and_mesh"
+    assert "experiments/results/lego/mesh/20" in remote.prefixes(rule) == remote.prefixes(SURFACE)
+    assert remote.jobs()[rule]["spec"]["resources"] == remote.jobs()[SURFACE]["spec"]["resources"]
+    assert f'<th scope="row">{rule} 20</th>' in (checkout.folder / "deliver/lego/scene.html").read_text()
+    for log in ("train/20/train.log", "mesh/20/mesh.log"):
+        stored = remote.s3.client().get_object(Bucket=remote.bucket, Key=f"experiments/results/lego/{log}")
+        assert "mesh: " in stored["Body"].read().decode(), log

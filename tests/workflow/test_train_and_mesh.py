@@ -1,6 +1,7 @@
 """sdfgrid.train_and_mesh: together. One job makes checkpoint, metrics, mesh and summary of a milestone."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import trimesh
 
 from checkout import DEMO, SMALL, Checkout
+from snakemake_process import run_snakemake
 
 ROW = {"scene": "film", "video": "film.mp4"}
 TOGETHER = {**ROW, "sdfgrid.train_and_mesh": "together"}
@@ -128,3 +130,6 @@ def test_an_extraction_that_fails_is_told_and_counts_as_a_failed_training(togeth
     assert {Path(file).name for file in left} == {"train.log", "mesh.log", "mesh.glb", "web_mesh.log"}
     page = (together.folder / "deliver/film/scene.html").read_text()
     assert "The stage train ended without a result." in page and "error: no luck" in page
+    variables = {**os.environ, "PYTHONPATH": str(together.folder / "src")}
+    said = run_snakemake(together.arguments(), together.folder, variables, module="videomesh.status").stdout
+    assert "film: failed in train 60: error: no luck" in said
