@@ -48,6 +48,7 @@ LONGEST = [
     "test_upstream_extract.py",
     "test_staleness.py",
     "test_pages.py",
+    "test_train_and_mesh.py",
     "test_region.py",
     "test_provenance.py",
     "test_backends.py",

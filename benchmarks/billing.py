@@ -38,8 +38,9 @@ for path in sys.argv[1:]:
 COMMANDS = {
     "frames": r"scripts/frames\.py",
     "poses": r"scripts/poses\.py",
-    "sdfgrid_train": "-m sdfgrid train",
+    "sdfgrid_train": r"-m sdfgrid train\b",
     "sdfgrid_mesh": "-m sdfgrid extract",
+    "sdfgrid_train_and_mesh": "-m sdfgrid train_and_extract",
     "neuralangelo_train": "-m neuralangelo_engine train",
     "neuralangelo_mesh": "-m neuralangelo_engine extract",
 }
