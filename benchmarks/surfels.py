@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -263,23 +264,14 @@ def fuse(depths: Tensor, cameras: Cameras, resolution: int) -> Mesh:
         shape = (len(part), resolution + 1, resolution + 1)
         values[first : first + 16] = (total / weight.clamp(min=1)).view(shape)
         known[first : first + 16] = (weight > 0).view(shape)
-    found = marching_cubes(values.cpu().numpy(), 0.0, mask=known.cpu().numpy())
+    # scikit-image asks the mask about the last corner of a cell alone. The others must be known too, or the edge of what
+    # is known becomes a surface.
+    whole = torch.zeros_like(known)
+    whole[1:, 1:, 1:] = known.unfold(0, 2, 1).unfold(1, 2, 1).unfold(2, 2, 1).flatten(3).all(-1)
+    found = marching_cubes(values.cpu().numpy(), 0.0, mask=whole.cpu().numpy())
     vertices = torch.tensor(found[0].copy(), dtype=torch.float64, device=DEVICE) * voxel - 1
     faces = torch.tensor(found[1].astype(np.int64), device=DEVICE)
     return Mesh(vertices, faces)
-
-
-class Grey:
-    """Stands for the learnt colours, which no measure here looks at."""
-
-    def __init__(self, scene: Any) -> None:
-        self.center, self.radius, self.iteration = torch.tensor(scene.center), scene.radius, 0
-
-    def signed_distance(self, points: Tensor) -> Tensor:
-        raise NotImplementedError
-
-    def colour(self, points: Tensor, directions: Tensor) -> Tensor:
-        return torch.full_like(points, 0.5)
 
 
 def write(mesh: Mesh, args: argparse.Namespace, path: Path) -> None:
@@ -297,9 +289,10 @@ def write(mesh: Mesh, args: argparse.Namespace, path: Path) -> None:
         unseen="remove",
     )
     scene = read_scene(options.transforms)
-    field = Grey(scene)
+    field: Any = SimpleNamespace(center=torch.tensor(scene.center), radius=scene.radius)
     photographs = extract.read_photographs(options, field, scene)
-    raw = extract.Raw(mesh, None, "fused depths", 0)
+    grey = torch.full_like(mesh.vertices, 0.5)  # where no photograph sees the surface; nothing here looks at colours
+    raw = extract.Raw(mesh, grey, "fused depths", 0)
     cleaned = extract.clean(raw, field, photographs, options, crop.read(options, scene))
     path.parent.mkdir(parents=True, exist_ok=True)
     vertices = (cleaned.mesh.vertices * scene.radius + torch.tensor(scene.center, device=DEVICE)).cpu().numpy()
