@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 from heads import Head
 from ovhai_standin.platform import Platform
 
 import s3_server
 import snakemake_process
 import synthetic
+from shared import make_once
 
 # Several tests run at once. Threads of OpenMP that wait for a core burn a fifth of the time of all tests.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -80,18 +80,18 @@ def no_workflow_outlives_its_test() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
     """Numba has compiled the built-in engine's kernels: it takes 12 s, so all workers wait for one."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "kernels"
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            scene = tmp_path_factory.mktemp("kernels-scene")
-            files = [f"--{name}={path}" for name, path in synthetic.make_sphere_scene(scene).items()]
-            (scene / "config").write_text(json.dumps({**synthetic.SMALL, "iterations": 1, "image_size": 32, "seed": 0}))
-            files += [f"--{name}={scene / name}" for name in ("config", "checkpoint", "metrics")]
-            command = [sys.executable, "-m", "sdfgrid", "train", "--iterations=1", "--threads=1", *files]
-            environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent / "src")}
-            subprocess.run(command, env=environment, check=True, capture_output=True)
-            folder.mkdir()
+    make_once(tmp_path_factory, worker_id, "kernels", compile_kernels)
+
+
+def compile_kernels(folder: Path) -> None:
+    """By a training of one iteration: Numba keeps them beside the code."""
+    files = [f"--{name}={path}" for name, path in synthetic.make_sphere_scene(folder).items()]
+    settings = {**synthetic.SMALL, "iterations": 1, "image_size": 32, "seed": 0}
+    (folder / "config").write_text(json.dumps(settings))
+    files += [f"--{name}={folder / name}" for name in ("config", "checkpoint", "metrics")]
+    command = [sys.executable, "-m", "sdfgrid", "train", "--iterations=1", "--threads=1", *files]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent / "src")}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from checkout import DEMO, SMALL, Checkout, make_photos
+from shared import make_once
 
 
 @pytest.fixture(scope="session")
@@ -34,13 +34,9 @@ def web(web_folder: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str, web: str, kernels: None) -> Checkout:
     """A checkout in which three scenes were run to their end: once for all workers. Do not change it: copy it."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "finished"
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            made = tmp_path_factory.mktemp("made")
-            run_to_the_end(Checkout.make(made / "checkout"), web)
-            made.rename(folder)
+    folder = make_once(
+        tmp_path_factory, worker_id, "finished", lambda made: run_to_the_end(Checkout.make(made / "checkout"), web)
+    )
     return Checkout(folder / "checkout")
 
 
