@@ -264,8 +264,8 @@ def fuse(depths: Tensor, cameras: Cameras, resolution: int) -> Mesh:
         shape = (len(part), resolution + 1, resolution + 1)
         values[first : first + 16] = (total / weight.clamp(min=1)).view(shape)
         known[first : first + 16] = (weight > 0).view(shape)
-    # scikit-image asks the mask about the last corner of a cell alone. The others must be known too, or the edge of what
-    # is known becomes a surface.
+    # scikit-image asks the mask about the last corner of a cell alone. The others must be known too, or the edge of
+    # what is known becomes a surface.
     whole = torch.zeros_like(known)
     whole[1:, 1:, 1:] = known.unfold(0, 2, 1).unfold(1, 2, 1).unfold(2, 2, 1).flatten(3).all(-1)
     found = marching_cubes(values.cpu().numpy(), 0.0, mask=whole.cpu().numpy())
