@@ -179,8 +179,7 @@ class Settings:
 
 
 # What a GPU makes nearly free, and what is better on no capture without (docs/benchmarks.md).
-# With these the rates fall from 0.2 on: later was measured with the sizes of a CPU alone.
-IMAGE_SIZE, ON_GPU = 320, {"image_size": 640, "rays": 8192, "fine_samples": 32, "learning_rate_flat": 0.2}
+IMAGE_SIZE, ON_GPU = 320, {"image_size": 640, "rays": 8192, "fine_samples": 32}
 
 
 def derive(iterations: int, image_size: int, seed: int) -> Settings:

@@ -460,7 +460,7 @@ def test_a_gpu_gets_more_to_do_and_a_size_given_by_hand_is_kept(tmp_path: Path, 
     on_cpu, on_gpu = settings.read(config), settings.read(config, on_gpu=True)
     assert (on_gpu.image_size, on_gpu.rays, on_gpu.fine_samples) == (size, 8192, 32)
     assert (on_cpu.image_size, on_cpu.rays, on_cpu.fine_samples) == (480 if options else 320, 1024, 16)
-    same = {"image_size": on_cpu.image_size, "rays": 1024, "fine_samples": 16, "learning_rate_flat": 0.4}
+    same = {"image_size": on_cpu.image_size, "rays": 1024, "fine_samples": 16}
     assert dataclasses.replace(on_gpu, **same) == on_cpu
 
 
