@@ -31,10 +31,13 @@ class Backend(Protocol):
     def match(self, pairs: Sequence[Tuple[str, str]]) -> None:
         """Match the pairs of frames and verify them geometrically. COLMAP skips pairs that were matched before."""
 
-    def map(self, models: Path, options: Mapping[str, float], start: Optional[Path] = None) -> None:
+    def map(
+        self, models: Path, options: Mapping[str, float], start: Optional[Path] = None, in_parts: bool = False
+    ) -> None:
         """Incremental mapping: writes models/0, models/1 ... in no useful order, or none if no two frames fit.
 
         start: a model to which frames are added; what it has stays as it is.
+        in_parts: many frames may be mapped in parts first, side by side on the cores.
         """
 
     def triangulate(self, model: Path, output: Path, options: Mapping[str, float]) -> None:

@@ -106,7 +106,10 @@ class Colmap:
             lambda: find_lost_matches(self._database),
         )
 
-    def map(self, models: Path, options: Mapping[str, float], start: Optional[Path] = None) -> None:
+    def map(
+        self, models: Path, options: Mapping[str, float], start: Optional[Path] = None, in_parts: bool = False
+    ) -> None:
+        # Never in parts: 3.8 adjusts no model to which it adds no frame, so the parts would stay as they were merged.
         values: Dict[str, float] = {f"Mapper.{name}": value for name, value in options.items()}
         values["Mapper.num_threads"] = self._threads
         paths = {"database_path": self._database, "image_path": self._frames, "output_path": models}

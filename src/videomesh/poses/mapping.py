@@ -97,7 +97,8 @@ def match_and_map(backend: Backend, folder: Path, frames: Frames, min_registered
         models_folder = folder / f"{prefix.strip() or 'all'}-models{len(attempts)}"
         models_folder.mkdir()
         with timed("mapping"):
-            backend.map(models_folder, effort.mapper)
+            # Parts that were merged wrongly lose frames. So what follows on them does without.
+            backend.map(models_folder, effort.mapper, in_parts=not attempts)
         models = read_models(models_folder)
         attempts.append(Attempt(name, len(matched), models, time.monotonic() - start))
         registered = attempts[-1].registered
