@@ -66,9 +66,7 @@ def test_parts_give_the_poses_that_the_whole_gives(matched: Path, tmp_path: Path
 
 
 @pytest.mark.usefixtures("few_are_many")
-def test_frames_that_the_parts_lack_are_added(
-    matched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frames_that_the_parts_lack_are_added(matched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def find_half(*arguments: object, **options: object) -> dict[int, pycolmap.Reconstruction]:
         model = pycolmap.Reconstruction(whole.folder)
         for frame in sorted(model.reg_frame_ids())[COUNT // 2 :]:
