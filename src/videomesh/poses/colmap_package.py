@@ -112,7 +112,7 @@ class Pycolmap:
             pycolmap.incremental_mapping(self._database, self._frames, models, options=pipeline, input_path=start or "")
 
     def _map_parts(self, parts: Path, options: Mapping[str, float]) -> Optional[Path]:
-        """The parts' largest merged model, which is to be refined, and to get the frames that it lacks."""
+        """The parts' largest merged model, to be adjusted and given the frames that it lacks; None if there is none."""
         pipeline = self._get_pipeline(options)
         pipeline.extract_colors = False
         hierarchical = pycolmap.HierarchicalPipelineOptions()
@@ -121,7 +121,10 @@ class Pycolmap:
         hierarchical.clustering_options.leaf_max_num_images = PART
         hierarchical.clustering_options.image_overlap = PART_OVERLAP
         parts.mkdir()
-        found = pycolmap.hierarchical_mapping(self._database, self._frames, parts, options=hierarchical)
+        try:
+            found = pycolmap.hierarchical_mapping(self._database, self._frames, parts, options=hierarchical)
+        except IndexError:  # 4.2.1 raises it where no part gives a model, as of a camera that stands still
+            found = {}
         if not found:
             return None
         merged = parts / "merged"

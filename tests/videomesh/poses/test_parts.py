@@ -8,6 +8,7 @@ import numpy as np
 import pycolmap
 import pytest
 
+from poses_program import fail_poses, store
 from videomesh.poses import colmap_package, mapping
 from videomesh.poses.colmap_package import Pycolmap
 from videomesh.poses.frames import Frames, Group
@@ -78,6 +79,15 @@ def test_frames_that_the_parts_lack_are_added(matched: Path, tmp_path: Path, mon
     assert len(map_frames(matched, tmp_path / "added", 4, True).names) == COUNT
     monkeypatch.setattr(pycolmap, "hierarchical_mapping", lambda *arguments, **options: {})
     assert len(map_frames(matched, tmp_path / "no part", 4, True).names) == COUNT
+
+
+def test_parts_that_give_no_model_are_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orbit: list[bytes]
+) -> None:
+    for name, value in {"MIN_FRAMES": 12, "PART": 5, "PART_OVERLAP": 2}.items():
+        monkeypatch.setattr(colmap_package, name, value)
+    message = fail_poses(store(tmp_path, [orbit[0]] * 12), "--threads=4")
+    assert "the camera does not move: 66 of 66 matching pairs of frames show the same view" in message
 
 
 @pytest.mark.parametrize(("frames", "threads", "wish"), [(COUNT + 1, 4, True), (COUNT, 3, True), (COUNT, 4, False)])
