@@ -8,16 +8,11 @@ import pycolmap
 
 from videomesh.errors import UserError
 from videomesh.gpus import count_gpus
+from videomesh.poses import parts
 from videomesh.poses.backend import FIRST_OCTAVE, FIRST_OCTAVE_MASKED
 from videomesh.poses.database import find_lost_features, find_lost_matches
 from videomesh.poses.device import Device
 from videomesh.poses.frames import Group
-
-# Hierarchical mapping: parts of so many frames, which share some, are mapped side by side and merged. On 300 frames at
-# 1080p and 8 cores it takes 0.4 to 0.5 of the time, the last adjustment of the whole counted in, and the poses are as
-# near the true ones. With two cores it takes as long (docs/benchmarks.md).
-PART, PART_OVERLAP = 60, 15
-MIN_FRAMES, MIN_THREADS = 150, 4
 
 
 class Pycolmap:
@@ -101,44 +96,21 @@ class Pycolmap:
     def map(
         self, models: Path, options: Mapping[str, float], start: Optional[Path] = None, in_parts: bool = False
     ) -> None:
-        pipeline = self._get_pipeline(options)
+        pipeline = parts.get_pipeline(options, self._threads, self._seed)
         pipeline.fix_existing_frames = start is not None
         with _errors("mapping"):
-            if in_parts and self._threads >= MIN_THREADS and len(list(self._frames.iterdir())) >= MIN_FRAMES:
-                start = self._map_parts(models.with_name(f"{models.name}-parts"), options)
+            if (
+                in_parts
+                and self._threads >= parts.MIN_THREADS
+                and len(list(self._frames.iterdir())) >= parts.MIN_FRAMES
+            ):
+                folder = models.with_name(f"{models.name}-parts")
+                start = parts.map_parts(self._database, self._frames, folder, options, self._threads, self._seed)
             if start:  # then COLMAP writes no numbered folder but to the output itself
                 models = models / "0"
                 models.mkdir()
+            # With the parts' model, it adjusts the whole and adds the frames that are missing.
             pycolmap.incremental_mapping(self._database, self._frames, models, options=pipeline, input_path=start or "")
-
-    def _map_parts(self, parts: Path, options: Mapping[str, float]) -> Optional[Path]:
-        """The parts' largest merged model, to be adjusted and given the frames that it lacks; None if there is none."""
-        pipeline = self._get_pipeline(options)
-        pipeline.extract_colors = False
-        hierarchical = pycolmap.HierarchicalPipelineOptions()
-        hierarchical.incremental_options = pipeline
-        hierarchical.num_threads = hierarchical.num_workers = self._threads
-        hierarchical.clustering_options.leaf_max_num_images = PART
-        hierarchical.clustering_options.image_overlap = PART_OVERLAP
-        parts.mkdir()
-        try:
-            found = pycolmap.hierarchical_mapping(self._database, self._frames, parts, options=hierarchical)
-        except IndexError:  # 4.2.1 raises it where no part gives a model, as of a camera that stands still
-            found = {}
-        if not found:
-            return None
-        merged = parts / "merged"
-        merged.mkdir()
-        max(found.values(), key=lambda model: model.num_reg_images()).write(merged)
-        return merged
-
-    def _get_pipeline(self, options: Mapping[str, float]) -> pycolmap.IncrementalPipelineOptions:
-        pipeline = pycolmap.IncrementalPipelineOptions()
-        pipeline.random_seed = self._seed
-        pipeline.num_threads = self._threads
-        for name, value in options.items():
-            setattr(pipeline if hasattr(pipeline, name) else pipeline.mapper, name, value)
-        return pipeline
 
     def triangulate(self, model: Path, output: Path, options: Mapping[str, float]) -> None:
         pipeline = pycolmap.IncrementalPipelineOptions()

@@ -1,6 +1,9 @@
 """Many frames are mapped in parts side by side, which are merged and refined."""
 
+import os
 import shutil
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pycolmap
 import pytest
 
 from poses_program import fail_poses, store
-from videomesh.poses import colmap_package, mapping
+from videomesh.poses import mapping, parts
 from videomesh.poses.colmap_package import Pycolmap
 from videomesh.poses.frames import Frames, Group
 from videomesh.poses.given import fit_similarity
@@ -36,8 +39,8 @@ def matched(tmp_path_factory: pytest.TempPathFactory, orbit: list[bytes]) -> Pat
 
 @pytest.fixture
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"MIN_FRAMES": COUNT, "PART": 12, "PART_OVERLAP": 5}.items():
-        monkeypatch.setattr(colmap_package, name, value)
+    for name, value in {"MIN_FRAMES": COUNT, "SIZE": 12, "OVERLAP": 5}.items():
+        monkeypatch.setattr(parts, name, value)
 
 
 def map_frames(matched: Path, folder: Path, threads: int, in_parts: bool) -> Model:
@@ -56,52 +59,69 @@ def places(model: Model) -> np.ndarray:
 
 @pytest.mark.usefixtures("few_are_many")
 def test_parts_give_the_poses_that_the_whole_gives(matched: Path, tmp_path: Path) -> None:
-    whole, parts = (map_frames(matched, tmp_path / str(way), 4, way) for way in (False, True))
+    whole, found = (map_frames(matched, tmp_path / str(way), 4, way) for way in (False, True))
     merged = mapping.read_model(tmp_path / "True" / "models-parts" / "merged")
-    assert len(parts.names) == len(whole.names) == COUNT
-    assert parts.reprojection_error < min(1.1 * whole.reprojection_error, merged.reprojection_error)
-    scale, turn, move = fit_similarity(places(parts), places(whole))
-    away = np.linalg.norm(scale * places(parts) @ turn.T + move - places(whole), axis=1)
+    assert len(found.names) == len(whole.names) == COUNT
+    assert found.reprojection_error < min(1.1 * whole.reprojection_error, merged.reprojection_error)
+    scale, turn, move = fit_similarity(places(found), places(whole))
+    away = np.linalg.norm(scale * places(found) @ turn.T + move - places(whole), axis=1)
     size = np.linalg.norm(places(whole) - places(whole).mean(0), axis=1).mean()
     assert away.max() < 0.01 * size
 
 
 @pytest.mark.usefixtures("few_are_many")
 def test_frames_that_the_parts_lack_are_added(matched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def find_half(*arguments: object, **options: object) -> dict[int, pycolmap.Reconstruction]:
-        model = pycolmap.Reconstruction(whole.folder)
-        for frame in sorted(model.reg_frame_ids())[COUNT // 2 :]:
-            model.deregister_frame(frame)
-        return {0: model}
-
     whole = map_frames(matched, tmp_path / "whole", 4, False)
-    monkeypatch.setattr(pycolmap, "hierarchical_mapping", find_half)
+    half = tmp_path / "half"
+    half.mkdir()
+    model = pycolmap.Reconstruction(whole.folder)
+    for frame in sorted(model.reg_frame_ids())[COUNT // 2 :]:
+        model.deregister_frame(frame)
+    model.write(half)
+    monkeypatch.setattr(parts, "map_parts", lambda *arguments: half)
     assert len(map_frames(matched, tmp_path / "added", 4, True).names) == COUNT
-    monkeypatch.setattr(pycolmap, "hierarchical_mapping", lambda *arguments, **options: {})
-    assert len(map_frames(matched, tmp_path / "no part", 4, True).names) == COUNT
 
 
 def test_parts_that_give_no_model_are_done_without(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orbit: list[bytes]
 ) -> None:
-    for name, value in {"MIN_FRAMES": 12, "PART": 5, "PART_OVERLAP": 2}.items():
-        monkeypatch.setattr(colmap_package, name, value)
+    for name, value in {"MIN_FRAMES": 12, "SIZE": 5, "OVERLAP": 2}.items():
+        monkeypatch.setattr(parts, name, value)
     message = fail_poses(store(tmp_path, [orbit[0]] * 12), "--threads=4")
     assert "the camera does not move: 66 of 66 matching pairs of frames show the same view" in message
+
+
+def test_a_signal_ends_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """COLMAP itself hears none before all parts are done."""
+    program, number = tmp_path / "python3", tmp_path / "number"
+    program.write_text(f'#!/bin/sh\necho $$ > "{number}"\nkill -ALRM {os.getpid()}\nexec sleep 60\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            parts.map_parts(tmp_path / "database.db", tmp_path, tmp_path / "parts", MAPPER, 4, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(number.read_text()), 0)
 
 
 @pytest.mark.parametrize(("frames", "threads", "wish"), [(COUNT + 1, 4, True), (COUNT, 3, True), (COUNT, 4, False)])
 def test_few_frames_and_few_cores_are_mapped_as_a_whole(
     matched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int, threads: int, wish: bool
 ) -> None:
+    def map_parts(*arguments: object) -> None:
+        called.append("parts")
+
     called: list[str] = []
-    monkeypatch.setattr(colmap_package, "MIN_FRAMES", frames)
-    for name in ("hierarchical_mapping", "incremental_mapping"):
-        monkeypatch.setattr(pycolmap, name, lambda *arguments, name=name, **options: called.append(name))
+    monkeypatch.setattr(parts, "MIN_FRAMES", frames)
+    monkeypatch.setattr(parts, "map_parts", map_parts)
+    monkeypatch.setattr(pycolmap, "incremental_mapping", lambda *arguments, **options: called.append("whole"))
     folder = tmp_path / "folder"
     with pytest.raises(IndexError):  # nothing is mapped
         map_frames(matched, folder, threads, wish)
-    assert called == ["incremental_mapping"]
+    assert called == ["whole"]
 
 
 def test_a_second_attempt_does_without_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
