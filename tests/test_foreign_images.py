@@ -23,6 +23,7 @@ PROGRAMS = {
 # PyTorch.
 OPTIONAL = {
     "src/videomesh/poses/colmap_package.py": {"pycolmap"},
+    "src/videomesh/poses/parts.py": {"pycolmap"},
     "src/sdfgrid/numba_kernels.py": {"numba"},
     "src/sdfgrid/triton_kernels.py": {"triton"},
 }
