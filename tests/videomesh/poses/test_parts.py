@@ -94,15 +94,15 @@ def test_parts_that_give_no_model_are_done_without(
 def test_a_signal_ends_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """COLMAP itself hears none before all parts are done."""
     program, number = tmp_path / "python3", tmp_path / "number"
-    program.write_text(f'#!/bin/sh\necho $$ > "{number}"\nkill -ALRM {os.getpid()}\nexec sleep 60\n')
+    program.write_text(f'#!/bin/sh\necho $$ > "{number}"\nkill -TERM {os.getpid()}\nexec sleep 60\n')
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program))
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             parts.map_parts(tmp_path / "database.db", tmp_path, tmp_path / "parts", MAPPER, 4, 0)
     finally:
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGTERM, before)
     with pytest.raises(ProcessLookupError):
         os.kill(int(number.read_text()), 0)
 
