@@ -1,7 +1,7 @@
 """Hierarchical mapping: parts of the frames are mapped side by side and merged.
 
 On 300 frames at 1080p and 8 cores it takes 0.4 to 0.5 of the time of the whole, the last adjustment counted in, and the
-poses are as near the true ones. With two cores it takes as long (docs/benchmarks.md).
+poses are as near the true ones. Two cores gain nothing (docs/benchmarks.md).
 
 It runs in a process of its own, since COLMAP 4.2 hears no Ctrl-C or SIGTERM before all parts are done.
 """
@@ -15,6 +15,7 @@ from typing import Mapping, Optional
 import pycolmap
 
 from videomesh.children import child
+from videomesh.errors import UserError, run
 
 SIZE, OVERLAP = 60, 15  # frames of a part, and those of them that it shares
 MIN_FRAMES, MIN_THREADS = 150, 4
@@ -23,7 +24,8 @@ MIN_FRAMES, MIN_THREADS = 150, 4
 def map_parts(
     database: Path, frames: Path, output: Path, options: Mapping[str, float], threads: int, seed: int
 ) -> Optional[Path]:
-    """The largest merged model, in the folder output; its poses are rough. None if no part gives a model."""
+    """The largest merged model, in the folder output; its poses are rough. None if there is none: the parts failed, or
+    none of them gives a model."""
     output.mkdir()
     given = {"options": options, "threads": threads, "seed": seed, "size": SIZE, "overlap": OVERLAP}
     command = [
@@ -36,7 +38,9 @@ def map_parts(
         json.dumps(given),
     ]
     with child(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}) as process:
-        process.wait()
+        code = process.wait()
+    if code:
+        print(f"COLMAP's mapping in parts ended with code {code}; the whole is mapped at once", flush=True)
     merged = output / "merged"
     return merged if merged.exists() else None
 
@@ -56,6 +60,8 @@ def main() -> None:
         found = pycolmap.hierarchical_mapping(database, frames, output, options=hierarchical)
     except IndexError:  # 4.2.1 raises it where no part gives a model, as of a camera that stands still
         return
+    except (RuntimeError, ValueError, MemoryError) as error:
+        raise UserError(f"COLMAP's mapping in parts failed: {error}")
     if found:
         part = output / "merged.part"
         part.mkdir()
@@ -74,4 +80,4 @@ def get_pipeline(options: Mapping[str, float], threads: int, seed: int) -> pycol
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -91,6 +91,13 @@ def test_parts_that_give_no_model_are_done_without(
     assert "the camera does not move: 66 of 66 matching pairs of frames show the same view" in message
 
 
+def test_parts_that_fail_are_told_and_done_without(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert parts.map_parts(tmp_path / "no.db", tmp_path, tmp_path / "parts", MAPPER, 4, 0) is None
+    printed = capfd.readouterr()
+    assert "mapping in parts ended with code 1; the whole is mapped at once" in printed.out
+    assert "COLMAP's mapping in parts failed: " in printed.err and "Traceback" not in printed.err
+
+
 def test_a_signal_ends_the_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """COLMAP itself hears none before all parts are done."""
     program, number = tmp_path / "python3", tmp_path / "number"
