@@ -22,6 +22,7 @@ assert DIRECTION_TERMS == 8, "triton_kernels counts on it"
 ROWS = 1024  # of the schedule, filled at a time
 RAYS, ROWS_OF_RAYS = 128, 256  # rays a program, and the most samples of rays at once
 NETWORK_POINTS = 64  # a program, in the backward passes of networks
+PARTS, PARAMETERS = 32, 64  # a program, in the step of the networks
 PROGRAMS_PER_PROCESSOR = 2
 TENSOR_CORES = (8, 0)  # compute capability of the first GPUs that multiply in TF32
 
@@ -193,16 +194,17 @@ class GpuStep:
         settings, data = self.trainer.settings, self.trainer.dataset
         height, width = data.images.shape[1:3]
         rays, sampled = settings.rays, self.sampled
+        steps, baked = settings.march_steps, self.trainer.baked
         kernels.launch(
             kernels.choose_rays, (cdiv(rays, RAYS),),
             self.iteration, self.seed, data.outside, max(1, len(data.outside)), data.inside, len(data.inside),
             data.empty, max(1, len(data.empty)), data.images, data.poses, data.masked, self.origins, self.directions,
             self.nears, self.fars, self.closests, self.pixels, self.bare, self.outside, self.hits, rays, width,
-            width * height, *data.focal, *data.principal, data.nearest, self.masked, RAYS,
+            width * height, *data.focal, *data.principal, data.nearest, baked.values, baked.resolution + 1,
+            settings.redraw_distance, settings.redraw_distance > 0, steps, self.masked, RAYS,
         )  # fmt: skip
         if self.masked:
             torch.sum(self.bare[self.outside : self.coloured], 0, keepdim=True, out=self.bare_count)
-        steps, baked = settings.march_steps, self.trainer.baked
         kernels.launch(
             kernels.march, (cdiv(self.inside.numel(), ROWS_OF_RAYS),),
             self.iteration, self.seed, self.schedule, baked.values, baked.resolution + 1, self.origins,
@@ -366,9 +368,9 @@ class GpuStep:
         trainer, schedule = self.trainer, self.schedule
         adam, count = trainer.grid_adam, len(self.parameters)
         kernels.launch(
-            kernels.step_networks, (cdiv(count, 64),),
+            kernels.step_networks, (cdiv(count, PARAMETERS),),
             self.parameters, self.parts, self.means, self.squares, self.iteration, schedule, count, self.geometry,
-            self.programs, adam.beta1, adam.beta2, adam.epsilon, schedule.shape[1], 32, 64,
+            self.programs, adam.beta1, adam.beta2, adam.epsilon, schedule.shape[1], PARTS, PARAMETERS,
         )  # fmt: skip
         kernels.step_table(adam, self.iteration, schedule, int(kernels.GRID))
         kernels.step_table(trainer.background_adam, self.iteration, schedule, int(kernels.BACKGROUND))

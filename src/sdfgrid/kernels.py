@@ -40,6 +40,9 @@ class Kernels(Protocol):
     ) -> Tensor:
         """render.choose_depths."""
 
+    def come_near(self, baked: BakedField, rays: Rays, distance: float, steps: int) -> Tensor:
+        """render.come_near."""
+
     def make_step(self, trainer: Trainer) -> GpuStep | None:
         """What does whole iterations in place of Trainer.step, if the kernels can."""
 

@@ -333,6 +333,35 @@ def sample(
         _sample_range(origins, directions, near, far, values, sharpness, march, fine, uniform, out, begin, end)
 
 
+@_compile(parallel=True)
+def find_near(
+    origins: Array,
+    directions: Array,
+    near: Array,
+    far: Array,
+    values: Array,
+    distance: float,
+    steps: int,
+    out: Array,
+    tasks: int,
+) -> None:
+    """render.come_near; out (N,) is uint8."""
+    count = near.shape[0]
+    for task in prange(tasks):
+        begin, end = count * task // tasks, count * (task + 1) // tasks
+        for n in range(begin, end):
+            step = (far[n] - near[n]) / np.float32(steps)
+            out[n] = 0
+            for k in range(steps):
+                t = near[n] + step * (np.float32(k) + HALF)
+                x = origins[n, 0] + t * directions[n, 0]
+                y = origins[n, 1] + t * directions[n, 1]
+                z = origins[n, 2] + t * directions[n, 2]
+                if _baked_distance(values, x, y, z) <= distance:
+                    out[n] = 1
+                    break
+
+
 # --- what the other modules call --------------------------------------------------------------------------------------
 
 
@@ -384,6 +413,13 @@ def choose_depths(
     tensors = [rays.origins, rays.directions, rays.near, rays.far, baked.volume]
     shares = [march, fine, uniform, out]
     sample(*(t.numpy() for t in tensors), sharpness, *(t.numpy() for t in shares), _tasks())
+    return out
+
+
+def come_near(baked: BakedField, rays: Rays, distance: float, steps: int) -> Tensor:
+    out = torch.empty(rays.crossing, dtype=torch.bool)
+    tensors = [rays.origins, rays.directions, rays.near, rays.far, baked.volume]
+    find_near(*(t.numpy() for t in tensors), np.float32(distance), steps, out.view(torch.uint8).numpy(), _tasks())
     return out
 
 

@@ -129,6 +129,17 @@ def choose_depths(
     return torch.sort(torch.cat([fine_depths, near + length * uniform], 1), 1)[0]
 
 
+def come_near(baked: BakedField, rays: Rays, distance: float, steps: int) -> Tensor:
+    """Whether the rays that cross the region come so near to the surface (crossing,), or into it.
+
+    The baked field tells it in the middles of so many equal parts of their length within the region.
+    """
+    depths = rays.near[:, None] + (rays.far - rays.near)[:, None] * _spread(
+        rays.crossing, steps, None, rays.near.device
+    )
+    return (baked(place_samples(rays, depths)).view(depths.shape) <= distance).any(1)
+
+
 def surface_alpha(distances: Tensor, sharpness: Tensor | float) -> Tensor:
     """Opacity (B, K - 1) of the intervals between samples with signed distances (B, K): NeuS, equation 13."""
     inside = torch.sigmoid(distances * sharpness)

@@ -38,6 +38,7 @@ MAY_BE_ZERO = [
     "warmup_eikonal_weight",
     "warmup_curvature_weight",
     "tilt",
+    "redraw_distance",
 ]
 TILT = 41.0
 HELD_OUT_UNTIL = 0.5
@@ -88,6 +89,7 @@ class Settings:
     # Rays, and the samples along them.
     rays: int = 1024  # per iteration
     outside_share: float = 0.12  # of the rays that miss the region and teach only the background
+    redraw_distance: float = 0.0  # rays that stay farther from the surface are drawn once more; 0: none are
     empty_share: float = 0.25  # of the rays that pass the subject, if masks say where it is
     fine_samples: int = 16  # per ray, where the baked field expects the surface
     uniform_samples: int = 4
@@ -178,8 +180,22 @@ class Settings:
                 _check(value < 1, field.name, value, "less than 1")
 
 
-# What a GPU makes nearly free, and what is better on no capture without (docs/benchmarks.md).
-IMAGE_SIZE, ON_GPU = 320, {"image_size": 640, "rays": 8192, "fine_samples": 32}
+# The long side of the images, px: on a CPU and on a GPU.
+IMAGE_SIZE, GPU_IMAGE_SIZE = 320, 640
+SMOOTH_FROM = 12_000  # iterations: longer schedules tear a plain wall on a GPU with a smaller eikonal_weight
+
+
+def change_for_gpu(iterations: int) -> Dict[str, Any]:
+    """What differs on a GPU: what it makes nearly free, and what that allows. Better on all captures but for the seeds.
+
+    More rays make gradients less noisy, so the field needs less to keep it smooth (docs/benchmarks.md).
+    """
+    return {
+        "image_size": GPU_IMAGE_SIZE,
+        "rays": 8192,
+        "fine_samples": 32,
+        "eikonal_weight": 0.01 if iterations <= SMOOTH_FROM else 0.03,
+    }
 
 
 def derive(iterations: int, image_size: int, seed: int) -> Settings:
@@ -198,6 +214,8 @@ def derive(iterations: int, image_size: int, seed: int) -> Settings:
         held_out_until=HELD_OUT_UNTIL,
         tilt=TILT,
         sharpness_end=800.0 if short else 2000.0,
+        redraw_distance=0.03,
+        warmup_steps=min(200, iterations),
         eikonal_weight=0.03,
         learning_rate_flat=0.2 if short else 0.4,
     )

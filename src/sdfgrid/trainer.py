@@ -20,6 +20,7 @@ from sdfgrid.render import (
     BakedField,
     Rays,
     add_background,
+    come_near,
     log_transmittance,
     make_rays,
     place_samples,
@@ -257,11 +258,25 @@ class Trainer:
         data, settings = self.dataset, self.settings
         outside = round(settings.rays * settings.outside_share) if len(data.outside) else 0
         crossing = settings.rays - outside - self._count_empty()
-        chosen = [data.inside[self._random_integers(len(data.inside), crossing)]]
+        chosen = [self._choose_inside(crossing)]
         if outside:
             chosen.append(data.outside[self._random_integers(len(data.outside), outside)])
         frames, pixels = self._split(torch.cat(chosen))
         return frames, pixels, crossing
+
+    def _choose_inside(self, count: int) -> Tensor:
+        """Indices of random pixels that see the region. Those that miss the surface by far are drawn once more.
+
+        So the share of rays that teach the surface grows: from 0.7 to 0.9 where the subject fills 0.7 of the region.
+        """
+        inside, settings = self.dataset.inside, self.settings
+        chosen = inside[self._random_integers(len(inside), count)]
+        if not settings.redraw_distance:
+            return chosen
+        rays = make_rays(self.dataset, *self._split(chosen), count)
+        look = come_near if self.kernels is None else self.kernels.come_near
+        near = look(self.baked, rays, settings.redraw_distance, settings.march_steps)
+        return torch.where(near, chosen, inside[self._random_integers(len(inside), count)])
 
     def _split(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Frames and pixels of indices into the pixels of all frames."""

@@ -199,25 +199,10 @@ def _store_vector(vectors, n, x, y, z, there):
     tl.store(vectors + 3 * n + 2, z, mask=there)
 
 
-@triton.jit(do_not_specialize=["seed", "outside_count", "inside_count", "empty_count", "outside", "hits", "rays",
-                               "width", "pixels"])  # fmt: skip
-def choose_rays(
-    iteration, seed, outside_pixels, outside_count, inside_pixels, inside_count, empty_pixels, empty_count,
-    images, poses, masked, origins, directions, nears, fars, closests, targets, bare,
-    outside, hits, rays, width, pixels, focal_x, focal_y, principal_x, principal_y, nearest,
-    MASKED: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Random pixels, their rays and colours: `outside` rays that miss the region, then `hits` that cross it, then up to
-    `rays` in all of those that cross it and by the masks show that nothing is there."""
-    n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    there = n < rays
-    key = _key(seed, tl.load(iteration), 0)
-    misses = n < outside
-    crosses = there & (n >= outside) & (n < outside + hits)
-    passes = there & (n >= outside + hits)
-    flat = tl.load(outside_pixels + _random_integer(key, n, outside_count), mask=misses, other=0)
-    flat += tl.load(inside_pixels + _random_integer(key, n, inside_count), mask=crosses, other=0)
-    flat += tl.load(empty_pixels + _random_integer(key, n, empty_count), mask=passes, other=0)
+@triton.jit
+def _find_rays(flat, poses, width, pixels, focal_x, focal_y, principal_x, principal_y, there):
+    """Origins and unit directions of rays through pixels, the depth nearest to the region's centre, and half of the
+    length within the region."""
     frame = flat // pixels
     pixel = flat - frame * pixels
     x = ((pixel % width).to(tl.float32) + 0.5 - principal_x) / focal_x
@@ -236,6 +221,69 @@ def choose_rays(
     oz = tl.load(pose + 11, mask=there, other=0.0)
     closest = -(ox * dx + oy * dy + oz * dz)
     half = tl.sqrt(tl.maximum(closest * closest - (ox * ox + oy * oy + oz * oz - 1.0), 1e-6))
+    return ox, oy, oz, dx, dy, dz, closest, half
+
+
+@triton.jit
+def _bake(baked, side, x, y, z, there):
+    """The baked distances at points."""
+    size = (side - 1).to(tl.float32)
+    ix, fx = _cell(x, size)
+    iy, fy = _cell(y, size)
+    iz, fz = _cell(z, size)
+    distance = x * 0.0
+    for corner in tl.static_range(8):
+        wx = fx if (corner >> 2) else 1.0 - fx
+        wy = fy if ((corner >> 1) & 1) else 1.0 - fy
+        wz = fz if (corner & 1) else 1.0 - fz
+        at = ((ix + (corner >> 2)) * side + iy + ((corner >> 1) & 1)) * side + iz + (corner & 1)
+        distance += wx * wy * wz * tl.load(baked + at, mask=there, other=0.0)
+    return distance
+
+
+@triton.jit
+def _find_least(baked, side, ox, oy, oz, dx, dy, dz, near, length, there, STEPS: tl.constexpr):
+    """The least baked distance in the middles of so many equal parts of rays."""
+    least = near * 0.0 + 10.0
+    for k in range(STEPS):
+        t = near + length * ((k + 0.5) / STEPS)
+        least = tl.minimum(least, _bake(baked, side, ox + t * dx, oy + t * dy, oz + t * dz, there))
+    return least
+
+
+@triton.jit(do_not_specialize=["seed", "outside_count", "inside_count", "empty_count", "outside", "hits", "rays",
+                               "width", "pixels", "side"])  # fmt: skip
+def choose_rays(
+    iteration, seed, outside_pixels, outside_count, inside_pixels, inside_count, empty_pixels, empty_count,
+    images, poses, masked, origins, directions, nears, fars, closests, targets, bare,
+    outside, hits, rays, width, pixels, focal_x, focal_y, principal_x, principal_y, nearest,
+    baked, side, redraw_distance, REDRAW: tl.constexpr, STEPS: tl.constexpr,
+    MASKED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Random pixels, their rays and colours: `outside` rays that miss the region, then `hits` that cross it, then up to
+    `rays` in all of those that cross it and by the masks show that nothing is there."""
+    n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    there = n < rays
+    key = _key(seed, tl.load(iteration), 0)
+    misses = n < outside
+    crosses = there & (n >= outside) & (n < outside + hits)
+    passes = there & (n >= outside + hits)
+    flat = tl.load(outside_pixels + _random_integer(key, n, outside_count), mask=misses, other=0)
+    flat += tl.load(inside_pixels + _random_integer(key, n, inside_count), mask=crosses, other=0)
+    flat += tl.load(empty_pixels + _random_integer(key, n, empty_count), mask=passes, other=0)
+    if REDRAW:
+        ox, oy, oz, dx, dy, dz, closest, half = _find_rays(
+            flat, poses, width, pixels, focal_x, focal_y, principal_x, principal_y, there
+        )
+        near = tl.maximum(closest - half, nearest)
+        least = _find_least(baked, side, ox, oy, oz, dx, dy, dz, near, closest + half - near, crosses, STEPS)
+        again = crosses & (least > redraw_distance)
+        other = tl.load(inside_pixels + _random_integer(key, n + rays, inside_count), mask=again, other=0)
+        flat = tl.where(again, other, flat)
+    ox, oy, oz, dx, dy, dz, closest, half = _find_rays(
+        flat, poses, width, pixels, focal_x, focal_y, principal_x, principal_y, there
+    )
+    frame = flat // pixels
     _store_vector(origins, n, ox, oy, oz, there)
     _store_vector(directions, n, dx, dy, dz, there)
     tl.store(nears + n, tl.maximum(closest - half, nearest), mask=there)
@@ -272,17 +320,7 @@ def march(
     t = near + length * _march_share(k, tl.rand(_key(seed, now, 1), n), STEPS)
     ox, oy, oz = _load_vector(origins, n, there)
     dx, dy, dz = _load_vector(directions, n, there)
-    size = (side - 1).to(tl.float32)
-    ix, fx = _cell(ox + t * dx, size)
-    iy, fy = _cell(oy + t * dy, size)
-    iz, fz = _cell(oz + t * dz, size)
-    distance = t * 0.0
-    for corner in tl.static_range(8):
-        wx = fx if (corner >> 2) else 1.0 - fx
-        wy = fy if ((corner >> 1) & 1) else 1.0 - fy
-        wz = fz if (corner & 1) else 1.0 - fz
-        at = ((ix + (corner >> 2)) * side + iy + ((corner >> 1) & 1)) * side + iz + (corner & 1)
-        distance += wx * wy * wz * tl.load(baked + at, mask=there, other=0.0)
+    distance = _bake(baked, side, ox + t * dx, oy + t * dy, oz + t * dz, there)
     sharpness = tl.minimum(tl.load(schedule + now * STRIDE + SHARPNESS), 4.0 * STEPS / length)
     tl.store(inside + e, tl.sigmoid(distance * sharpness), mask=there)
 
@@ -1054,10 +1092,17 @@ def step(optimiser: GridAdam, rate: float, correction: float) -> None:
 def choose_depths(
     baked: BakedField, rays: Rays, sharpness: float, march: Tensor, fine: Tensor, uniform: Tensor
 ) -> Tensor:
-    """Only measurements on held-out frames ask for it: PyTorch is quick enough. gpu_step has its own."""
+    """Only measurements on held-out frames ask for it: PyTorch is quick enough. GpuStep has its own."""
     from sdfgrid import render
 
     return render.choose_depths(baked, rays, sharpness, march, fine, uniform)
+
+
+def come_near(baked: BakedField, rays: Rays, distance: float, steps: int) -> Tensor:
+    """As above."""
+    from sdfgrid import render
+
+    return render.come_near(baked, rays, distance, steps)
 
 
 def make_step(trainer: Trainer) -> GpuStep:

@@ -13,7 +13,7 @@ from PIL import Image
 
 import synthetic
 from programs import call_main
-from sdfgrid import __main__, checkpoint, settings
+from sdfgrid import __main__, checkpoint, numba_kernels, settings
 from sdfgrid.dataset import Dataset, load
 from sdfgrid.trainer import Trainer
 from synthetic import write_pictures
@@ -33,7 +33,8 @@ def make_settings(iterations: int, **changes: Any) -> settings.Settings:
 
 def learn(data: Dataset, chosen: settings.Settings, iterations: int | None = None) -> Trainer:
     torch.set_num_threads(1)
-    trainer = Trainer(chosen, data, CPU)
+    numba_kernels.set_threads(1)
+    trainer = Trainer(chosen, data, CPU, numba_kernels)
     trainer.train(iterations or chosen.iterations, lambda *_: None)
     return trainer
 

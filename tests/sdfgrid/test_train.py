@@ -22,6 +22,7 @@ import synthetic
 from sdfgrid import __main__, checkpoint, grid, kernels, numba_kernels, optimiser, render, settings
 from sdfgrid.dataset import Dataset, grid_from_region, load
 from sdfgrid.model import SurfaceModel
+from sdfgrid.trainer import Trainer
 from videomesh import convergence, errors
 from videomesh.errors import UserError
 
@@ -380,6 +381,22 @@ def test_sampling_kernel_equals_plain_torch(scene: Scene) -> None:
     assert near_surface > 0.6, "most samples lie where the ray enters the ball"
 
 
+def test_rays_that_miss_the_surface_by_far_are_drawn_once_more(scene: Scene) -> None:
+    data = scene.load(64)
+    chosen = settings.from_dict({**dataclasses.asdict(settings.derive(100, 64, 0)), "rays": 4000})
+    missed = []
+    for distance, each in [(0.0, None), (chosen.redraw_distance, None), (chosen.redraw_distance, numba_kernels)]:
+        trainer = Trainer(dataclasses.replace(chosen, redraw_distance=distance), data, CPU, each)
+        trainer.baked.values = trainer.baked.points.norm(dim=-1) - 0.6  # the ball is smaller than the region
+        trainer.generator.manual_seed(0)
+        rays = render.make_rays(data, *trainer._choose_pixels())
+        aim = (rays.origins + rays.directions * rays.closest[:, None])[: rays.crossing].norm(dim=-1)
+        near = render.come_near(trainer.baked, rays, chosen.redraw_distance, chosen.march_steps)
+        assert near[aim < 0.62].all() and not near[aim > 0.65].any()
+        missed.append(1 - float(near.float().mean()))
+    assert missed[0] > 0.4 and missed[1] == pytest.approx(missed[0] ** 2, abs=0.03) and missed[2] == missed[1], missed
+
+
 def test_photographs_are_averaged_down(scene: Scene) -> None:
     data = scene.load(32)
     assert data.images.shape == (12, 32, 32, 3) and data.focal == (44.8, 44.8)
@@ -460,8 +477,16 @@ def test_a_gpu_gets_more_to_do_and_a_size_given_by_hand_is_kept(tmp_path: Path, 
     on_cpu, on_gpu = settings.read(config), settings.read(config, on_gpu=True)
     assert (on_gpu.image_size, on_gpu.rays, on_gpu.fine_samples) == (size, 8192, 32)
     assert (on_cpu.image_size, on_cpu.rays, on_cpu.fine_samples) == (480 if options else 320, 1024, 16)
-    same = {"image_size": on_cpu.image_size, "rays": 1024, "fine_samples": 16}
+    same = {"image_size": on_cpu.image_size, "rays": 1024, "fine_samples": 16, "eikonal_weight": 0.03}
     assert dataclasses.replace(on_gpu, **same) == on_cpu
+
+
+@pytest.mark.parametrize(("iterations", "weight"), [(3000, 0.01), (12_000, 0.01), (12_001, 0.03)])
+def test_a_gpu_smooths_less_unless_the_schedule_is_very_long(tmp_path: Path, iterations: int, weight: float) -> None:
+    config = tmp_path / "config.yaml"
+    assert command(["config", f"--iterations={iterations}", "--seed=7", f"--output={config}"]) == (0, "")
+    assert settings.read(config).eikonal_weight == 0.03
+    assert settings.read(config, on_gpu=True).eikonal_weight == weight
 
 
 def test_a_training_goes_on_with_the_settings_it_began_with_on_another_machine(scene: Scene) -> None:

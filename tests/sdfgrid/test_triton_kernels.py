@@ -17,7 +17,7 @@ triton = pytest.importorskip("triton")
 import triton.language as tl  # noqa: E402
 
 import synthetic  # noqa: E402
-from sdfgrid import grid, optimiser, render, settings, triton_kernels  # noqa: E402
+from sdfgrid import gpu_step, grid, optimiser, render, settings, triton_kernels  # noqa: E402
 from sdfgrid.dataset import load  # noqa: E402
 from sdfgrid.gpu_step import GpuStep  # noqa: E402
 from sdfgrid.model import SurfaceModel, direction_terms  # noqa: E402
@@ -25,6 +25,8 @@ from sdfgrid.trainer import Batch, Trainer, points_weight_at, sharpness_at  # no
 from videomesh.convergence import Ending  # noqa: E402
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+if DEVICE.type == "cpu":  # the interpreter takes as long for a program, however much that does
+    triton_kernels.POINTS = gpu_step.PARAMETERS = 4096
 TINY = {
     **synthetic.SMALL,
     "levels": [4, 8, 12],
@@ -179,6 +181,24 @@ def test_an_iteration_has_the_values_and_the_gradients_of_plain_pytorch(
     for name in ("grid", "background_grid"):
         mine = triton_kernels.get_sums(getattr(trainer.model, name)).double() / 2.0**44
         assert near(mine, getattr(reference.model, name).gradient().double(), 1e-4), name
+
+
+def test_rays_that_miss_the_surface_by_far_are_drawn_once_more(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, masked=False, rays=200)
+    chosen, missed = trainer.settings, []
+    trainer.baked.values = trainer.baked.points.norm(dim=-1) - 0.4
+    for distance in (0.0, chosen.redraw_distance):
+        trainer.settings = dataclasses.replace(chosen, redraw_distance=distance)
+        step = GpuStep(trainer)
+        step._fill_schedule()
+        step._start_levels(3)
+        step.draw()
+        rays = as_batch(step, trainer.dataset).rays
+        near = render.come_near(trainer.baked, rays, chosen.redraw_distance, chosen.march_steps)
+        missed.append(1 - float(near.float().mean()))
+        frames = (step.origins[step.outside :, None] == trainer.dataset.poses[:, :, 3]).all(-1)
+        assert frames.any(1).all() and len(frames) == step.hits, "each ray begins at a camera"
+    assert missed[0] > 0.4 and missed[1] == pytest.approx(missed[0] ** 2, abs=0.1), missed
 
 
 def get_state(trainer: Trainer) -> list[Tensor]:
