@@ -73,7 +73,8 @@ $(VENV)/.local: pyproject.toml executor/pyproject.toml | $(BIN)/pip
 	touch $@
 
 $(VENV)/.test: pyproject.toml executor/pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --editable '.[local,slurm,test]' --editable ./executor
+	$(BIN)/pip install --quiet --no-compile --editable '.[local,slurm,test]' --editable ./executor
+	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > $@.log || true # on all cores; some packages bring code of other versions
 	touch $@
 
 $(BIN)/pip:

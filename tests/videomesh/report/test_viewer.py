@@ -2,6 +2,7 @@
 
 import base64
 import math
+import re
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from browser import Visit, needs_chromium, open_browser, pixels
 from videomesh.meshing import gltf, texture
@@ -362,7 +363,9 @@ def measure(scene: Scene) -> list[str]:
     assert scene.state()["distance"] is None
     scene.click(0.9, -0.9, 1)
     assert scene.settle()["distance"] == pytest.approx(1.8, abs=0.02)
-    return scene.page.locator(".v-distance").inner_text().split()
+    label = scene.page.locator(".v-distance")
+    expect(label).to_have_text(re.compile(r"\d+ \w+"))  # it is written with the next picture
+    return label.inner_text().split()
 
 
 def test_a_distance_is_measured_by_two_clicks(scene: Scene) -> None:
