@@ -1,7 +1,7 @@
 """The engine's settings: what a run does from its first to its last iteration. Standard library only.
 
 The numbers that shape a run are the fields of Settings. derive() gives long runs another sharpness_end and
-learning_rate_flat. Elsewhere are:
+learning_rate_flat, and very short ones a shorter warm-up. change_for_gpu() says what differs on a GPU. Elsewhere are:
 
 * the layout of the feature grid and the weights of choose_depths, compiled into the kernels (grid.py, render.py,
   kernels.py)

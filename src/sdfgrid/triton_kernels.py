@@ -225,8 +225,8 @@ def _find_rays(flat, poses, width, pixels, focal_x, focal_y, principal_x, princi
 
 
 @triton.jit
-def _bake(baked, side, x, y, z, there):
-    """The baked distances at points."""
+def _find_baked(baked, side, x, y, z, there):
+    """BakedField: the distances at points."""
     size = (side - 1).to(tl.float32)
     ix, fx = _cell(x, size)
     iy, fy = _cell(y, size)
@@ -243,11 +243,11 @@ def _bake(baked, side, x, y, z, there):
 
 @triton.jit
 def _find_least(baked, side, ox, oy, oz, dx, dy, dz, near, length, there, STEPS: tl.constexpr):
-    """The least baked distance in the middles of so many equal parts of rays."""
+    """As render.come_near: the least baked distance in the middles of so many equal parts of rays."""
     least = near * 0.0 + 10.0
     for k in range(STEPS):
         t = near + length * ((k + 0.5) / STEPS)
-        least = tl.minimum(least, _bake(baked, side, ox + t * dx, oy + t * dy, oz + t * dz, there))
+        least = tl.minimum(least, _find_baked(baked, side, ox + t * dx, oy + t * dy, oz + t * dz, there))
     return least
 
 
@@ -261,7 +261,8 @@ def choose_rays(
     MASKED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Random pixels, their rays and colours: `outside` rays that miss the region, then `hits` that cross it, then up to
-    `rays` in all of those that cross it and by the masks show that nothing is there."""
+    `rays` in all of those that cross it and by the masks show that nothing is there. Those of `hits` that stay farther
+    than redraw_distance from the surface are drawn once more."""
     n = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     there = n < rays
     key = _key(seed, tl.load(iteration), 0)
@@ -320,7 +321,7 @@ def march(
     t = near + length * _march_share(k, tl.rand(_key(seed, now, 1), n), STEPS)
     ox, oy, oz = _load_vector(origins, n, there)
     dx, dy, dz = _load_vector(directions, n, there)
-    distance = _bake(baked, side, ox + t * dx, oy + t * dy, oz + t * dz, there)
+    distance = _find_baked(baked, side, ox + t * dx, oy + t * dy, oz + t * dz, there)
     sharpness = tl.minimum(tl.load(schedule + now * STRIDE + SHARPNESS), 4.0 * STEPS / length)
     tl.store(inside + e, tl.sigmoid(distance * sharpness), mask=there)
 
