@@ -86,6 +86,7 @@ def kernels(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
 def compile_kernels(folder: Path) -> None:
     """By a training of one iteration: Numba keeps them beside the code."""
     files = [f"--{name}={path}" for name, path in synthetic.make_sphere_scene(folder).items()]
+    # Without a redraw_distance, one of the kernels would not be asked for.
     settings = {**synthetic.SMALL, "iterations": 1, "image_size": 32, "seed": 0, "redraw_distance": 0.03}
     (folder / "config").write_text(json.dumps(settings))
     files += [f"--{name}={folder / name}" for name in ("config", "checkpoint", "metrics")]

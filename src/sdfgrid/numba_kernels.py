@@ -335,31 +335,20 @@ def sample(
 
 @_compile(parallel=True)
 def find_near(
-    origins: Array,
-    directions: Array,
-    near: Array,
-    far: Array,
-    values: Array,
-    distance: float,
-    steps: int,
-    out: Array,
-    tasks: int,
+    origins: Array, directions: Array, near: Array, far: Array, values: Array, distance: float, steps: int, out: Array
 ) -> None:
     """render.come_near; out (N,) is uint8."""
-    count = near.shape[0]
-    for task in prange(tasks):
-        begin, end = count * task // tasks, count * (task + 1) // tasks
-        for n in range(begin, end):
-            step = (far[n] - near[n]) / np.float32(steps)
-            out[n] = 0
-            for k in range(steps):
-                t = near[n] + step * (np.float32(k) + HALF)
-                x = origins[n, 0] + t * directions[n, 0]
-                y = origins[n, 1] + t * directions[n, 1]
-                z = origins[n, 2] + t * directions[n, 2]
-                if _baked_distance(values, x, y, z) <= distance:
-                    out[n] = 1
-                    break
+    for n in prange(near.shape[0]):
+        step = (far[n] - near[n]) / np.float32(steps)
+        out[n] = 0
+        for k in range(steps):
+            t = near[n] + step * (np.float32(k) + HALF)
+            x = origins[n, 0] + t * directions[n, 0]
+            y = origins[n, 1] + t * directions[n, 1]
+            z = origins[n, 2] + t * directions[n, 2]
+            if _baked_distance(values, x, y, z) <= distance:
+                out[n] = 1
+                break
 
 
 # --- what the other modules call --------------------------------------------------------------------------------------
@@ -419,7 +408,7 @@ def choose_depths(
 def come_near(baked: BakedField, rays: Rays, distance: float, steps: int) -> Tensor:
     out = torch.empty(rays.crossing, dtype=torch.bool)
     tensors = [rays.origins, rays.directions, rays.near, rays.far, baked.volume]
-    find_near(*(t.numpy() for t in tensors), np.float32(distance), steps, out.view(torch.uint8).numpy(), _tasks())
+    find_near(*(t.numpy() for t in tensors), np.float32(distance), steps, out.view(torch.uint8).numpy())
     return out
 
 

@@ -134,9 +134,8 @@ def come_near(baked: BakedField, rays: Rays, distance: float, steps: int) -> Ten
 
     The baked field tells it in the middles of so many equal parts of their length within the region.
     """
-    depths = rays.near[:, None] + (rays.far - rays.near)[:, None] * _spread(
-        rays.crossing, steps, None, rays.near.device
-    )
+    shares = _spread(rays.crossing, steps, None, rays.near.device)
+    depths = rays.near[:, None] + (rays.far - rays.near)[:, None] * shares
     return (baked(place_samples(rays, depths)).view(depths.shape) <= distance).any(1)
 
 

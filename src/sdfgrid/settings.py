@@ -186,16 +186,12 @@ SMOOTH_FROM = 12_000  # iterations: longer schedules tear a plain wall on a GPU 
 
 
 def change_for_gpu(iterations: int) -> Dict[str, Any]:
-    """What differs on a GPU: what it makes nearly free, and what that allows. Better on all captures but for the seeds.
+    """What differs on a GPU: what it makes nearly free, and what that allows (docs/benchmarks.md).
 
-    More rays make gradients less noisy, so the field needs less to keep it smooth (docs/benchmarks.md).
+    More rays make gradients less noisy, so the field needs less to keep it smooth.
     """
-    return {
-        "image_size": GPU_IMAGE_SIZE,
-        "rays": 8192,
-        "fine_samples": 32,
-        "eikonal_weight": 0.01 if iterations <= SMOOTH_FROM else 0.03,
-    }
+    changes = {"image_size": GPU_IMAGE_SIZE, "rays": 8192, "fine_samples": 32}
+    return changes if iterations > SMOOTH_FROM else {**changes, "eikonal_weight": 0.01}
 
 
 def derive(iterations: int, image_size: int, seed: int) -> Settings:

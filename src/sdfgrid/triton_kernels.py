@@ -1100,7 +1100,7 @@ def choose_depths(
 
 
 def come_near(baked: BakedField, rays: Rays, distance: float, steps: int) -> Tensor:
-    """As above."""
+    """Only where no GpuStep can be made. It has its own."""
     from sdfgrid import render
 
     return render.come_near(baked, rays, distance, steps)

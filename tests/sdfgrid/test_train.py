@@ -383,7 +383,7 @@ def test_sampling_kernel_equals_plain_torch(scene: Scene) -> None:
 
 def test_rays_that_miss_the_surface_by_far_are_drawn_once_more(scene: Scene) -> None:
     data = scene.load(64)
-    chosen = settings.from_dict({**dataclasses.asdict(settings.derive(100, 64, 0)), "rays": 4000})
+    chosen = dataclasses.replace(settings.derive(100, 64, 0), rays=4000)
     missed = []
     for distance, each in [(0.0, None), (chosen.redraw_distance, None), (chosen.redraw_distance, numba_kernels)]:
         trainer = Trainer(dataclasses.replace(chosen, redraw_distance=distance), data, CPU, each)
@@ -525,6 +525,10 @@ def test_what_the_configuration_hands_over_has_no_default(name: str) -> None:
 def test_longer_runs_end_sharper_and_keep_their_rates_for_longer() -> None:
     short, long = settings.derive(1000, 320, 0), settings.derive(6000, 320, 0)
     assert short.sharpness_end < long.sharpness_end and short.learning_rate_flat < long.learning_rate_flat
+
+
+def test_the_warm_up_is_no_longer_than_the_training() -> None:
+    assert [settings.derive(iterations, 320, 0).warmup_steps for iterations in (20, 200, 6000)] == [20, 200, 200]
 
 
 @pytest.mark.parametrize(
