@@ -150,6 +150,7 @@ rule neuralangelo_mesh:
         crop=get_crop_arguments,
         min_component=get_setting("mesh.min_component"),
         unseen=get_setting("mesh.unseen"),
+        refine=get_setting("mesh.refine"),
         code=get_code("src/neuralangelo_engine/__main__.py", "src/neuralangelo_engine/extract.py", *STANDINS),
     shell:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m videomesh.gpus --count {params.gpus} --'
@@ -166,6 +167,7 @@ rule neuralangelo_mesh:
         " {params.crop:q}"
         " --min-component {params.min_component}"
         " --unseen {params.unseen}"
+        " --refine {params.refine}"
         " --threads {threads}"
         " --mesh {output.mesh:q}"
         " --summary {output.summary:q}"

@@ -105,6 +105,7 @@ rule sdfgrid_mesh:
         crop=get_crop_arguments,
         min_component=get_setting("mesh.min_component"),
         unseen=get_setting("mesh.unseen"),
+        refine=get_setting("mesh.refine"),
         code=get_code("src/sdfgrid/__main__.py", "src/sdfgrid/extract.py"),
     shell:
         'PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m videomesh.gpus --count {params.gpus} --'
@@ -118,6 +119,7 @@ rule sdfgrid_mesh:
         " {params.crop:q}"
         " --min-component {params.min_component}"
         " --unseen {params.unseen}"
+        " --refine {params.refine}"
         " --threads {threads}"
         " --mesh {output.mesh:q}"
         " --summary {output.summary:q}"
@@ -164,6 +166,7 @@ rule sdfgrid_train_and_mesh:
         crop=get_crop_arguments,
         min_component=get_setting("mesh.min_component"),
         unseen=get_setting("mesh.unseen"),
+        refine=get_setting("mesh.refine"),
         code=get_training_code("src/sdfgrid/__main__.py", "src/sdfgrid/train_and_extract.py"),
     shell:
         '{{ PYTHONPATH="${{VIDEOMESH:-.}}/src" python3 -m videomesh.gpus --count {params.gpus} --'
@@ -181,6 +184,7 @@ rule sdfgrid_train_and_mesh:
         " {params.crop:q}"
         " --min-component {params.min_component}"
         " --unseen {params.unseen}"
+        " --refine {params.refine}"
         " --threads {threads}"
         " --checkpoint {output.checkpoint:q}"
         " --metrics {output.metrics:q}"

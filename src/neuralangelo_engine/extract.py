@@ -54,7 +54,8 @@ def main(args: argparse.Namespace) -> None:
             return dense.extract(scratch, bounds, args, device)
 
         chosen = extract_upstream if args.extractor == "upstream" else extract.extract_sparse
-        extract.make_mesh(trained, scene, args, device, started, chosen)
+        # Nobody measured what it does to Neuralangelo's surfaces: auto leaves them as they are.
+        extract.make_mesh(trained, scene, args, device, started, chosen, refine=args.refine == "always")
 
 
 def check_arguments(args: argparse.Namespace) -> None:

@@ -18,4 +18,4 @@ def main(args: argparse.Namespace) -> None:
     field = checkpoint.load(args.checkpoint, device)
     scene = read_scene(args.transforms)
     extract.check_same_region(args, field, scene)
-    extract.make_mesh(field, scene, args, device, started, extract.extract_sparse)
+    extract.make_mesh(field, scene, args, device, started, extract.extract_sparse, refine=args.refine != "never")

@@ -16,8 +16,9 @@ from videomesh import checks
 from videomesh.checks import Entry, Finding, Limit
 from videomesh.errors import UserError
 from videomesh.files import outputs
-from videomesh.meshing import closing, crop, ply, sparse_mesh, surface
+from videomesh.meshing import closing, crop, ply, refinement, sparse_mesh, surface
 from videomesh.meshing.crop import EDGE, Crop
+from videomesh.meshing.refinement import Moves
 from videomesh.meshing.sparse_mesh import Mesh
 from videomesh.meshing.surface import Topology, Views
 from videomesh.scene import SUBJECT, Scene, find_masked, read_images, read_masks
@@ -31,6 +32,7 @@ IMAGE_PIXELS_PER_VOXEL = 3
 MAX_VIEWS = 64  # evenly chosen; more photographs show the same surface again
 MIN_SEEN = 2  # photographs that must see a face (NA-30)
 UNSEEN = ("remove", "close")
+REFINE = ("auto", "always", "never")
 # A vertex goes if the masks of more than this share of the photographs that show its place, and of at least two, put it
 # outside of the subject. A mask may be wrong, and a hand may hide a part. The region stage asks for the same.
 MASKS_DIFFER, MIN_OUTSIDE = 0.15, 2
@@ -142,6 +144,7 @@ class Cleaned(NamedTuple):
     masked_share: float | None  # of the area in the region: outside of the subject by the masks; None without masks
     unseen_share: float  # of the rest
     cropped_share: float  # of the area that was seen
+    moves: Moves | None  # None if vertices stayed where the field has its surface
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -172,6 +175,12 @@ def add_mesh_arguments(parser: argparse.ArgumentParser) -> None:
         default="remove",
         help="surface that fewer than two photographs see: remove leaves holes (default), close spans them",
     )
+    add(
+        "--refine",
+        choices=REFINE,
+        default="auto",
+        help="move vertices to where the photographs agree best: auto does that with the built-in engine (default)",
+    )
     add("--mesh", type=Path, required=True, help="mesh.ply to write, in world coordinates")
     add("--summary", type=Path, required=True, help="mesh.json to write, with counts, sizes and checks")
 
@@ -183,8 +192,9 @@ def make_mesh(
     device: torch.device,
     started: float,
     extract_raw: Extractor,
+    refine: bool,
 ) -> None:
-    """All that follows a field: its surface, cleaned, coloured, checked and written.
+    """All that follows a field: its surface, cleaned, refined if that is asked for, coloured, checked and written.
 
     scene: args.transforms as read_scene reads it; started: time.perf_counter() at the beginning of the command
     """
@@ -201,7 +211,7 @@ def make_mesh(
     voxel = 2 / args.resolution
     raw = extract_raw(field, bounds, args, device)
     cleaning_started = time.perf_counter()
-    cleaned = clean(raw, field, photographs, args, chosen)
+    cleaned = clean(raw, field, photographs, args, chosen, refine)
     world = Mesh(cleaned.mesh.vertices * field.radius + field.center.to(device), cleaned.mesh.faces)
     shape = surface.topology(world)
     found += check_mesh(cleaned, shape)
@@ -219,6 +229,7 @@ def make_mesh(
         "masked_share": None if cleaned.masked_share is None else round(cleaned.masked_share, 4),
         "min_component": args.min_component,
         "unseen": args.unseen,
+        "refined": describe_moves(cleaned.moves, field),
         "evaluations": raw.evaluations,
         "seconds": {
             "reading": round(surface_started - started, 2),
@@ -329,9 +340,12 @@ def cut_by_masks(mesh: Mesh, photographs: Photographs, args: argparse.Namespace)
     return kept, max(0.0, 1 - after / before)
 
 
-def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Namespace, chosen: Crop) -> Cleaned:
-    """Drop the region's edge, what is not the subject by the masks, small components and what no two photographs see,
-    colour the rest, crop it, and close its holes if that is asked for."""
+def clean(
+    raw: Raw, field: Field, photographs: Photographs, args: argparse.Namespace, chosen: Crop, refine: bool
+) -> Cleaned:
+    """Drop the region's edge, what is not the subject by the masks, and small components. Refine the rest if that is
+    asked for. Then drop what no two photographs see, colour the rest, crop it, and close its holes if that is asked
+    for."""
     painted = raw.mesh
     if raw.colours is not None:
         painted = Mesh(torch.cat([painted.vertices, raw.colours.to(painted.vertices)], 1), painted.faces)
@@ -346,7 +360,10 @@ def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Names
     large, components_found = surface.large_components(mesh, args.min_component)
     mesh, used = surface.keep_faces(mesh, large)
     images, shows = list(photographs.images), list(photographs.masks == SUBJECT)
-    seen, colours, weight, spread = surface.observe(mesh, photographs.views, images, shows, 2 / args.resolution)
+    voxel, moves = 2 / args.resolution, None
+    if refine:
+        mesh, moves = refinement.refine(mesh, photographs.views, images, shows, voxel)
+    seen, colours, weight, spread = surface.observe(mesh, photographs.views, images, shows, voxel)
     if raw.colours is not None:
         learnt = painted.vertices[used, 3:].float()
     else:
@@ -366,7 +383,7 @@ def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Names
     mesh, still_kept = surface.keep_faces(mesh, large)
     values = torch.cat([colours, seen[:, None], spread[:, None]], 1)[kept][still_kept].to(mesh.vertices)
     painted = Mesh(torch.cat([mesh.vertices, values], 1), mesh.faces)
-    painted, cropped_share = crop.apply(painted, chosen, 2 / args.resolution)
+    painted, cropped_share = crop.apply(painted, chosen, voxel)
     large, _ = surface.large_components(crop.bare(painted), args.min_component)
     painted, _ = surface.keep_faces(painted, large)
     if args.unseen == "close":
@@ -382,6 +399,7 @@ def clean(raw: Raw, field: Field, photographs: Photographs, args: argparse.Names
         masked_share,
         unseen_share,
         cropped_share,
+        moves,
     )
 
 
@@ -475,6 +493,12 @@ def describe(world: Mesh, shape: Topology, cleaned: Cleaned) -> dict[str, Any]:
     }
 
 
+def describe_moves(moves: Moves | None, field: Field) -> dict[str, float] | None:
+    if moves is None:
+        return None
+    return {"known_share": round(moves.known_share, 4), "moved": moves.moved * field.radius, "moved_px": moves.moved_px}
+
+
 def report(summary: dict[str, Any]) -> str:
     line = (
         f"mesh: {summary['vertices']:,} vertices, {summary['faces']:,} faces, {summary['components']} components in "
@@ -487,5 +511,10 @@ def report(summary: dict[str, Any]) -> str:
     line += f"\ncrop: {method}, {share:.3g} % of the area cut off"
     if summary["masked_share"] is not None:
         line += f"\nmasks: {100 * summary['masked_share']:.3g} % of the area is not the subject and was cut off"
+    if summary["refined"] is not None:
+        share, moved = 100 * summary["refined"]["known_share"], summary["refined"]["moved_px"]
+        line += (
+            f"\nrefined: photographs agree on {share:.0f} % of the surface, which moved by {moved:.2f} px in the mean"
+        )
     warnings = checks.select(summary["checks"], "warn")
     return "\n".join([line, *(f"warning: {checks.describe(entry)}" for entry in warnings)])

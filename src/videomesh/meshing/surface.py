@@ -184,7 +184,7 @@ def observe(
     for matrix, image, counts in zip(views.cam_from_unit.to(vertices), images, shows):
         camera = -matrix[:, :3].T @ matrix[:, 3]
         above_face = normals @ camera + origin_above_face  # distance of the camera from the face's plane
-        x, y, depth = _project(columns, matrix, views)
+        x, y, depth = project(columns, matrix, views)
         visible, clear = _visible(x, y, depth, above_face > 0, views, voxel)
         counted = counts.to(vertices.device)[y[visible].long(), x[visible].long()]
         visible, clear = visible[counted], clear[counted]
@@ -210,10 +210,10 @@ def count_outside(vertices: Tensor, views: Views, masks: Sequence[Tensor], toler
     columns = vertices.float().T.contiguous()
     shown = torch.zeros(len(vertices), dtype=torch.int64, device=vertices.device)
     outside = torch.zeros_like(shown)
-    width, height = views.size
+    width = views.size[0]
     for matrix, mask in zip(views.cam_from_unit.to(columns), masks):
-        x, y, depth = _project(columns, matrix, views)
-        within = ((depth > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)).nonzero()[:, 0]
+        x, y, depth = project(columns, matrix, views)
+        within = is_within(x, y, depth, views).nonzero()[:, 0]
         pixel = y[within].long() * width + x[within].long()
         mask = mask.to(vertices.device)
         other = (mask != OUTSIDE).float()[None, None]
@@ -223,7 +223,7 @@ def count_outside(vertices: Tensor, views: Views, masks: Sequence[Tensor], toler
     return shown, outside
 
 
-def _project(vertices: Tensor, cam_from_unit: Tensor, views: Views) -> tuple[Tensor, Tensor, Tensor]:
+def project(vertices: Tensor, cam_from_unit: Tensor, views: Views) -> tuple[Tensor, Tensor, Tensor]:
     """Pixel positions x and y (V,) and depths (V,) of vertices (3, V)."""
     x, y, depth = cam_from_unit[:, :3] @ vertices + cam_from_unit[:, 3:]
     return x / depth * views.focal[0] + views.principal[0], y / depth * views.focal[1] + views.principal[1], depth
@@ -236,26 +236,52 @@ def _visible(x: Tensor, y: Tensor, depth: Tensor, facing: Tensor, views: Views, 
     The vertices themselves are the depth image. Errors are to the side of showing: within a pixel of an outline, what
     is hidden counts as shown. Clear is what lies behind none of the vertices in the pixels around it.
     """
-    width, height = views.size
-    within = (depth > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    sample = depth[::SAMPLE][within[::SAMPLE]]
-    near = float(sample.quantile(NEAR)) if len(sample) else 0.0
-    shrink = min(1.0, near / (max(views.focal) * PIXEL * voxel))
-    columns, rows = int(width * shrink) + 1, int(height * shrink) + 1
-    nowhere = rows * columns
-    pixel = torch.where(within, (y * shrink).long() * columns + (x * shrink).long(), nowhere)
-    image = torch.full((nowhere + 1,), math.inf, device=depth.device).scatter_reduce_(0, pixel, depth, "amin")
-    nearest = -_largest_around(-image, rows, columns)
-    image[image.isinf()] = 0  # background lends no depth to the pixels beside it
-    farthest = _largest_around(image, rows, columns)
+    within = is_within(x, y, depth, views)
+    image = draw_depth(x, y, depth, within, views, voxel)
+    pixel = image.get_pixel(x, y, within)
+    nearest = -largest_around(-image.depth, image)
+    image.depth[image.depth.isinf()] = 0  # background lends no depth to the pixels beside it
+    farthest = largest_around(image.depth, image)
     visible = (within & facing & (depth <= farthest[pixel] + DEPTH * voxel)).nonzero()[:, 0]
     return visible, depth[visible] <= nearest[pixel[visible]] + DEPTH * voxel
 
 
-def _largest_around(image: Tensor, rows: int, columns: int) -> Tensor:
-    """The largest value of the 3 x 3 pixels round each; images are flat, with one element more for no pixel."""
-    largest = torch.nn.functional.max_pool2d(image[:-1].view(1, 1, rows, columns), 3, stride=1, padding=1)
-    return torch.cat([largest.view(-1), image[-1:]])
+def is_within(x: Tensor, y: Tensor, depth: Tensor, views: Views) -> Tensor:
+    width, height = views.size
+    return (depth > 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
+
+
+class DepthImage(NamedTuple):
+    """The nearest vertex in each pixel of a smaller photograph."""
+
+    depth: Tensor  # (rows * columns + 1,), inf where there is none; the last element is for what no pixel shows
+    rows: int
+    columns: int
+    shrink: float  # its pixels in one of the photograph's
+
+    def get_pixel(self, x: Tensor, y: Tensor, within: Tensor) -> Tensor:
+        """Numbers of its pixels at positions in the photograph."""
+        pixel = (y * self.shrink).long() * self.columns + (x * self.shrink).long()
+        return torch.where(within, pixel, self.rows * self.columns)
+
+
+def draw_depth(x: Tensor, y: Tensor, depth: Tensor, within: Tensor, views: Views, voxel: float) -> DepthImage:
+    """Of vertices at most a voxel apart: pixels are so large that a surface has no holes to look through."""
+    width, height = views.size
+    sample = depth[::SAMPLE][within[::SAMPLE]]
+    near = float(sample.quantile(NEAR)) if len(sample) else 0.0
+    shrink = min(1.0, near / (max(views.focal) * PIXEL * voxel))
+    rows, columns = int(height * shrink) + 1, int(width * shrink) + 1
+    image = DepthImage(torch.full((rows * columns + 1,), math.inf, device=depth.device), rows, columns, shrink)
+    image.depth.scatter_reduce_(0, image.get_pixel(x, y, within), depth, "amin")
+    return image
+
+
+def largest_around(values: Tensor, image: DepthImage) -> Tensor:
+    """The largest value of the 3 x 3 pixels round each of a depth image's."""
+    square = values[:-1].view(1, 1, image.rows, image.columns)
+    largest = torch.nn.functional.max_pool2d(square, 3, stride=1, padding=1)
+    return torch.cat([largest.view(-1), values[-1:]])
 
 
 def _sample(image: Tensor, x: Tensor, y: Tensor) -> Tensor:
