@@ -191,6 +191,10 @@ def test_learnt_colours_where_no_photograph_helps(scene: Path, tmp_path: Path) -
         assert np.abs(found.points[right & ~grey, 2].mean()) < 0.5
 
 
+def test_vertices_move_if_that_is_asked_for(scene: Path, tmp_path: Path) -> None:
+    assert extract(scene, tmp_path / "out", refine="always").summary["refined"]["known_share"] > 0
+
+
 @pytest.mark.parametrize("name", ["sparse", "upstream"])
 def test_summary(request: pytest.FixtureRequest, name: str) -> None:
     found = request.getfixturevalue(name)
@@ -198,6 +202,7 @@ def test_summary(request: pytest.FixtureRequest, name: str) -> None:
     assert found.summary["iteration"] == double.TRAINED
     assert found.summary["voxel"] == pytest.approx(VOXEL * double.RADIUS)
     assert len(found.summary["checks"]) == 7
+    assert found.summary["refined"] is None, "nobody measured what that does to it"
     assert found.summary["evaluations"] > 100_000
     assert f"{len(found.points):,} vertices" in found.stdout
     assert ("Running mesh extraction with 1 GPUs." in found.stdout) == (name == "upstream")

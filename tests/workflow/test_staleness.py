@@ -479,7 +479,8 @@ def test_formats_that_are_asked_for_follow_the_mesh(two: Checkout) -> None:
     assert plan() == {}
     picture = {"web_mesh", "deliver", "deliver_obj"} | PAGE
     assert plan(**{"mesh.texture_size": 2048}) == dict.fromkeys(ENGINES, picture), "a preview has no picture"
-    assert plan(**{"mesh.unseen": "close"})["sdfgrid"] == picture | {"sdfgrid_mesh", "deliver_stl", "deliver_preview"}
+    for change in ({"mesh.unseen": "close"}, {"mesh.refine": "never"}):
+        assert plan(**change)["sdfgrid"] == picture | {"sdfgrid_mesh", "deliver_stl", "deliver_preview"}
 
 
 def test_a_mesh_without_a_picture_needs_no_frames(two: Checkout) -> None:

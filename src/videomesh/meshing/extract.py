@@ -179,7 +179,7 @@ def add_mesh_arguments(parser: argparse.ArgumentParser) -> None:
         "--refine",
         choices=REFINE,
         default="auto",
-        help="move vertices to where the photographs agree best: auto does that with the built-in engine (default)",
+        help="move vertices to where the photographs agree best: auto does that for sdfgrid on a CPU (default)",
     )
     add("--mesh", type=Path, required=True, help="mesh.ply to write, in world coordinates")
     add("--summary", type=Path, required=True, help="mesh.json to write, with counts, sizes and checks")
@@ -513,8 +513,6 @@ def report(summary: dict[str, Any]) -> str:
         line += f"\nmasks: {100 * summary['masked_share']:.3g} % of the area is not the subject and was cut off"
     if summary["refined"] is not None:
         share, moved = 100 * summary["refined"]["known_share"], summary["refined"]["moved_px"]
-        line += (
-            f"\nrefined: photographs agree on {share:.0f} % of the surface, which moved by {moved:.2f} px in the mean"
-        )
+        line += f"\nrefined: photographs agree on {share:.0f} % of the surface; vertices moved by {moved:.2f} px"
     warnings = checks.select(summary["checks"], "warn")
     return "\n".join([line, *(f"warning: {checks.describe(entry)}" for entry in warnings)])

@@ -35,7 +35,7 @@ ALIKE = 0.5  # mean correlation of squares that show the same thing
 LACK, CERTAIN, MOST = 0.01, 0.3, 3.0
 SMOOTH, STAY = 1.0, 0.05  # weights of moving as the neighbours do, and of not moving
 SOLVER_STEPS = 50
-BLOCK = 1 << 15  # vertices at once, which bounds the memory
+BLOCK = {"cpu": 1 << 15, "cuda": 1 << 19}  # vertices at once, which bounds the memory; a GPU waits less with more
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -99,7 +99,10 @@ def refine(
         order = torch.randperm(len(before), generator=generator)
         chosen = order[: -(-len(order) // EVERY)].sort().values.to(device)
         looks = [look_at(mesh, views, *each, voxel) for each in zip(views.cam_from_unit, greys, counted)]
-        found = [find_moves(mesh.vertices[part].float(), normals[part].float(), looks) for part in chosen.split(BLOCK)]
+        found = [
+            find_moves(mesh.vertices[part].float(), normals[part].float(), looks)
+            for part in chosen.split(BLOCK[device.type])
+        ]
         wanted = Wanted(*(torch.cat(each) for each in zip(*found)))
         mesh = Mesh(mesh.vertices + spread(mesh, chosen, wanted)[:, None] * normals, mesh.faces)
     known = wanted.certainty > 0

@@ -119,6 +119,7 @@ def arguments(scene, out, **changes):
         "summary": out / "mesh.json",
         "device": "cpu",
         "threads": 1,
+        "refine": "never",  # the field is right
         **changes,
     }
     return [word for key, value in values.items() for word in (f"--{key.replace('_', '-')}", str(value))]
@@ -270,6 +271,24 @@ def test_surface_that_nobody_saw_is_closed_if_asked_for(scene, tmp_path, monkeyp
     assert open_summary["open_edges"] > 0 and open_summary["unseen"] == "remove"
     assert (frames == 0).sum() > (seen_before == 0).sum(), "no photograph sees what closes a hole"
     assert np.isfinite(vertices).all() and colours.std() > 20
+
+
+# ------------------------------------------------------------------------------------------------------- refinement
+
+
+@pytest.mark.parametrize("refine", ["auto", "always"])
+def test_vertices_move_to_where_the_photographs_agree(scene, tmp_path, monkeypatch, capsys, refine):
+    before, _, _, _, summary = extract_here(scene, tmp_path / "before", monkeypatch, refine="never")
+    assert summary["refined"] is None and "refined" not in capsys.readouterr().out
+    vertices, _, _, _, summary = extract_here(scene, tmp_path / "after", monkeypatch, refine=refine)
+    refined, pixel = summary["refined"], 3 * RADIUS / FOCAL  # of a photograph, in the world
+    assert 0.1 < refined["known_share"] < 1
+    assert 0 < refined["moved"] == pytest.approx(refined["moved_px"] * pixel, rel=0.3)
+    share, moved = 100 * refined["known_share"], refined["moved_px"]
+    words = f"refined: photographs agree on {share:.0f} % of the surface; vertices moved by {moved:.2f} px"
+    assert words in capsys.readouterr().out.splitlines()
+    distance = [np.abs(made_scene((points - CENTER) / RADIUS)).mean() for points in (before, vertices)]
+    assert distance[0] < distance[1] < 0.15 * pixel / RADIUS, "it was right before, and is nearly right after"
 
 
 # --------------------------------------------------------------------------------------------- colours that are checked
