@@ -19,7 +19,7 @@ from videomesh.meshing import surface
 from videomesh.meshing.sparse_mesh import Mesh
 from videomesh.meshing.surface import DepthImage, Views
 
-ROUNDS = 3
+ROUNDS = 4
 EVERY = 4  # one vertex in so many is looked at, at random: neighbours see nearly the same, and move with it
 HALF = 2  # px from the middle of a square to its edge: 5 x 5 px
 STEP, STEPS = 0.5, 4  # px between two places where a vertex may be, and how many on each side
@@ -29,7 +29,7 @@ COSINE = 0.3  # between the viewing direction and the normal, or a frame shows t
 CONTRAST = 1.5  # of 255: standard deviation within a square below which there is nothing to compare
 # Pixels of the depth image. What is so much nearer or farther than the mesh, where it faces the camera, is something
 # else. For a slanted surface it is more. The pixels round it may differ by twice that, or there is an outline.
-HIDDEN = 1.0
+HIDDEN = 1.5
 ALIKE = 0.5  # mean correlation of squares that show the same thing
 # How much a place is believed: the curvature of the correlation there over what it lacks of 1, as a share of CERTAIN.
 LACK, CERTAIN, MOST = 0.01, 0.3, 3.0
