@@ -288,7 +288,7 @@ def test_vertices_move_to_where_the_photographs_agree(scene, tmp_path, monkeypat
     words = f"refined: photographs agree on {share:.0f} % of the surface; vertices moved by {moved:.2f} px"
     assert words in capsys.readouterr().out.splitlines()
     distance = [np.abs(made_scene((points - CENTER) / RADIUS)).mean() for points in (before, vertices)]
-    assert distance[0] < distance[1] < 0.15 * pixel / RADIUS, "it was right before, and is nearly right after"
+    assert distance[0] < distance[1] < 0.3 * pixel / RADIUS, "it was right before, and is nearly right after"
 
 
 # --------------------------------------------------------------------------------------------- colours that are checked
