@@ -34,7 +34,7 @@ ALIKE = 0.5  # mean correlation of squares that show the same thing
 # How much a place is believed: the curvature of the correlation there over what it lacks of 1, as a share of CERTAIN.
 LACK, CERTAIN, MOST = 0.01, 0.3, 3.0
 SMOOTH, STAY = 1.0, 0.05  # weights of moving as the neighbours do, and of not moving
-SOLVER_STEPS = 50
+SOLVER_STEPS = 30
 BLOCK = {"cpu": 1 << 15, "cuda": 1 << 19}  # vertices at once, which bounds the memory; a GPU waits less with more
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
