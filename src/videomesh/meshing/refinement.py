@@ -35,6 +35,10 @@ ALIKE = 0.5  # mean correlation of squares that show the same thing
 LACK, CERTAIN, MOST = 0.01, 0.3, 3.0
 SMOOTH, STAY = 1.0, 0.05  # weights of moving as the neighbours do, and of not moving
 SOLVER_STEPS = 30
+CALM_STEPS, TURN = (
+    10,
+    0.5,
+)  # how often moves are evened out, and the cosine of the angle from which on a face is turned over
 BLOCK = {"cpu": 1 << 15, "cuda": 1 << 19}  # vertices at once, which bounds the memory; a GPU waits less with more
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -104,7 +108,8 @@ def refine(
             for part in chosen.split(BLOCK[device.type])
         ]
         wanted = Wanted(*(torch.cat(each) for each in zip(*found)))
-        mesh = Mesh(mesh.vertices + spread(mesh, chosen, wanted)[:, None] * normals, mesh.faces)
+        move = calm(mesh, spread(mesh, chosen, wanted)[:, None] * normals)
+        mesh = Mesh(mesh.vertices + move, mesh.faces)
     known = wanted.certainty > 0
     moved = float((mesh.vertices - before).norm(dim=-1).mean())
     pixel = float(wanted.pixel[known].mean()) if bool(known.any()) else float("inf")
@@ -290,4 +295,23 @@ def spread(mesh: Mesh, chosen: Tensor, wanted: Wanted) -> Tensor:
         eased = rest / diagonal
         before, norm = norm, rest @ eased
         direction = eased + norm / before * direction
+    return move
+
+
+def calm(mesh: Mesh, move: Tensor) -> Tensor:
+    """The moves (V, 3), evened out where a triangle would turn over.
+
+    Vertices may be so close together that a small difference does that, if only of their normals.
+    """
+    edges, _ = surface.edges_of(mesh)
+    one, other = edges.T
+    degree = torch.bincount(edges.reshape(-1), minlength=len(move)).clamp(min=1)[:, None]
+    before = torch.nn.functional.normalize(surface.face_normals(mesh), dim=-1)
+    for _ in range(CALM_STEPS):
+        now = torch.nn.functional.normalize(surface.face_normals(Mesh(mesh.vertices + move, mesh.faces)), dim=-1)
+        corners = mesh.faces[(before * now).sum(-1) < TURN].reshape(-1)
+        if not len(corners):
+            break
+        mean = torch.zeros_like(move).index_add_(0, one, move[other]).index_add_(0, other, move[one]) / degree
+        move = move.index_copy(0, corners, mean[corners])
     return move

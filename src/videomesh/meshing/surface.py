@@ -81,19 +81,19 @@ def _roll(faces: Tensor, first: Tensor) -> Tensor:
 
 
 def face_areas(mesh: Mesh) -> Tensor:
-    return _face_normals(mesh).norm(dim=-1) / 2
+    return face_normals(mesh).norm(dim=-1) / 2
 
 
 def vertex_normals(mesh: Mesh) -> Tensor:
     """(V, 3) unit vectors: the mean of the faces' normals, weighted by area."""
-    faces = _face_normals(mesh)
+    faces = face_normals(mesh)
     normals = torch.zeros_like(mesh.vertices)
     for corner in range(3):
         normals.index_add_(0, mesh.faces[:, corner], faces)
     return torch.nn.functional.normalize(normals, dim=-1)
 
 
-def _face_normals(mesh: Mesh) -> Tensor:
+def face_normals(mesh: Mesh) -> Tensor:
     """(F, 3): twice the area long."""
     a, b, c = (mesh.vertices[mesh.faces[:, corner]] for corner in range(3))
     return torch.cross(b - a, c - a, dim=-1)

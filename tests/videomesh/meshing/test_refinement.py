@@ -8,9 +8,9 @@ torch = pytest.importorskip("torch")
 import trimesh  # noqa: E402
 
 from videomesh.meshing import refinement  # noqa: E402
-from videomesh.meshing.refinement import Wanted, find_peak, refine, spread  # noqa: E402
+from videomesh.meshing.refinement import Wanted, calm, find_peak, refine, spread  # noqa: E402
 from videomesh.meshing.sparse_mesh import Mesh  # noqa: E402
-from videomesh.meshing.surface import Views  # noqa: E402
+from videomesh.meshing.surface import Views, face_normals  # noqa: E402
 
 SIZE, FOCAL, DISTANCE = 160, 300.0, 2.5
 RADIUS = 0.5  # of the ball
@@ -236,3 +236,23 @@ def test_moves_spread_to_the_neighbours():
     assert np.allclose(
         spread(mesh, chosen, Wanted(move, certainty, certainty)), np.linalg.solve(matrix, right), atol=1e-3
     )
+
+
+def test_a_triangle_does_not_turn_over():
+    """Two vertices so close together that their moves would swap them."""
+    mesh = make_ball(lambda directions: np.zeros(len(directions)))
+    vertices = mesh.vertices.clone()
+    one, other = mesh.faces[0, 0], mesh.faces[0, 1]
+    vertices[other] = vertices[one] + 0.01 * (vertices[other] - vertices[one])
+    mesh = Mesh(vertices, mesh.faces)
+    move = torch.zeros_like(vertices)
+    move[one] = 0.2 * (mesh.vertices[mesh.faces[0, 2]] - vertices[one])
+
+    def count_turned(move):
+        after = face_normals(Mesh(mesh.vertices + move, mesh.faces))
+        return int(((face_normals(mesh) * after).sum(-1) < 0).sum())
+
+    assert count_turned(move) > 0
+    assert count_turned(calm(mesh, move)) == 0
+    small = 1e-4 * torch.ones_like(move)
+    assert torch.equal(calm(mesh, small), small), "what turns nothing over stays"
