@@ -35,11 +35,9 @@ ALIKE = 0.5  # mean correlation of squares that show the same thing
 LACK, CERTAIN, MOST = 0.01, 0.3, 3.0
 SMOOTH, STAY = 1.0, 0.05  # weights of moving as the neighbours do, and of not moving
 SOLVER_STEPS = 30
-CALM_STEPS, TURN = (
-    10,
-    0.5,
-)  # how often moves are evened out, and the cosine of the angle from which on a face is turned over
-BLOCK = {"cpu": 1 << 15, "cuda": 1 << 19}  # vertices at once, which bounds the memory; a GPU waits less with more
+CALM_STEPS = 10  # how often moves are evened out
+TURN = 0.5  # cosine of the angle by which a face may turn
+BLOCK = 1 << 15  # vertices at once, which bounds the memory
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -97,18 +95,16 @@ def refine(
     luma = torch.tensor(LUMA, device=device)
     greys = [(image.to(device).float() @ luma).half() for image in images]
     counted = [counts.to(device) for counts in shows]
+    edges, _ = surface.edges_of(mesh)
     generator = torch.Generator().manual_seed(0)
     for _ in range(ROUNDS):
         normals = surface.vertex_normals(mesh)
         order = torch.randperm(len(before), generator=generator)
         chosen = order[: -(-len(order) // EVERY)].sort().values.to(device)
         looks = [look_at(mesh, views, *each, voxel) for each in zip(views.cam_from_unit, greys, counted)]
-        found = [
-            find_moves(mesh.vertices[part].float(), normals[part].float(), looks)
-            for part in chosen.split(BLOCK[device.type])
-        ]
+        found = [find_moves(mesh.vertices[part].float(), normals[part].float(), looks) for part in chosen.split(BLOCK)]
         wanted = Wanted(*(torch.cat(each) for each in zip(*found)))
-        move = calm(mesh, spread(mesh, chosen, wanted)[:, None] * normals)
+        move = calm(mesh, edges, spread(mesh, edges, chosen, wanted)[:, None] * normals)
         mesh = Mesh(mesh.vertices + move, mesh.faces)
     known = wanted.certainty > 0
     moved = float((mesh.vertices - before).norm(dim=-1).mean())
@@ -175,15 +171,15 @@ def get_slack(depth: Tensor, cosine: Tensor, look: Look) -> Tensor:
     return HIDDEN * (1 + slope) * depth / (look.focal.max() * look.nearest.shrink)
 
 
-def is_shown(place: Tensor, depth: Tensor, look: Look, hidden: Tensor) -> Tensor:
+def is_shown(place: Tensor, depth: Tensor, look: Look, slack: Tensor) -> Tensor:
     """Whether a photograph shows a part of the mesh (...) that it would have at a place (..., 2) in pixels."""
     height, width = look.grey.shape
     x, y = place.unbind(-1)
     within = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     x, y = torch.where(within, x, 0), torch.where(within, y, 0)
     pixel = look.nearest.get_pixel(x, y, within)
-    alone = ((look.nearest.depth[pixel] - depth).abs() <= hidden) & (look.around[pixel] - depth <= 2 * hidden)
-    return within & look.shows[y.long(), x.long()] & alone
+    clear = ((look.nearest.depth[pixel] - depth).abs() <= slack) & (look.around[pixel] - depth <= 2 * slack)
+    return within & look.shows[y.long(), x.long()] & clear
 
 
 def lay_squares(points: Tensor, normals: Tensor, pixel: Tensor) -> Squares:
@@ -264,14 +260,12 @@ def find_peak(alike: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(peak, step, 0), torch.where(peak, certainty, 0)
 
 
-def spread(mesh: Mesh, chosen: Tensor, wanted: Wanted) -> Tensor:
+def spread(mesh: Mesh, edges: Tensor, chosen: Tensor, wanted: Wanted) -> Tensor:
     """(V,) how far each vertex moves, where this is wanted of some of them (n,).
 
     The least sum of certainty * (move - wanted)^2, SMOOTH * (move - neighbour's move)^2 over all edges, and STAY *
     move^2, by conjugate gradients.
     """
-    edges, _ = surface.edges_of(mesh)
-    one, other = edges.T
     own = mesh.vertices.new_full((len(mesh.vertices),), STAY)
     own[chosen] += wanted.certainty
     right = torch.zeros_like(own)
@@ -279,8 +273,7 @@ def spread(mesh: Mesh, chosen: Tensor, wanted: Wanted) -> Tensor:
     diagonal = own + SMOOTH * torch.bincount(edges.reshape(-1), minlength=len(own))
 
     def multiply(move: Tensor) -> Tensor:
-        beside = torch.zeros_like(move).index_add_(0, one, move[other]).index_add_(0, other, move[one])
-        return diagonal * move - SMOOTH * beside
+        return diagonal * move - SMOOTH * sum_beside(edges, move)
 
     move = torch.zeros_like(right)
     rest = right
@@ -298,13 +291,17 @@ def spread(mesh: Mesh, chosen: Tensor, wanted: Wanted) -> Tensor:
     return move
 
 
-def calm(mesh: Mesh, move: Tensor) -> Tensor:
+def sum_beside(edges: Tensor, values: Tensor) -> Tensor:
+    """Of each vertex, the sum of its neighbours' values (V, ...) along edges (E, 2)."""
+    one, other = edges.T
+    return torch.zeros_like(values).index_add_(0, one, values[other]).index_add_(0, other, values[one])
+
+
+def calm(mesh: Mesh, edges: Tensor, move: Tensor) -> Tensor:
     """The moves (V, 3), evened out where a triangle would turn over.
 
     Vertices may be so close together that a small difference does that, if only of their normals.
     """
-    edges, _ = surface.edges_of(mesh)
-    one, other = edges.T
     degree = torch.bincount(edges.reshape(-1), minlength=len(move)).clamp(min=1)[:, None]
     before = torch.nn.functional.normalize(surface.face_normals(mesh), dim=-1)
     for _ in range(CALM_STEPS):
@@ -312,6 +309,5 @@ def calm(mesh: Mesh, move: Tensor) -> Tensor:
         corners = mesh.faces[(before * now).sum(-1) < TURN].reshape(-1)
         if not len(corners):
             break
-        mean = torch.zeros_like(move).index_add_(0, one, move[other]).index_add_(0, other, move[one]) / degree
-        move = move.index_copy(0, corners, mean[corners])
+        move = move.index_copy(0, corners, (sum_beside(edges, move) / degree)[corners])
     return move

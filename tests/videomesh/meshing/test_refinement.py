@@ -10,7 +10,7 @@ import trimesh  # noqa: E402
 from videomesh.meshing import refinement  # noqa: E402
 from videomesh.meshing.refinement import Wanted, calm, find_peak, refine, spread  # noqa: E402
 from videomesh.meshing.sparse_mesh import Mesh  # noqa: E402
-from videomesh.meshing.surface import Views, face_normals  # noqa: E402
+from videomesh.meshing.surface import Views, edges_of, face_normals  # noqa: E402
 
 SIZE, FOCAL, DISTANCE = 160, 300.0, 2.5
 RADIUS = 0.5  # of the ball
@@ -234,7 +234,9 @@ def test_moves_spread_to_the_neighbours():
     right = np.zeros(642)
     right[chosen] = (certainty * move).numpy()
     assert np.allclose(
-        spread(mesh, chosen, Wanted(move, certainty, certainty)), np.linalg.solve(matrix, right), atol=1e-3
+        spread(mesh, edges_of(mesh)[0], chosen, Wanted(move, certainty, certainty)),
+        np.linalg.solve(matrix, right),
+        atol=1e-3,
     )
 
 
@@ -253,6 +255,6 @@ def test_a_triangle_does_not_turn_over():
         return int(((face_normals(mesh) * after).sum(-1) < 0).sum())
 
     assert count_turned(move) > 0
-    assert count_turned(calm(mesh, move)) == 0
+    assert count_turned(calm(mesh, edges_of(mesh)[0], move)) == 0
     small = 1e-4 * torch.ones_like(move)
-    assert torch.equal(calm(mesh, small), small), "what turns nothing over stays"
+    assert torch.equal(calm(mesh, edges_of(mesh)[0], small), small), "what turns nothing over stays"
