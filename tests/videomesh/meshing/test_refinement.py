@@ -172,6 +172,29 @@ def test_what_stands_in_front_is_not_taken_for_the_surface(views):
     assert error.mean() < 0.15 and error.max() < 0.7
 
 
+def test_a_square_beside_an_outline_is_not_read():
+    """Of a ball before another, as a camera on their line sees them."""
+    matrix = torch.tensor(look_at(np.array([DISTANCE, 0.0, 0.0])))
+    views = Views(matrix[None], (FOCAL, FOCAL), (SIZE / 2, SIZE / 2), (SIZE, SIZE))
+    large, front = (
+        make_ball(lambda directions: np.zeros(len(directions)), *ball)
+        for ball in (((0, 0, 0), RADIUS), ((0.7, 0, 0), 0.1))
+    )
+    both = Mesh(
+        torch.cat([large.vertices, front.vertices]), torch.cat([large.faces, front.faces + len(large.vertices)])
+    )
+    shows = torch.ones(SIZE, SIZE, dtype=torch.bool)
+    look = refinement.look_at(both, views, matrix, torch.zeros(SIZE, SIZE).half(), shows, VOXEL)
+    points = large.vertices.float()
+    squares = refinement.lay_squares(points, points / RADIUS, torch.full((len(points),), PIXEL))
+    whole = refinement.is_whole(squares, look)
+    # px from the middle of the picture; the outline of the one in front is 16.8 px from it
+    aside = points[:, 1:].norm(dim=-1) / (DISTANCE - points[:, 0]) * FOCAL
+    facing = points[:, 0] > 0.3
+    assert not whole[facing & (aside < 18)].any(), "hidden, or beside the outline"
+    assert whole[facing & (aside > 24) & (aside < 45)].float().mean() > 0.95
+
+
 def test_the_same_photographs_give_the_same_mesh(views, shown):
     one, other = (refine(make_ball(wavy), views, shown, everywhere(views), VOXEL)[0] for _ in range(2))
     assert torch.equal(one.vertices, other.vertices)
