@@ -182,22 +182,24 @@ class Settings:
 
 # The long side of the images, px: on a CPU and on a GPU.
 IMAGE_SIZE, GPU_IMAGE_SIZE = 320, 640
-SMOOTH, SMOOTH_ON_GPU = 0.03, 0.01  # eikonal_weight, on a GPU of up to SHORT iterations
-SHORT = 3000
+SMOOTH, SMOOTH_ON_GPU = 0.03, 0.01  # eikonal_weight
+SHORT = 3000  # iterations up to which a GPU has the curvature_weight of a CPU
+TORN = 85.0  # a GPU's curvature_weight * iterations / eikonal_weight, at the most
 
 
 def change_for_gpu(iterations: int) -> Dict[str, Any]:
     """What differs on a GPU: what it makes nearly free, and what that allows (docs/benchmarks.md).
 
-    More rays make gradients less noisy, so the field needs less to keep it smooth. A longer schedule needs more, or a
-    plain wall tears: 12,000 iterations twice as much, 27,000 as much as on a CPU.
+    More rays make gradients less noisy, so the field needs less to keep it smooth, and the less the longer it learns.
+    But the curvature term pulls on a plain wall as long as a training lasts, and what holds it is the eikonal term.
     """
-    weight = SMOOTH_ON_GPU * math.sqrt(max(1.0, iterations / SHORT))
+    curvature_weight = Settings.curvature_weight * min(1.0, SHORT / iterations) ** 0.25
     return {
         "image_size": GPU_IMAGE_SIZE,
         "rays": 8192,
         "fine_samples": 32,
-        "eikonal_weight": min(SMOOTH, round(weight, 4)),
+        "eikonal_weight": round(max(SMOOTH_ON_GPU, curvature_weight * iterations / TORN), 4),
+        "curvature_weight": round(curvature_weight, 7),
     }
 
 

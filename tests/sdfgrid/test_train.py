@@ -477,16 +477,23 @@ def test_a_gpu_gets_more_to_do_and_a_size_given_by_hand_is_kept(tmp_path: Path, 
     on_cpu, on_gpu = settings.read(config), settings.read(config, on_gpu=True)
     assert (on_gpu.image_size, on_gpu.rays, on_gpu.fine_samples) == (size, 8192, 32)
     assert (on_cpu.image_size, on_cpu.rays, on_cpu.fine_samples) == (480 if options else 320, 1024, 16)
-    same = {"image_size": on_cpu.image_size, "rays": 1024, "fine_samples": 16, "eikonal_weight": 0.03}
+    same = {"image_size": on_cpu.image_size, "rays": 1024, "fine_samples": 16}
+    same |= {"eikonal_weight": 0.03, "curvature_weight": 1e-4}
     assert dataclasses.replace(on_gpu, **same) == on_cpu
 
 
-@pytest.mark.parametrize(("iterations", "weight"), [(500, 0.01), (3000, 0.01), (12_000, 0.02), (90_000, 0.03)])
-def test_a_gpu_smooths_less_unless_the_schedule_is_long(tmp_path: Path, iterations: int, weight: float) -> None:
+@pytest.mark.parametrize(
+    ("iterations", "eikonal", "curvature"),
+    [(500, 0.01, 1e-4), (3000, 0.01, 1e-4), (12_000, 0.01, 7.07e-5), (30_000, 0.0198, 5.62e-5)],
+)
+def test_a_gpu_smooths_less_unless_the_schedule_is_long(
+    tmp_path: Path, iterations: int, eikonal: float, curvature: float
+) -> None:
     config = tmp_path / "config.yaml"
     assert command(["config", f"--iterations={iterations}", "--seed=7", f"--output={config}"]) == (0, "")
-    assert settings.read(config).eikonal_weight == 0.03
-    assert settings.read(config, on_gpu=True).eikonal_weight == weight
+    on_cpu, on_gpu = settings.read(config), settings.read(config, on_gpu=True)
+    assert (on_cpu.eikonal_weight, on_cpu.curvature_weight) == (0.03, 1e-4)
+    assert on_gpu.eikonal_weight == eikonal and on_gpu.curvature_weight == pytest.approx(curvature, rel=1e-3)
 
 
 def test_a_training_goes_on_with_the_settings_it_began_with_on_another_machine(scene: Scene) -> None:
