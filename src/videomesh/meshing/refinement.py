@@ -37,7 +37,9 @@ SMOOTH, STAY = 1.0, 0.05  # weights of moving as the neighbours do, and of not m
 SOLVER_STEPS = 30
 CALM_STEPS = 10  # how often moves are evened out
 TURN = 0.5  # cosine of the angle by which a face may turn
-BLOCK = 1 << 15  # vertices at once, which bounds the memory
+# Vertices at once, which bounds the memory: a GPU takes 4.5 s for a mesh of 780,000 with the smaller number, and 1.0
+# with the larger one.
+BLOCK = {"cpu": 1 << 15, "cuda": 1 << 18}
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
@@ -102,7 +104,8 @@ def refine(
         order = torch.randperm(len(before), generator=generator)
         chosen = order[: -(-len(order) // EVERY)].sort().values.to(device)
         looks = [look_at(mesh, views, *each, voxel) for each in zip(views.cam_from_unit, greys, counted)]
-        found = [find_moves(mesh.vertices[part].float(), normals[part].float(), looks) for part in chosen.split(BLOCK)]
+        blocks = chosen.split(BLOCK[device.type])
+        found = [find_moves(mesh.vertices[part].float(), normals[part].float(), looks) for part in blocks]
         wanted = Wanted(*(torch.cat(each) for each in zip(*found)))
         move = calm(mesh, edges, spread(mesh, edges, chosen, wanted)[:, None] * normals)
         mesh = Mesh(mesh.vertices + move, mesh.faces)
