@@ -22,11 +22,11 @@ from videomesh.meshing.surface import DepthImage, Views
 ROUNDS = 4
 EVERY = 4  # one vertex in so many is looked at, at random: neighbours see nearly the same, and move with it
 HALF = 2  # px from the middle of a square to its edge: 5 x 5 px
-STEP, STEPS = 0.5, 4  # px between two places where a vertex may be, and how many on each side
+STEP, STEPS = 0.5, 5  # px between two places where a vertex may be, and how many on each side
 FRAMES = 10  # that look at a vertex, at most: evenly among all that show it
 LEAST_FRAMES = 3
 COSINE = 0.3  # between the viewing direction and the normal, or a frame shows too little of a square
-CONTRAST = 1.5  # of 255: standard deviation within a square below which there is nothing to compare
+CONTRAST = 0.8  # of 255: standard deviation within a square, without its slope, below which all is noise
 # Pixels of the depth image. What is so much nearer or farther than the mesh, where it faces the camera, is something
 # else. For a slanted surface it is more. The pixels round it may differ by twice that, or there is an outline.
 HIDDEN = 1.5
@@ -144,7 +144,7 @@ def find_moves(points: Tensor, normals: Tensor, looks: Sequence[Look]) -> Wanted
         patch, share = read_squares(squares.select(which), each), share[which]
         length = patch.square().sum(-1, keepdim=True)
         total_patch[which] += share[:, None, None] * patch / length.clamp(min=size).sqrt()
-        variance[which] += length[:, STEPS, 0] / size
+        variance[which] += take_slope(patch[:, STEPS]).square().mean(-1)
         weights[which] += share
         squared_weights[which] += share.square()
         frames[which] += 1
@@ -207,6 +207,15 @@ def read_squares(squares: Squares, look: Look) -> Tensor:
     )
     shown = shown.view(place.shape[:-1])
     return shown - shown.mean(-1, keepdim=True)
+
+
+def take_slope(squares: Tensor) -> Tensor:
+    """Squares (n, pixels) of mean 0 without what rises evenly from side to side, as the shading of a plain surface does.
+
+    It is alike wherever a square is.
+    """
+    pixels = get_pixels(squares)
+    return squares - squares @ pixels / pixels.square().sum(0) @ pixels.T
 
 
 def project_squares(squares: Squares, centre: Tensor, look: Look) -> Tensor:
