@@ -72,7 +72,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, required=True, help="results/SCENE of a finished run")
     parser.add_argument("--mesh", type=Path, required=True, help="its mesh.ply")
-    parser.add_argument("--faces", type=int, default=200_000, help="mesh.web_faces (%(default)s)")
+    parser.add_argument("--faces", type=int, default=100_000, help="mesh.web_faces (%(default)s)")
     parser.add_argument("--texture-size", type=int, default=4096, help="mesh.texture_size (%(default)s)")
     return parser.parse_args()
 
