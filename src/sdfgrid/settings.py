@@ -184,7 +184,7 @@ class Settings:
 IMAGE_SIZE, GPU_IMAGE_SIZE = 320, 640
 SMOOTH, SMOOTH_ON_GPU = 0.03, 0.01  # eikonal_weight
 SHORT = 3000  # iterations up to which a GPU has the curvature_weight of a CPU
-TORN = 85.0  # a GPU's curvature_weight * iterations / eikonal_weight, at the most
+MOST_PULL = 85.0  # curvature_weight * iterations / eikonal_weight on a GPU, or plain walls tear (docs/benchmarks.md)
 
 
 def change_for_gpu(iterations: int) -> Dict[str, Any]:
@@ -198,7 +198,7 @@ def change_for_gpu(iterations: int) -> Dict[str, Any]:
         "image_size": GPU_IMAGE_SIZE,
         "rays": 8192,
         "fine_samples": 32,
-        "eikonal_weight": round(max(SMOOTH_ON_GPU, curvature_weight * iterations / TORN), 4),
+        "eikonal_weight": round(max(SMOOTH_ON_GPU, curvature_weight * iterations / MOST_PULL), 4),
         "curvature_weight": round(curvature_weight, 7),
     }
 
