@@ -210,7 +210,7 @@ def read_squares(squares: Squares, look: Look) -> Tensor:
 
 
 def take_slope(squares: Tensor) -> Tensor:
-    """Squares (n, pixels) of mean 0 without what rises evenly from side to side, as the shading of a plain surface does.
+    """Squares (n, pixels) of mean 0 without what rises evenly from side to side, as shading on a plain surface does.
 
     It is alike wherever a square is.
     """
