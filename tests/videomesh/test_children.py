@@ -16,10 +16,12 @@ NUMBERS = [signal.SIGINT, signal.SIGTERM]
 
 
 @pytest.fixture(autouse=True)
-def sigterm_as_ctrl_c() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def both_as_ctrl_c() -> Iterator[None]:
+    """A shell that starts us in the background (`nohup make test &`) has Ctrl-C ignored."""
+    before = [signal.signal(number, signal.default_int_handler) for number in NUMBERS]
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in zip(NUMBERS, before, strict=True):
+        signal.signal(number, handler)
 
 
 @pytest.fixture
