@@ -18,6 +18,6 @@ def main(args: argparse.Namespace) -> None:
     field = checkpoint.load(args.checkpoint, device)
     scene = read_scene(args.transforms)
     extract.check_same_region(args, field, scene)
-    # A GPU trains with so many rays that little is left to move (docs/benchmarks.md), and no second to spare.
+    # A GPU trains with so many rays that little is left to move, and plain surface gets worse (docs/benchmarks.md).
     refine = args.refine == "always" or (args.refine == "auto" and device.type == "cpu")
     extract.make_mesh(field, scene, args, device, started, extract.extract_sparse, refine)

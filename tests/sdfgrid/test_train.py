@@ -486,7 +486,7 @@ def test_a_gpu_gets_more_to_do_and_a_size_given_by_hand_is_kept(tmp_path: Path, 
     ("iterations", "eikonal", "curvature"),
     [(500, 0.01, 1e-4), (3000, 0.01, 1e-4), (12_000, 0.01, 7.07e-5), (30_000, 0.0198, 5.62e-5)],
 )
-def test_a_gpu_smooths_less_unless_the_schedule_is_long(
+def test_a_gpu_smooths_less_but_holds_walls_in_a_long_schedule(
     tmp_path: Path, iterations: int, eikonal: float, curvature: float
 ) -> None:
     config = tmp_path / "config.yaml"

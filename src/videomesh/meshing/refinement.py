@@ -144,7 +144,7 @@ def find_moves(points: Tensor, normals: Tensor, looks: Sequence[Look]) -> Wanted
         patch, share = read_squares(squares.select(which), each), share[which]
         length = patch.square().sum(-1, keepdim=True)
         total_patch[which] += share[:, None, None] * patch / length.clamp(min=size).sqrt()
-        variance[which] += take_slope(patch[:, STEPS]).square().mean(-1)
+        variance[which] += remove_slope(patch[:, STEPS]).square().mean(-1)
         weights[which] += share
         squared_weights[which] += share.square()
         frames[which] += 1
@@ -209,13 +209,14 @@ def read_squares(squares: Squares, look: Look) -> Tensor:
     return shown - shown.mean(-1, keepdim=True)
 
 
-def take_slope(squares: Tensor) -> Tensor:
+def remove_slope(squares: Tensor) -> Tensor:
     """Squares (n, pixels) of mean 0 without what rises evenly from side to side, as shading on a plain surface does.
 
     It is alike wherever a square is.
     """
     pixels = get_pixels(squares)
-    return squares - squares @ pixels / pixels.square().sum(0) @ pixels.T
+    slope = squares @ pixels / pixels.square().sum(0)
+    return squares - slope @ pixels.T
 
 
 def project_squares(squares: Squares, centre: Tensor, look: Look) -> Tensor:
